@@ -1,0 +1,1 @@
+"""Transports: authenticated pipes between peers, and nothing more."""

@@ -1,0 +1,89 @@
+"""RFC 6962 Merkle trees: one root over many leaves, and a short proof for each.
+
+The odd node is lifted, never duplicated, so no two lists share a root. The tree of an empty list is SHA-256("").
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from p2pfed.primitives.digest import sha256
+
+EMPTY_ROOT = sha256(b"")
+CHUNK_BYTES = 1 << 20  # One request of the bulk plane; also the leaf of every payload and model tree.
+PATH_LENGTH_MAX = 32
+
+
+def leaf_hash(leaf: bytes | memoryview) -> bytes:
+    """Return the hash of one leaf; the 0x00 prefix keeps leaves apart from nodes."""
+    digest = hashlib.sha256(b"\x00")
+    digest.update(leaf)
+    return digest.digest()
+
+
+def _node_hash(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right)
+
+
+def root_of_hashes(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over leaves that are hashed already."""
+    if not hashes:
+        return EMPTY_ROOT
+    level = list(hashes)
+    while len(level) > 1:
+        paired = [_node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        level = paired + level[len(level) & ~1 :]
+    return level[0]
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """Return the root over `leaves`."""
+    return root_of_hashes([leaf_hash(leaf) for leaf in leaves])
+
+
+def path_of_hashes(hashes: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    """Return the audit path of leaf `index`, from its sibling up to the root's child."""
+    assert 0 <= index < len(hashes)
+    level, position, siblings = list(hashes), index, []
+    while len(level) > 1:
+        sibling = position ^ 1
+        if sibling < len(level):
+            siblings.append(level[sibling])
+        paired = [_node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        level = paired + level[len(level) & ~1 :]
+        position >>= 1
+    return tuple(siblings)
+
+
+def has_leaf(expected_root: bytes, leaf: bytes | memoryview, index: int, count: int, path: Sequence[bytes]) -> bool:
+    """Answer whether `leaf` stands at `index` of the tree of `count` leaves under `expected_root`."""
+    if not 0 <= index < count or len(path) > PATH_LENGTH_MAX:
+        return False
+    digest, position, last, used = leaf_hash(leaf), index, count - 1, 0
+    while last > 0:
+        if position & 1 or position < last:
+            if used == len(path):
+                return False
+            sibling = path[used]
+            used += 1
+            digest = _node_hash(sibling, digest) if position & 1 else _node_hash(digest, sibling)
+        position >>= 1
+        last >>= 1
+    return used == len(path) and digest == expected_root
+
+
+def chunk_count(length: int) -> int:
+    """Return how many 1 MiB chunks `length` bytes make; zero bytes make none."""
+    return -(-length // CHUNK_BYTES)
+
+
+def chunk_hashes(data: bytes | memoryview) -> list[bytes]:
+    """Return the leaf hash of each 1 MiB chunk of `data`, in order."""
+    view = memoryview(data).cast("B")
+    return [leaf_hash(view[start : start + CHUNK_BYTES]) for start in range(0, len(view), CHUNK_BYTES)]
+
+
+def chunk_root(data: bytes | memoryview) -> bytes:
+    """Return the root over the 1 MiB chunks of `data`: the name of a payload or a model."""
+    return root_of_hashes(chunk_hashes(data))

@@ -1,0 +1,1 @@
+"""Every message and record that peers agree on, with the limits that bind it."""

@@ -1,0 +1,64 @@
+"""Genesis: all that a network agrees on before its first block. Its hash is the chain id."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+import msgspec
+
+from p2pfed.primitives import codec
+from p2pfed.primitives.digest import tagged
+from p2pfed.types.message import Amount, Digest32, Height, Message, PublicKey, TimeMs
+from p2pfed.types.model import Manifest
+from p2pfed.types.params import PARTICIPANTS_MAX, UPDATES_MAX
+from p2pfed.types.validators import Power, ValidatorSet, validator_set
+
+RuleName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class Participant(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An account with stake: it votes with `bond` and may train. `balance` is what it can transfer."""
+
+    key: PublicKey
+    bond: Power
+    balance: Amount
+
+
+class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a network chooses once. Rules are tried in order; the first whose bound holds is used."""
+
+    preset: Literal["local", "lan", "wan"]
+    rules: Annotated[tuple[RuleName, ...], msgspec.Meta(min_length=1, max_length=8)]
+    updates_min: Annotated[int, msgspec.Meta(ge=1, le=UPDATES_MAX)]  # Fewer: the height carries no new model.
+    update_bits: Annotated[int, msgspec.Meta(ge=10, le=14)]  # T of numerics section 1.
+    examples_cap: Annotated[int, msgspec.Meta(ge=0, le=1024)]  # n_k at most this times the median; 0: no cap.
+    height_final: Height  # The network ends here; 0: never.
+
+
+class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """The founding record. `chain.genesis` checks it and reads and writes genesis.json."""
+
+    version: Literal[1]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    time_ms: TimeMs
+    transport: Literal["tcp", "libp2p", "memory"]
+    params: Params
+    participants: Annotated[tuple[Participant, ...], msgspec.Meta(min_length=1, max_length=PARTICIPANTS_MAX)]
+    manifest: Manifest
+    model_root: Digest32
+    update_exponents: tuple[Annotated[int, msgspec.Meta(ge=-8, le=30)], ...]
+    model_exponents: tuple[Annotated[int, msgspec.Meta(ge=0, le=30)], ...]
+    evaluation_root: Digest32  # Chunk root of the public evaluation set, EMPTY_ROOT for none.
+
+    @cached_property
+    def chain_id(self) -> bytes:
+        return tagged("genesis", codec.encode(self))
+
+    @cached_property
+    def params_hash(self) -> bytes:
+        return tagged("params", codec.encode(self.params))
+
+    @cached_property
+    def validators(self) -> ValidatorSet:
+        return validator_set((participant.key, participant.bond) for participant in self.participants)

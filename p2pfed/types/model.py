@@ -1,0 +1,124 @@
+"""What a model is: a manifest of arrays, cut into groups that the rules run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from p2pfed.errors import LocalError
+from p2pfed.primitives.merkle import chunk_root
+from p2pfed.types.message import Message
+from p2pfed.types.params import (
+    ARRAY_NAME_MAX,
+    ARRAY_RANK_MAX,
+    ARRAYS_MAX,
+    GROUP_ELEMENTS_MAX,
+    MODEL_ELEMENTS_MAX,
+)
+
+Int16Vector = NDArray[np.int16]
+Int32Vector = NDArray[np.int32]
+Int8Vector = NDArray[np.int8]
+Float32Vector = NDArray[np.float32]
+
+ArrayKind = Literal["trained", "statistic", "local"]
+
+
+class ArraySpec(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One array of a model. `local` arrays (counters, learner state) are never sent and hold no elements here."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=ARRAY_NAME_MAX)]
+    shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=MODEL_ELEMENTS_MAX)], ...],
+                     msgspec.Meta(max_length=ARRAY_RANK_MAX)]
+    dtype: Literal["float32", "float64", "float16", "int64", "int32"]
+    kind: ArrayKind
+    nonnegative: bool
+
+    @property
+    def elements(self) -> int:
+        """How many coordinates of the shared vector this array fills."""
+        return 0 if self.kind == "local" else prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Coordinates `start` to `stop` of the model: one array or a piece of it, with its own exponents."""
+
+    start: int
+    stop: int
+    kind: ArrayKind
+    nonnegative: bool
+
+    @property
+    def slice(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+class Manifest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
+    """The arrays of a model in order; hashed into genesis. Raises nothing: `verify_manifest` checks it."""
+
+    arrays: Annotated[tuple[ArraySpec, ...], msgspec.Meta(min_length=1, max_length=ARRAYS_MAX)]
+
+    @cached_property
+    def size(self) -> int:
+        """The number of coordinates, `d`."""
+        return sum(array.elements for array in self.arrays)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups in order: at most 2^22 consecutive elements of one array each."""
+        groups: list[Group] = []
+        base = 0
+        for array in self.arrays:
+            end = base + array.elements
+            groups.extend(
+                Group(start, min(start + GROUP_ELEMENTS_MAX, end), array.kind, array.nonnegative)
+                for start in range(base, end, GROUP_ELEMENTS_MAX)
+            )
+            base = end
+        return tuple(groups)
+
+
+def verify_manifest(manifest: Manifest) -> None:
+    """Raise LocalError where names repeat or the model has no or too many coordinates."""
+    names = [array.name for array in manifest.arrays]
+    if len(set(names)) != len(names):
+        raise LocalError("two arrays of the model have the same name")
+    if not 0 < manifest.size <= MODEL_ELEMENTS_MAX:
+        raise LocalError(f"the model has {manifest.size} elements; 1 to {MODEL_ELEMENTS_MAX} are allowed")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelState:
+    """The agreed model of a height: integers and the exponents that give them their unit.
+
+    weights: int32, shape `(d,)`, unit 2^-m of the group, |w| < 2^29 after each height.
+    update_exponents, model_exponents: int8, shape `(groups,)`; always m - e <= 14.
+    The arrays are read-only.
+    """
+
+    weights: Int32Vector
+    update_exponents: Int8Vector
+    model_exponents: Int8Vector
+
+    @property
+    def root(self) -> bytes:
+        """RFC 6962 root over the 1 MiB chunks of the little-endian weights."""
+        return chunk_root(self.weights_bytes())
+
+    @property
+    def exponents_root(self) -> bytes:
+        """Root over the bytes of e and then m."""
+        return chunk_root(self.exponents_bytes())
+
+    def weights_bytes(self) -> bytes:
+        return self.weights.astype("<i4", copy=False).tobytes()
+
+    def exponents_bytes(self) -> bytes:
+        return self.update_exponents.tobytes() + self.model_exponents.tobytes()

@@ -1,0 +1,47 @@
+"""Every limit of the protocol, each with its reason. What genesis chooses is in `types.genesis`."""
+
+from __future__ import annotations
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+# --- numbers (spec/numerics.md section 1) ---
+COORDINATE_MAX = 32767  # An update element is int16; -32768 is refused so that a sign flip can't overflow.
+GROUP_ELEMENTS_MAX = 1 << 22  # 2^22 * 2^30 < 2^52: a group's sum of squares is exact in float64.
+MODEL_ELEMENTS_MAX = (1 << 31) - 1
+UPDATES_MAX = 512  # Rows of one aggregation; 512 * 2^15 = 2^24: a float32 sum of 0/1 times int16 is exact.
+UPDATE_EXPONENT_MIN, UPDATE_EXPONENT_MAX = -8, 30
+MODEL_EXPONENT_MIN, MODEL_EXPONENT_MAX = 0, 30
+EXPONENT_GAP_MAX = 14  # m - e: an update of 2^15 times 2^14 stays below 2^30 in model units.
+ARRAYS_MAX = 4096
+ARRAY_NAME_MAX = 256
+ARRAY_RANK_MAX = 8
+
+# --- stake and sets ---
+STAKE_TOTAL_MAX = 1 << 60  # Three times a total still fits 62 bits.
+VALIDATORS_MAX = 400
+PARTICIPANTS_MAX = 512
+
+# --- messages ---
+CONTROL_BYTES_MAX = 256 * KIB  # Hard cap of the control plane; votes never wait behind bulk.
+BODY_BYTES_MAX = 4 * MIB
+EVIDENCE_BYTES_MAX = 64 * KIB
+EVIDENCE_PER_BLOCK_MAX = 32
+TRANSACTIONS_PER_BLOCK_MAX = 512
+TRANSACTION_BYTES_MAX = 512
+TRANSACTION_POOL_MAX = 4096
+GENESIS_BYTES_MAX = 1 * MIB
+PEER_RECORDS_PER_MESSAGE_MAX = 64
+ADDRESSES_PER_PEER_MAX = 8
+ADDRESS_CHARACTERS_MAX = 256
+PEERS_KNOWN_MAX = 1024
+BLOCKS_PER_RESPONSE_MAX = 32
+
+# --- agreement (spec/consensus.md section 21) ---
+ROUNDS_AHEAD_MAX = 8  # Votes of further rounds are dropped; a certificate moves us there instead.
+ROUND_MAX = (1 << 32) - 1
+HEIGHT_MAX = (1 << 63) - 1  # msgpack could hold more; signed 64-bit keeps SQLite and other languages safe.
+UPDATE_LAG = 1  # tau: an update trains from the model of the height before.
+PROPOSER_TABLE_MAX = 1024
+INVALID_SIGNATURES_MAX = 3  # Then the connection ends.
+EVIDENCE_AGE_HEIGHTS = 4096  # Validator sets are kept this long under the state root, to check old evidence.

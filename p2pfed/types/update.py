@@ -1,0 +1,37 @@
+"""A trainer's signed update: a header on the control plane, a payload of int16 on the bulk plane."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from p2pfed.primitives.digest import tagged
+from p2pfed.types.message import Digest32, Height, PublicKey, Signature, SignedMessage
+from p2pfed.types.params import MODEL_ELEMENTS_MAX
+
+CODEC_INT16 = 0
+EXAMPLES_MAX = 1 << 40
+
+
+class UpdateHeader(SignedMessage, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+    """What a trainer signs. `examples` is claimed, never trusted: only the mean family weighs by it.
+
+    The payload is `payload_bytes` bytes of little-endian int16 with RFC 6962 root `payload_root`.
+    """
+
+    KIND: ClassVar[str] = "update"
+
+    trainer: PublicKey
+    base_height: Height
+    base_model_root: Digest32
+    payload_bytes: Annotated[int, msgspec.Meta(ge=0, le=2 * MODEL_ELEMENTS_MAX)]
+    payload_root: Digest32
+    codec: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    examples: Annotated[int, msgspec.Meta(ge=1, le=EXAMPLES_MAX)]
+    signature: Signature
+
+    @property
+    def update_id(self) -> bytes:
+        """The update's name: H("upd", body)."""
+        return tagged("upd", self.body())

@@ -1,0 +1,153 @@
+"""What travels: control messages (pushed, small) and bulk requests with their responses (pulled)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from p2pfed.primitives import codec
+from p2pfed.primitives.merkle import CHUNK_BYTES, PATH_LENGTH_MAX
+from p2pfed.types.availability import AvailMessage
+from p2pfed.types.block import Block, Header
+from p2pfed.types.certificate import Bitmap, CommitCert, PolkaCert
+from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.message import Count, Digest32, Height, Message, Round, ValidRound
+from p2pfed.types.params import (
+    BLOCKS_PER_RESPONSE_MAX,
+    BODY_BYTES_MAX,
+    CONTROL_BYTES_MAX,
+    GENESIS_BYTES_MAX,
+    MIB,
+    PEER_RECORDS_PER_MESSAGE_MAX,
+    PARTICIPANTS_MAX,
+)
+from p2pfed.types.peer import PeerRecord
+from p2pfed.types.proposal import Proposal
+from p2pfed.types.transaction import Transfer
+from p2pfed.types.update import UpdateHeader
+from p2pfed.types.vote import Precommit, Prevote
+
+
+class ProposalMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
+    """A proposal with its header, and the polka that a re-proposal needs (else None)."""
+
+    proposal: Proposal
+    header: Header
+    polka: PolkaCert | None
+
+
+class RoundVotes(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Which votes of a round a peer holds, as bitmaps over the validators of the height."""
+
+    round: Round
+    prevotes: Bitmap
+    precommits: Bitmap
+    has_proposal: bool
+
+
+class Digest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=14):
+    """What a peer holds of the height it works on, so that others send what it lacks.
+
+    `height` is the one it works on: its last final block is `height - 1`. `updates` is a bitmap over the
+    participants of genesis in key order: whose update header it holds.
+    """
+
+    height: Height
+    round: Round
+    step: Annotated[int, msgspec.Meta(ge=0, le=3)]
+    locked_round: ValidRound
+    valid_round: ValidRound
+    rounds: Annotated[tuple[RoundVotes, ...], msgspec.Meta(max_length=2)]
+    avails: Bitmap
+    updates: Annotated[bytes, msgspec.Meta(max_length=(PARTICIPANTS_MAX + 7) // 8)]
+
+
+class PeerRecords(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=15):
+    """Where peers can be reached: sent on connection and whenever something new is learned."""
+
+    records: Annotated[tuple[PeerRecord, ...], msgspec.Meta(max_length=PEER_RECORDS_PER_MESSAGE_MAX)]
+
+
+ControlMessage = (
+    UpdateHeader
+    | AvailMessage
+    | Prevote
+    | Precommit
+    | PolkaCert
+    | CommitCert
+    | ProposalMessage
+    | Transfer
+    | DuplicateVote
+    | DuplicateProposal
+    | Digest
+    | PeerRecords
+)
+
+
+class GetChunk(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=20):
+    """Ask for chunk `index` of the blob (payload, body, model) whose chunk root is `root`."""
+
+    root: Digest32
+    index: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
+
+
+class GetBlocks(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=21):
+    """Ask for final blocks from `from_height` on."""
+
+    from_height: Height
+    count: Annotated[int, msgspec.Meta(ge=1, le=BLOCKS_PER_RESPONSE_MAX)]
+
+
+class GetGenesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=22):
+    """Ask for the canonical genesis of the network; the asker checks it against the chain id it was given."""
+
+
+BulkRequest = GetChunk | GetBlocks | GetGenesis
+
+
+class Chunk(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=30):
+    """One chunk with its Merkle path; `count` is how many chunks the blob has."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+    data: Annotated[bytes, msgspec.Meta(min_length=1, max_length=CHUNK_BYTES)]
+    path: Annotated[tuple[Digest32, ...], msgspec.Meta(max_length=PATH_LENGTH_MAX)]
+
+
+class Blocks(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=31):
+    """Consecutive final blocks, at least one where the sender has it, at most RESPONSE_BYTES_MAX in all."""
+
+    blocks: Annotated[tuple[Block, ...], msgspec.Meta(max_length=BLOCKS_PER_RESPONSE_MAX)]
+
+
+class GenesisBytes(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=32):
+    """The canonical genesis."""
+
+    data: Annotated[bytes, msgspec.Meta(max_length=GENESIS_BYTES_MAX)]
+
+
+class Missing(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=33):
+    """The sender does not hold what was asked for; `count` is 0."""
+
+    count: Count = 0
+
+
+BulkResponse = Chunk | Blocks | GenesisBytes | Missing
+
+REQUEST_BYTES_MAX = 256
+RESPONSE_BYTES_MAX = 2 * BODY_BYTES_MAX + MIB
+
+
+def decode_control(data: bytes) -> ControlMessage:
+    """Return the control message in `data`; raises MalformedMessage."""
+    return codec.decode(data, ControlMessage, CONTROL_BYTES_MAX)  # type: ignore[arg-type]
+
+
+def decode_request(data: bytes) -> BulkRequest:
+    """Return the bulk request in `data`; raises MalformedMessage."""
+    return codec.decode(data, BulkRequest, REQUEST_BYTES_MAX)  # type: ignore[arg-type]
+
+
+def decode_response(data: bytes) -> BulkResponse:
+    """Return the bulk response in `data`; raises MalformedMessage."""
+    return codec.decode(data, BulkResponse, RESPONSE_BYTES_MAX)  # type: ignore[arg-type]
