@@ -1,0 +1,1 @@
+"""How peers find each other and spread small messages: peer table, exchange, mesh, digests, limits."""
