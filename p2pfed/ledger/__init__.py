@@ -1,0 +1,1 @@
+"""The ledger: accounts, validator sets, who trained and who was convicted, under one state root."""
