@@ -1,0 +1,49 @@
+"""A rule's whole sum, and the one division that turns it into model units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2pfed.types.model import Int32Vector
+from p2pfed.types.params import EXPONENT_GAP_MAX, MODEL_EXPONENT_MIN, UPDATE_EXPONENT_MAX
+
+Int64Vector = NDArray[np.int64]
+
+DENOMINATOR_MAX = (
+    1 << 30
+)  # The mean's; times 2^30 for the widest m < e it still halves and adds within int64.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleSum:
+    """What a rule returns for one group: the average is `total / denominator`, in update units.
+
+    total: int64, shape `(d_g,)`, |total| <= 32767 * denominator. `model_units` overwrites it.
+    """
+
+    total: Int64Vector
+    denominator: int
+
+
+def model_units(rule_sum: RuleSum, update_exponent: int, model_exponent: int) -> Int32Vector:
+    """Return the average in model units 2^-m, rounded half up: `floor((S * 2^(m-e) + den div 2) / den)`.
+
+    Rounding to update units first would lose what is smaller than 2^-e and let every weight drift.
+
+    Bounds:
+        `|S| < 2^15 * den` and `den <= 2^30`. For `m >= e` the sum grows to less than `2^(45+14)`; for `m < e`
+        the denominator grows to at most `2^60`. Both fit int64; the quotient is below `2^15 * 2^14 = 2^29`.
+    """
+    gap, denominator, total = model_exponent - update_exponent, rule_sum.denominator, rule_sum.total
+    assert MODEL_EXPONENT_MIN - UPDATE_EXPONENT_MAX <= gap <= EXPONENT_GAP_MAX
+    assert 0 < denominator <= DENOMINATOR_MAX
+    if gap >= 0:
+        total *= 1 << gap
+    else:
+        denominator <<= -gap
+    total += denominator >> 1
+    total //= denominator
+    return total.astype(np.int32)

@@ -1,0 +1,1 @@
+"""Where floats end: what leaves the learner becomes integers here."""
