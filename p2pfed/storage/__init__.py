@@ -1,0 +1,1 @@
+"""What a peer keeps on its own disk: blocks, blobs, votes, keys; durable before anyone hears of it."""

@@ -1,0 +1,295 @@
+"""Payloads and models as files that are named by their own content: `data/blobs/sha256/ab/<root>`.
+
+A name is the RFC 6962 root over the 1 MiB chunks, so whoever reads a blob can check it, whole or by chunk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from p2pfed.errors import MalformedMessage, StorageFault
+from p2pfed.primitives.digest import DIGEST_BYTES
+from p2pfed.primitives.merkle import (
+    CHUNK_BYTES,
+    EMPTY_ROOT,
+    chunk_count,
+    chunk_hashes,
+    chunk_root,
+    has_leaf,
+    leaf_hash,
+    path_of_hashes,
+    root_of_hashes,
+)
+from p2pfed.storage.crash_points import crashpoint
+from p2pfed.storage.files import FOLDER_MODE, PRIVATE_MODE, disk_errors, sync_folder, write_synced
+from p2pfed.types.wire import Chunk
+
+_ROOT_NAME = re.compile("[0-9a-f]{64}")
+HASHES_CACHED_MAX = 1 << 16  # Leaf hashes held in memory: 2 MiB of them serve 64 GiB of blobs.
+
+
+def chunk_of_bytes(data: bytes, index: int) -> Chunk | None:
+    """Return chunk `index` of a blob that is in memory (a block body); None beyond its end."""
+    hashes = chunk_hashes(data)
+    if not 0 <= index < len(hashes):
+        return None
+    start = index * CHUNK_BYTES
+    return Chunk(len(hashes), data[start : start + CHUNK_BYTES], path_of_hashes(hashes, index))
+
+
+class BlobStore:
+    """Content-addressed files, each complete once it has a name. Several threads may use one store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._named = folder / "sha256"
+        self._temporary = folder / "tmp"
+        self._hashes: dict[bytes, list[bytes]] = {}  # Oldest first; only whole, verified blobs are in it.
+        self._hashes_count = 0
+        self._serial = 0
+        self._used: dict[
+            bytes, int
+        ] = {}  # Root -> height of the last use; one entry a file, as they are seen.
+        self.height = 0  # The last final height; the owner keeps it current.
+        # Serving threads and the writing one share the cache; nothing slow happens under the lock.
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Make the folders and remove what a crash left unfinished. Raises DiskFull or StorageFault."""
+        with disk_errors(f"open the blobs in {self.folder}"):
+            for folder in (self.folder, self._named, self._temporary):
+                folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            for first in range(256):
+                (self._named / f"{first:02x}").mkdir(mode=FOLDER_MODE, exist_ok=True)
+            sync_folder(self._named)
+            sync_folder(self.folder)
+            for leftover in self._temporary.iterdir():
+                leftover.unlink()
+
+    def path(self, root: bytes) -> Path:
+        """Return where the blob of `root` lies or would lie."""
+        assert len(root) == DIGEST_BYTES
+        name = root.hex()
+        return self._named / name[:2] / name
+
+    def put(self, data: bytes | memoryview) -> bytes:
+        """Store `data` and return its root; durable on return. Raises DiskFull or StorageFault."""
+        root = chunk_root(data)
+        if self.has(root):
+            with disk_errors(f"write the blob {root.hex()}"):
+                # It may be from before a crash that came between its rename and the folder's fsync.
+                sync_folder(self.path(root).parent)
+            return root
+        temporary = self._new_temporary()
+        crashpoint("blob.begin")
+        with disk_errors(f"write the blob {root.hex()}"):
+            write_synced(temporary, data, PRIVATE_MODE)
+            self._take_name(temporary, root)
+        return root
+
+    def has(self, root: bytes) -> bool:
+        """Answer whether a blob of that name is here; its content is checked when it is read.
+
+        Asking counts as a use: `delete_unused` leaves the blob alone for a while.
+        """
+        with self._lock:
+            if not self.path(root).is_file():
+                return False
+            self._used[root] = self.height
+            return True
+
+    def size(self, root: bytes) -> int | None:
+        """Return the length in bytes; None where the blob is not here."""
+        try:
+            return self.path(root).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def load(self, root: bytes) -> bytes | None:
+        """Return the blob, checked against its root; None where it is not here.
+
+        Raises:
+            StorageFault: The file's bytes have another root, or can't be read.
+        """
+        with disk_errors(f"read the blob {root.hex()}"):
+            try:
+                data = self.path(root).read_bytes()
+            except FileNotFoundError:
+                return None
+        found = chunk_root(data)
+        if found != root:
+            raise self._damaged(root, found)
+        return data
+
+    def chunk(self, root: bytes, index: int) -> Chunk | None:
+        """Return chunk `index` with its path; None where the blob is not here or ends before.
+
+        The whole file is read once, for its leaf hashes; after that only the chunk is.
+
+        Raises:
+            StorageFault: The bytes on disk don't match the root.
+        """
+        hashes = self._leaf_hashes(root)
+        if hashes is None or not 0 <= index < len(hashes):
+            return None
+        with disk_errors(f"read the blob {root.hex()}"):
+            try:
+                with self.path(root).open("rb") as file:
+                    file.seek(index * CHUNK_BYTES)
+                    data = file.read(CHUNK_BYTES)
+            except FileNotFoundError:
+                return None
+        found = leaf_hash(data)
+        if found != hashes[index]:
+            raise self._damaged(root, found)
+        return Chunk(len(hashes), data, path_of_hashes(hashes, index))
+
+    def delete_unused(self, root: bytes, before: int) -> bool:
+        """Delete the blob unless it was put or asked for at height `before` or later; answer whether it went.
+
+        A blob that is seen for the first time since the start counts as used now.
+        """
+        with self._lock, disk_errors(f"delete the blob {root.hex()}"):
+            if self._used.setdefault(root, self.height) >= before:
+                return False
+            self._used.pop(root)
+            self._hashes_count -= len(self._hashes.pop(root, ()))
+            self.path(root).unlink(missing_ok=True)
+        crashpoint("blob.deleted")
+        return True
+
+    def roots(self) -> tuple[bytes, ...]:
+        """Return the root of every blob here, ascending; files that are no blobs are passed over."""
+        with disk_errors(f"list the blobs in {self._named}"):
+            names = [path.name for path in self._named.glob("??/*") if path.name[:2] == path.parent.name]
+        return tuple(bytes.fromhex(name) for name in sorted(names) if _ROOT_NAME.fullmatch(name))
+
+    def assemble(self, root: bytes, length: int) -> Assembly:
+        """Return a writer for the `length` bytes under `root` whose chunks arrive in any order."""
+        return Assembly(self, root, length, self._new_temporary())
+
+    def _new_temporary(self) -> Path:
+        with self._lock:
+            self._serial += 1
+            return self._temporary / f"{os.getpid()}-{self._serial}"
+
+    def _take_name(self, temporary: Path, root: bytes) -> None:
+        path = self.path(root)
+        crashpoint("blob.written")
+        os.replace(temporary, path)
+        crashpoint("blob.renamed")
+        sync_folder(path.parent)
+        crashpoint("blob.durable")
+        with self._lock:
+            self._used[root] = self.height
+
+    def _leaf_hashes(self, root: bytes) -> list[bytes] | None:
+        with self._lock:
+            hashes = self._hashes.pop(root, None)
+            if hashes is not None:
+                self._hashes[root] = hashes  # Used last, so dropped last.
+                return hashes
+        with disk_errors(f"read the blob {root.hex()}"):
+            try:
+                with self.path(root).open("rb") as file:
+                    hashes = [leaf_hash(data) for data in iter(lambda: file.read(CHUNK_BYTES), b"")]
+            except FileNotFoundError:
+                return None
+        found = root_of_hashes(hashes)
+        if found != root:
+            raise self._damaged(root, found)
+        with self._lock:
+            self._hashes_count += len(hashes) - len(self._hashes.pop(root, ()))
+            self._hashes[root] = hashes
+            while self._hashes_count > HASHES_CACHED_MAX and len(self._hashes) > 1:
+                self._hashes_count -= len(self._hashes.pop(next(iter(self._hashes))))
+        return hashes
+
+    def _damaged(self, root: bytes, found: bytes) -> StorageFault:
+        return StorageFault(
+            f"the blob {self.path(root)} is damaged: its bytes hash to {found.hex()}; "
+            "delete that file, it is fetched again from another peer"
+        )
+
+
+class Assembly:
+    """A blob in the making: chunks are checked against the root as they come, in any order, into one file.
+
+    Not for several threads at once. An assembly that is dropped is cleaned up by `abandon` or the next start.
+    """
+
+    def __init__(self, store: BlobStore, root: bytes, length: int, temporary: Path) -> None:
+        assert length >= 0
+        self.root = root
+        self.length = length
+        self.count = chunk_count(length)
+        self._store = store
+        self._temporary = temporary
+        self._missing = set(range(self.count))
+        self._descriptor: int | None = None
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The indices of the chunks that have not come, ascending."""
+        return tuple(sorted(self._missing))
+
+    def add(self, index: int, count: int, data: bytes, path: Sequence[bytes]) -> None:
+        """Take chunk `index`; one that came before is ignored.
+
+        Raises:
+            MalformedMessage: Wrong count, index, length or path: the sender's fault.
+            DiskFull, StorageFault: It can't be written.
+        """
+        if count != self.count or not 0 <= index < self.count:
+            raise MalformedMessage(f"chunk {index} of {count} where the blob has {self.count}")
+        expected = min(CHUNK_BYTES, self.length - index * CHUNK_BYTES)
+        if len(data) != expected:
+            raise MalformedMessage(f"chunk {index} has {len(data)} bytes and not {expected}")
+        if not has_leaf(self.root, data, index, count, path):
+            raise MalformedMessage(f"chunk {index} is not under the root {self.root.hex()}")
+        if index not in self._missing:
+            return
+        with disk_errors(f"write the blob {self.root.hex()}"):
+            descriptor = self._open()
+            view, offset = memoryview(data), index * CHUNK_BYTES
+            while view:
+                written = os.pwrite(descriptor, view, offset)
+                view, offset = view[written:], offset + written
+        self._missing.discard(index)
+
+    def finish(self) -> None:
+        """Give the whole blob its name, once every chunk has come; durable on return.
+
+        Raises:
+            MalformedMessage: A length of 0 was announced for a root that isn't the empty one.
+            DiskFull, StorageFault: It can't be written.
+        """
+        assert not self._missing
+        if self.count == 0 and self.root != EMPTY_ROOT:
+            raise MalformedMessage(f"no bytes at all can't have the root {self.root.hex()}")
+        crashpoint("blob.begin")
+        with disk_errors(f"write the blob {self.root.hex()}"):
+            os.fsync(self._open())
+            self._close()
+            self._store._take_name(self._temporary, self.root)
+
+    def abandon(self) -> None:
+        """Throw away what has come."""
+        self._close()
+        with disk_errors(f"delete {self._temporary}"):
+            self._temporary.unlink(missing_ok=True)
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(self._temporary, flags, PRIVATE_MODE)
+        return self._descriptor
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,159 @@
+"""The store of a running peer: chain.db and the blob files together, in the order that survives a crash.
+
+Blobs are durable before the row that names them is; a row says pruned before its file goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from p2pfed.errors import StorageFault
+from p2pfed.primitives.merkle import EMPTY_ROOT
+from p2pfed.storage import retention
+from p2pfed.storage.blob_store import BlobStore, chunk_of_bytes
+from p2pfed.storage.block_store import BlockStore
+from p2pfed.storage.files import REMEDY, verify_free_space
+from p2pfed.storage.home import Home
+from p2pfed.types.block import Block
+from p2pfed.types.genesis import Genesis
+from p2pfed.types.model import ModelState
+from p2pfed.types.params import BODY_BYTES_MAX
+from p2pfed.types.wire import Chunk
+
+WEIGHT_BYTES, UPDATE_BYTES = 4, 2  # int32 and int16.
+
+
+class Store:
+    """Everything final or voted on. One thread at a time uses it; `blobs` alone may be read from several.
+
+    All methods may raise StorageFault; those that write also DiskFull.
+    """
+
+    def __init__(self, home: Home, genesis: Genesis) -> None:
+        """Open the store of `home`, creating it. Raises LocalError where it holds another chain."""
+        home.create()
+        self.home = home
+        self.genesis = genesis
+        self.chain = BlockStore(home.chain_db, genesis.chain_id)
+        self.blobs = BlobStore(home.blobs)
+        self.blobs.open()
+        self.blobs.height = self.chain.height
+
+    def close(self) -> None:
+        self.chain.close()
+
+    def save_genesis(self, model: ModelState, evaluation: bytes | None) -> None:
+        """Keep the initial model and the public evaluation set for ever; again is harmless."""
+        assert model.root == self.genesis.model_root
+        assert evaluation is None or self.genesis.evaluation_root != EMPTY_ROOT
+        self._put_model(model)
+        named = [("model", model.root), ("exponents", model.exponents_root)]
+        if evaluation is not None:
+            named.append(("evaluation", self.blobs.put(evaluation)))
+            assert named[-1][1] == self.genesis.evaluation_root
+        self.chain.save_genesis_blobs(tuple(named))  # type: ignore[arg-type]
+
+    def save_block(self, block: Block, ledger: bytes, model: ModelState | None) -> None:
+        """Make the next final block durable with its ledger and model, then delete what is no longer kept.
+
+        A `model` of None (catching up) leaves the model of this height out: it is recorded as absent, unless
+        its blob is here already. Payloads count as held where their blobs are here.
+        """
+        if model is not None:
+            assert (model.root, model.exponents_root) == (
+                block.header.model_root,
+                block.header.exponents_root,
+            )
+            self._put_model(model)
+        height = block.header.height
+        self.blobs.height = height
+        for root in self.chain.save_block(block, ledger, self.blobs.has):
+            # Used at this height: another update has the very same bytes.
+            self.blobs.delete_unused(root, height - 1)
+        if height % retention.LOOSE_HEIGHTS == 0:
+            self._delete_loose(height)
+
+    def save_model(self, model: ModelState) -> None:
+        """Keep a model that was fetched later, at every height that names it."""
+        self._put_model(model)
+        self.chain.hold(model.root)
+        self.chain.hold(model.exponents_root)
+
+    def load_model(self, height: int) -> ModelState | None:
+        """Return the model after `height`; None where it was never fetched or is pruned.
+
+        Raises:
+            StorageFault: It should be here and is missing or damaged.
+        """
+        roots = self._model_roots(height)
+        if roots is None:
+            return None
+        if self.chain.blob_status(height, "model", roots[0]) != "held":
+            return None
+        weights, exponents = self.blobs.load(roots[0]), self.blobs.load(roots[1])
+        if weights is None or exponents is None:
+            missing = roots[0] if weights is None else roots[1]
+            raise StorageFault(
+                f"the model of height {height} is missing though it was not pruned "
+                f"({self.blobs.path(missing)}); {REMEDY}"
+            )
+        groups = len(exponents) // 2
+        both = np.frombuffer(exponents, dtype=np.int8)
+        return ModelState(np.frombuffer(weights, dtype="<i4"), both[:groups], both[groups:])
+
+    def chunk(self, root: bytes, index: int) -> Chunk | None:
+        """Return a chunk of a payload, model or block body for a peer that asks; None where it isn't here."""
+        served = self.blobs.chunk(root, index)
+        if served is not None:
+            return served
+        body = self.chain.body_bytes(root)
+        return None if body is None else chunk_of_bytes(body, index)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[BlockStore]:
+        """Read the chain from another thread: a connection of its own, closed at the end."""
+        chain = BlockStore(self.home.chain_db, None)
+        try:
+            yield chain
+        finally:
+            chain.close()
+
+    def verify_space(self) -> None:
+        """Raise DiskFull where less is free than two blocks need; called before each height."""
+        verify_free_space(self.home.data, bytes_of_two_blocks(self.genesis))
+
+    def _put_model(self, model: ModelState) -> None:
+        self.blobs.put(model.weights_bytes())
+        self.blobs.put(model.exponents_bytes())
+
+    def _model_roots(self, height: int) -> tuple[bytes, bytes] | None:
+        header = self.chain.header(height)
+        if header is not None:
+            return header.model_root, header.exponents_root
+        if height == 0:
+            return self.genesis.model_root, genesis_exponents_root(self.genesis)
+        return None
+
+    def _delete_loose(self, tip: int) -> None:
+        held = self.chain.held_roots()
+        for root in self.blobs.roots():
+            if root not in held:
+                self.blobs.delete_unused(root, tip - retention.LOOSE_HEIGHTS)
+
+
+def genesis_exponents_root(genesis: Genesis) -> bytes:
+    """Return the root of the exponents that genesis starts with."""
+    update = np.array(genesis.update_exponents, dtype=np.int8)
+    model = np.array(genesis.model_exponents, dtype=np.int8)
+    return ModelState(np.zeros(0, dtype=np.int32), update, model).exponents_root
+
+
+def bytes_of_two_blocks(genesis: Genesis) -> int:
+    """Return an upper bound of what two heights write: payloads, models, bodies in pending and final rows."""
+    size = genesis.manifest.size
+    payloads = UPDATE_BYTES * size * len(genesis.participants)
+    # A body is written as pending, as final, and both again while SQLite's log is merged.
+    return 2 * (payloads + WEIGHT_BYTES * size + 4 * BODY_BYTES_MAX)
