@@ -1,0 +1,1 @@
+"""Agreement on one height: rules, tallies, signer, certificates, evidence. It knows ids, never models."""

@@ -1,0 +1,80 @@
+"""Check what a peer sends before it counts: place, shape, signature, meaning, the cheap questions first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pfed.consensus.certificates import verify_polka
+from p2pfed.consensus.proposer import proposer_index
+from p2pfed.errors import BadSignature, InvalidCertificate, MalformedMessage, OutOfBounds, WrongHeight
+from p2pfed.types.params import ROUNDS_AHEAD_MAX
+from p2pfed.types.validators import ValidatorSet
+from p2pfed.types.vote import Prevote, Vote
+from p2pfed.types.wire import ProposalMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The constants of one height that messages are checked against."""
+
+    chain_id: bytes
+    height: int
+    validators: ValidatorSet
+
+    def verify_height(self, height: int) -> None:
+        """Raise WrongHeight unless this is our height."""
+        if height != self.height:
+            raise WrongHeight(f"height {height} while we work on {self.height}")
+
+    def verify_place(self, message: Vote | ProposalMessage, own_round: int) -> None:
+        """Raise PeerFault unless height, round, index and valid round make sense; no signature is checked."""
+        signed = message.proposal if isinstance(message, ProposalMessage) else message
+        self.verify_height(signed.height)
+        if signed.round > own_round + ROUNDS_AHEAD_MAX:
+            raise WrongHeight(f"round {signed.round} while we are in {own_round}")
+        if signed.validator_index >= len(self.validators):
+            raise OutOfBounds(f"validator {signed.validator_index} of {len(self.validators)}")
+        if isinstance(message, Prevote) and message.value_id is None and message.valid_round != -1:
+            raise MalformedMessage(f"a nil prevote with valid round {message.valid_round}")
+        if isinstance(message, Prevote) and message.valid_round >= message.round:
+            raise MalformedMessage(f"valid round {message.valid_round} in round {message.round}")
+        if isinstance(message, ProposalMessage):
+            self._verify_proposal_place(message)
+
+    def verify_vote_signature(self, vote: Vote) -> None:
+        """Raise BadSignature unless the validator that `vote` names signed it."""
+        if not vote.is_signed_by(self._key(vote.validator_index), self.chain_id):
+            raise BadSignature(f"a vote is not signed by validator {vote.validator_index}")
+
+    def verify_proposal_content(self, message: ProposalMessage) -> None:
+        """Raise PeerFault unless the header is the one that the proposer signed for."""
+        proposal, header = message.proposal, message.header
+        if header.value_id != proposal.value_id:
+            raise MalformedMessage("the header is not the one of the proposal")
+        if (header.height, header.chain_id) != (self.height, self.chain_id):
+            raise MalformedMessage(f"a header of height {header.height} or another chain")
+        if not proposal.is_signed_by(self._key(proposal.validator_index), self.chain_id):
+            raise BadSignature(f"a proposal is not signed by validator {proposal.validator_index}")
+
+    def verify_attached_polka(self, message: ProposalMessage) -> None:
+        """Raise InvalidCertificate unless the attached polka, if any, is valid and of the valid round."""
+        proposal, polka = message.proposal, message.polka
+        if polka is None:
+            return
+        expected = (self.height, proposal.valid_round, proposal.value_id)
+        if (polka.height, polka.round, polka.value_id) != expected:
+            raise InvalidCertificate(
+                f"a polka of round {polka.round} beside valid round {proposal.valid_round}"
+            )
+        verify_polka(polka, self.validators, self.chain_id)
+
+    def _verify_proposal_place(self, message: ProposalMessage) -> None:
+        proposal = message.proposal
+        expected = proposer_index(self.validators, self.chain_id, self.height, proposal.round)
+        if proposal.validator_index != expected:
+            raise OutOfBounds(f"validator {proposal.validator_index} proposes in a round of {expected}")
+        if proposal.valid_round >= proposal.round:
+            raise MalformedMessage(f"valid round {proposal.valid_round} in round {proposal.round}")
+
+    def _key(self, index: int) -> bytes:
+        return self.validators.validators[index].key

@@ -1,0 +1,101 @@
+"""Build certificates from votes, take them apart, and check them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from p2pfed.consensus.quorum import has_quorum
+from p2pfed.errors import InvalidCertificate, MalformedMessage
+from p2pfed.types.bitmap import bitmap_of, indices_of
+from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.validators import ValidatorSet
+from p2pfed.types.vote import Precommit, Prevote, Vote
+
+AnyVote = TypeVar("AnyVote", Prevote, Precommit)
+
+
+def polka_cert(votes: Iterable[Prevote], validators: ValidatorSet) -> PolkaCert:
+    """Return the certificate of `votes`: a quorum of equal, verified prevotes of distinct validators."""
+    ordered = _ordered(votes, validators)
+    first = ordered[0]
+    assert first.value_id is not None
+    assert all(_meaning(vote) == _meaning(first) for vote in ordered)
+    bitmap = bitmap_of((vote.validator_index for vote in ordered), len(validators))
+    signatures = tuple(vote.signature for vote in ordered)
+    return PolkaCert(first.height, first.round, first.value_id, first.valid_round, bitmap, signatures)
+
+
+def commit_cert(votes: Iterable[Precommit], validators: ValidatorSet) -> CommitCert:
+    """Return the certificate of `votes`: a quorum of equal, verified precommits of distinct validators."""
+    ordered = _ordered(votes, validators)
+    first = ordered[0]
+    assert first.value_id is not None
+    assert all(_meaning(vote) == _meaning(first) for vote in ordered)
+    bitmap = bitmap_of((vote.validator_index for vote in ordered), len(validators))
+    signatures = tuple(vote.signature for vote in ordered)
+    return CommitCert(first.height, first.round, first.value_id, bitmap, signatures)
+
+
+def prevotes_of(cert: PolkaCert, validators: ValidatorSet) -> tuple[Prevote, ...]:
+    """Return the prevotes inside `cert`; raises InvalidCertificate where it has no such shape."""
+    if cert.valid_round >= cert.round:
+        raise InvalidCertificate(f"valid round {cert.valid_round} of a polka of round {cert.round}")
+    return tuple(
+        Prevote(cert.height, cert.round, cert.value_id, cert.valid_round, index, signature)
+        for index, signature in _signers(cert, validators)
+    )
+
+
+def precommits_of(cert: CommitCert, validators: ValidatorSet) -> tuple[Precommit, ...]:
+    """Return the precommits inside `cert`; raises InvalidCertificate where it has no such shape."""
+    return tuple(
+        Precommit(cert.height, cert.round, cert.value_id, index, signature)
+        for index, signature in _signers(cert, validators)
+    )
+
+
+def verify_polka(cert: PolkaCert, validators: ValidatorSet, chain_id: bytes) -> None:
+    """Raise InvalidCertificate unless `cert` holds valid prevotes of a quorum of `validators`.
+
+    `validators` is the set of `cert.height`; whether that height is wanted is the caller's question.
+    """
+    _verify_votes(prevotes_of(cert, validators), validators, chain_id)
+
+
+def verify_commit(cert: CommitCert, validators: ValidatorSet, chain_id: bytes) -> None:
+    """Raise InvalidCertificate unless `cert` holds valid precommits of a quorum of `validators`."""
+    _verify_votes(precommits_of(cert, validators), validators, chain_id)
+
+
+def _ordered(votes: Iterable[AnyVote], validators: ValidatorSet) -> list[AnyVote]:
+    ordered = sorted(votes, key=lambda vote: vote.validator_index)
+    indices = [vote.validator_index for vote in ordered]
+    assert len(frozenset(indices)) == len(indices)
+    assert has_quorum(validators.power_of(indices), validators.total_power)
+    return ordered
+
+
+def _meaning(vote: Vote) -> tuple[object, ...]:
+    valid_round = vote.valid_round if isinstance(vote, Prevote) else -1
+    return vote.height, vote.round, vote.value_id, valid_round
+
+
+def _signers(cert: PolkaCert | CommitCert, validators: ValidatorSet) -> list[tuple[int, bytes]]:
+    """Return (index, signature) pairs of a quorum; nothing is verified but the power."""
+    try:
+        indices = indices_of(cert.bitmap, len(validators))
+    except MalformedMessage as error:
+        raise InvalidCertificate(str(error)) from None
+    if len(indices) != len(cert.signatures):
+        raise InvalidCertificate(f"{len(cert.signatures)} signatures of {len(indices)} signers")
+    power, total = validators.power_of(indices), validators.total_power
+    if not has_quorum(power, total):
+        raise InvalidCertificate(f"signers hold {power} of {total}, not more than two thirds")
+    return list(zip(indices, cert.signatures, strict=True))
+
+
+def _verify_votes(votes: Sequence[Vote], validators: ValidatorSet, chain_id: bytes) -> None:
+    for vote in votes:
+        if not vote.is_signed_by(validators.validators[vote.validator_index].key, chain_id):
+            raise InvalidCertificate(f"the signature of validator {vote.validator_index} does not verify")

@@ -1,0 +1,416 @@
+"""Agreement on one height: check messages, count them, and offer the facts to the rules until none fires.
+
+Pure and synchronous: `step` returns what to do, in order. A PeerFault from `step` has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import assert_never
+
+import msgspec
+
+from p2pfed.consensus import machine
+from p2pfed.consensus.admission import Admission
+from p2pfed.consensus.certificates import verify_commit, verify_polka
+from p2pfed.consensus.evidence import claim_of, duplicate_proposal
+from p2pfed.consensus.io import (
+    CollectEnded,
+    CommitReceived,
+    FoundEvidence,
+    GetValue,
+    Input,
+    LeaveCollect,
+    LocalValue,
+    NeedValue,
+    NewRound,
+    Output,
+    PolkaReceived,
+    ProposalReceived,
+    Propose,
+    PublishPolka,
+    Restarted,
+    Schedule,
+    SendPrecommit,
+    SendPrevote,
+    TimeoutFired,
+    TimeoutKind,
+    ValuePending,
+    ValueReady,
+    VoteReceived,
+)
+from p2pfed.consensus.machine import Action, StartTimer, State, Step
+from p2pfed.consensus.proposer import proposer_index
+from p2pfed.consensus.signer import SignRecord, initial_record
+from p2pfed.consensus.timeouts import Preset
+from p2pfed.consensus.vote_keeper import VoteKeeper
+from p2pfed.types.block import Header
+from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.evidence import DuplicateVote
+from p2pfed.types.params import ROUNDS_AHEAD_MAX
+from p2pfed.types.validators import ValidatorSet
+from p2pfed.types.vote import Precommit, Prevote, Vote
+from p2pfed.types.wire import ProposalMessage, RoundVotes
+
+
+class Engine:
+    """One height of one peer. `own_index` None: an observer, that follows and never speaks."""
+
+    def __init__(
+        self,
+        *,
+        chain_id: bytes,
+        height: int,
+        validators: ValidatorSet,
+        own_index: int | None,
+        preset: Preset,
+        record: SignRecord | None = None,
+    ) -> None:
+        assert own_index is None or 0 <= own_index < len(validators)
+        assert record is None or record.height <= height  # Above: the node syncs first and votes nowhere.
+        self.chain_id = chain_id
+        self.height = height
+        self.validators = validators
+        self.own_index = own_index
+        self._preset = preset
+        self._admission = Admission(chain_id, height, validators)
+        self._votes = VoteKeeper(validators)
+        self._proposals: dict[int, ProposalMessage] = {}  # The first of each round.
+        self._equivocal_rounds: set[int] = set()  # A second proposal is evidence already.
+        self._headers: dict[bytes, Header] = {}
+        self._verdicts: dict[bytes, bool] = {}
+        self._pending: dict[bytes, ValuePending] = {}
+        self._extended_round = -1  # The round whose propose timeout was lengthened, once.
+        self._awaited_round: int | None = None  # GetValue is out for it.
+        self._record = record or initial_record()
+        self._state = self._restored()
+
+    def step(self, input_: Input) -> tuple[Output, ...]:
+        """Return what to do about `input_`, in order.
+
+        Raises:
+            PeerFault: A peer's message is malformed, misplaced, or not signed; blame whoever sent this copy.
+        """
+        outputs: list[Output] = []
+        match input_:
+            case ProposalReceived(message=message):
+                self._take_proposal(message, outputs)
+            case VoteReceived(vote=vote):
+                self._take_vote(vote, outputs)
+            case PolkaReceived(cert=cert):
+                self._take_polka(cert, outputs)
+            case CommitReceived(cert=cert):
+                self._take_commit(cert, outputs)
+            case ValueReady(value_id=value_id, is_valid=is_valid):
+                self._verdicts.setdefault(value_id, is_valid)
+            case ValuePending():
+                self._pending[input_.value_id] = input_
+            case LocalValue():
+                self._take_local_value(input_, outputs)
+            case CollectEnded():
+                round_ahead = self._votes.round_ahead(0)
+                self._apply(machine.CollectLeft(0 if round_ahead is None else round_ahead), outputs)
+            case TimeoutFired():
+                self._take_timeout(input_, outputs)
+            case Restarted():
+                self._resume(outputs)
+            case _:
+                assert_never(input_)
+        self._run_rules(outputs)
+        return tuple(outputs)
+
+    @property
+    def round(self) -> int:
+        """The round at work, -1 in COLLECT."""
+        return self._state.round
+
+    @property
+    def current_step(self) -> Step:
+        return self._state.step
+
+    @property
+    def locked_round(self) -> int:
+        return self._state.locked_round
+
+    @property
+    def valid_round(self) -> int:
+        return self._state.valid_round
+
+    @property
+    def decided(self) -> CommitCert | None:
+        return self._state.decided
+
+    @property
+    def polkas(self) -> tuple[PolkaCert, ...]:
+        """Every polka certificate held, ascending by round."""
+        return self._votes.polkas
+
+    @property
+    def best_polka(self) -> PolkaCert | None:
+        """The polka of our valid value: what a peer with a lower valid round lacks."""
+        if self._state.valid_value is None:
+            return None
+        return self._votes.polka(self._state.valid_round, self._state.valid_value)
+
+    def proposer(self, round_: int) -> int:
+        """Return the index of the proposer of a round."""
+        return proposer_index(self.validators, self.chain_id, self.height, round_)
+
+    def proposal(self, round_: int) -> ProposalMessage | None:
+        """Return the first proposal of a round with the polka we hold for it: as it can be sent to others."""
+        message = self._proposals.get(round_)
+        if message is None:
+            return None
+        proposal = message.proposal
+        polka = self._votes.polka(proposal.valid_round, proposal.value_id)
+        return msgspec.structs.replace(message, polka=polka)
+
+    def header(self, value_id: bytes) -> Header | None:
+        """Return the header of a value seen in a proposal, or None."""
+        return self._headers.get(value_id)
+
+    def digest_rounds(self) -> tuple[RoundVotes, ...]:
+        """Return what is held of the last two rounds, for the gossip digest."""
+        latest = max(self.round, 0)
+        return tuple(
+            self._votes.summary(round_, has_proposal=round_ in self._proposals)
+            for round_ in range(max(latest - 1, 0), latest + 1)
+        )
+
+    def votes_missing(self, theirs: RoundVotes) -> tuple[Vote, ...]:
+        """Return the votes of a round that a peer lacks by its own word; a bad bitmap raises PeerFault."""
+        return self._votes.missing(theirs)
+
+    def votes_ahead(self, their_round: int) -> tuple[Vote, ...]:
+        """Return all votes of the latest round that lifts a peer at `their_round` (U8), else nothing.
+
+        A peer drops votes more than ROUNDS_AHEAD_MAX rounds above its own, so a far one climbs in strides.
+        """
+        reachable = min(self.round, their_round + ROUNDS_AHEAD_MAX)
+        if reachable <= their_round:
+            return ()
+        nobody = self._votes.summary(-1, has_proposal=False)
+        return self._votes.missing(RoundVotes(reachable, nobody.prevotes, nobody.precommits, False))
+
+    def _restored(self) -> State:
+        """Return the state that the record remembers (W6), or the one at the start of a height (C0)."""
+        record = self._record
+        if record.height != self.height or record.round < 0:
+            said = record.avail
+            return State(is_leaving=said is not None and said.avail.height == self.height)
+        state = State(
+            round=record.round,
+            step=Step(record.step),
+            has_prevote_timer=record.step == Step.PREVOTE,  # `_resume` starts it.
+            has_precommit_timer=record.step == Step.PRECOMMIT,
+        )
+        if record.lock_cert is None:
+            return state
+        assert record.lock_header is not None
+        value_id = record.lock_cert.value_id
+        self._headers[value_id] = record.lock_header
+        self._votes.add_polka(record.lock_cert)
+        return replace(
+            state,
+            locked_round=record.lock_round,
+            locked_value=value_id,
+            valid_round=record.lock_round,
+            valid_value=value_id,
+        )
+
+    def _resume(self, outputs: list[Output]) -> None:
+        """W6: ask to say again what was said (the signer returns the very messages), and wait as before."""
+        record = self._record
+        if self._state.step is Step.COLLECT:
+            if self._state.is_leaving:
+                outputs.append(LeaveCollect())
+            return
+        lock = (record.lock_cert, record.lock_header)
+        if record.lock_cert is not None:
+            assert record.lock_header is not None
+            outputs.append(PublishPolka(record.lock_cert))
+            outputs.append(NeedValue(record.lock_cert.value_id, record.lock_header))
+        if record.proposal is not None:
+            said = record.proposal
+            outputs.append(Propose(record.round, said.header, said.proposal.valid_round, said.polka))
+        if record.prevote is not None:
+            outputs.append(SendPrevote(record.round, record.prevote.value_id, record.prevote.valid_round))
+        if record.precommit is not None:
+            value_id = record.precommit.value_id
+            outputs.append(SendPrecommit(record.round, value_id, *(lock if value_id else (None, None))))
+        self._perform(StartTimer(_TIMER_OF_STEP[self._state.step]), outputs)
+
+    def _take_proposal(self, message: ProposalMessage, outputs: list[Output]) -> None:
+        proposal = message.proposal
+        self._admission.verify_place(message, self.round)
+        held = self._proposals.get(proposal.round)
+        if held is not None and claim_of(held.proposal) != claim_of(proposal):
+            self._take_second_proposal(held, message, outputs)
+            return
+        if held is None:
+            self._admission.verify_proposal_content(message)
+        # The attachment is not signed: a bad one is the fault of this copy, and another copy may bring it.
+        if message.polka is not None and self._votes.polka(proposal.valid_round, proposal.value_id) is None:
+            self._admission.verify_attached_polka(message)
+            _tell(self._votes.add_polka(message.polka), outputs)
+        if held is None:
+            self._proposals[proposal.round] = message
+            self._learn(message.header, proposal.value_id, outputs)
+
+    def _take_second_proposal(
+        self, held: ProposalMessage, message: ProposalMessage, outputs: list[Output]
+    ) -> None:
+        """Two proposals of one round are evidence, once; the second is not kept otherwise."""
+        proposal = message.proposal
+        if proposal.round in self._equivocal_rounds:
+            return
+        self._admission.verify_proposal_content(message)
+        self._equivocal_rounds.add(proposal.round)
+        outputs.append(FoundEvidence(duplicate_proposal(held.proposal, proposal)))
+
+    def _take_vote(self, vote: Vote, outputs: list[Output]) -> None:
+        self._admission.verify_place(vote, self.round)
+        if self._votes.has(vote):
+            return
+        self._admission.verify_vote_signature(vote)
+        evidence = self._votes.add(vote)
+        _tell(() if evidence is None else (evidence,), outputs)
+
+    def _take_polka(self, cert: PolkaCert, outputs: list[Output]) -> None:
+        self._admission.verify_height(cert.height)
+        if self._votes.polka(cert.round, cert.value_id, cert.valid_round) is None:
+            verify_polka(cert, self.validators, self.chain_id)
+            _tell(self._votes.add_polka(cert), outputs)
+
+    def _take_commit(self, cert: CommitCert, outputs: list[Output]) -> None:
+        self._admission.verify_height(cert.height)
+        if self.decided is None or self.decided.value_id != cert.value_id:
+            verify_commit(cert, self.validators, self.chain_id)
+            _tell(self._votes.add_commit(cert), outputs)
+
+    def _take_local_value(self, local: LocalValue, outputs: list[Output]) -> None:
+        state = self._state
+        is_over = state.decided is not None or state.step is not Step.PROPOSE or state.round != local.round
+        if is_over or self._awaited_round != local.round:
+            return  # C2: too late, or answered already.
+        self._awaited_round = None
+        header = local.header
+        assert header.height == self.height
+        assert header.round0 == local.round
+        value_id = header.value_id
+        self._headers.setdefault(value_id, header)
+        self._verdicts.setdefault(value_id, True)
+        outputs.append(Propose(local.round, header, -1, None))
+
+    def _take_timeout(self, fired: TimeoutFired, outputs: list[Output]) -> None:
+        message = self._proposals.get(fired.round)
+        if (
+            fired.kind == "propose"
+            and fired.round == self.round != self._extended_round
+            and self._state.step is Step.PROPOSE
+            and message is not None
+            and message.proposal.value_id not in self._verdicts
+        ):  # T1: the header is here, its data is not. Wait once more, for as long as that takes.
+            self._extended_round = self.round
+            pending = self._pending.get(message.proposal.value_id, ValuePending(b"", 0, 1))
+            delay_ms = self._preset.fetch_ms(pending.missing_bytes, pending.bytes_per_second)
+            outputs.append(Schedule("propose", self.round, delay_ms))
+            return
+        self._apply(fired, outputs)
+
+    def _learn(self, header: Header, value_id: bytes, outputs: list[Output]) -> None:
+        if value_id in self._headers:
+            return
+        self._headers[value_id] = header
+        if value_id not in self._verdicts:
+            outputs.append(NeedValue(value_id, header))
+
+    def _run_rules(self, outputs: list[Output]) -> None:
+        """Fire the first rule that can, again and again; each one moves the state on, so this ends."""
+        while any(self._apply(fact, outputs) for fact in self._facts()):
+            pass
+
+    def _facts(self) -> Iterator[machine.Event]:
+        """Offer what is known, in the order of the rules U1 to U8."""
+        round_, votes = self.round, self._votes
+        message = self._proposals.get(round_)
+        if message is not None:
+            yield self._proposal_fact(message)
+        if votes.has_quorum_of_any(Prevote, round_):
+            yield machine.PrevotesSeen()
+        if message is not None and self._verdicts.get(message.proposal.value_id) is True:
+            cert = votes.polka(round_, message.proposal.value_id, message.proposal.valid_round)
+            if cert is not None:
+                yield machine.PolkaSeen(cert, message.header)
+        for cert in votes.polkas:
+            if self._verdicts.get(cert.value_id) is True and cert.value_id in self._headers:
+                yield machine.LatePolkaSeen(cert)
+        if votes.has_nil_polka(round_):
+            yield machine.NilPolkaSeen()
+        if votes.has_quorum_of_any(Precommit, round_):
+            yield machine.PrecommitsSeen()
+        for commit in votes.commits:
+            yield machine.CommitSeen(commit, self._verdicts.get(commit.value_id))
+        ahead = votes.round_ahead(round_)
+        if ahead is not None:
+            yield machine.RoundAhead(ahead)
+
+    def _proposal_fact(self, message: ProposalMessage) -> machine.ProposalSeen:
+        proposal, header = message.proposal, message.header
+        proposer_key = self.validators.validators[proposal.validator_index].key
+        return machine.ProposalSeen(
+            value_id=proposal.value_id,
+            valid_round=proposal.valid_round,
+            is_fresh=(header.round0, header.proposer) == (proposal.round, proposer_key),
+            has_polka=self._votes.polka(proposal.valid_round, proposal.value_id) is not None,
+            is_valid=self._verdicts.get(proposal.value_id),
+        )
+
+    def _apply(self, event: machine.Event, outputs: list[Output]) -> bool:
+        """Offer `event` to the rules; answer whether one fired."""
+        before = self._state
+        self._state, actions = machine.apply(before, event)
+        assert self._state != before or not actions
+        for action in actions:
+            self._perform(action, outputs)
+        return self._state != before
+
+    def _perform(self, action: Action, outputs: list[Output]) -> None:
+        """Turn an action of the rules into outputs: the engine knows delays, proposers and headers."""
+        match action:
+            case StartTimer(kind=kind):
+                is_propose = kind == "propose"
+                delay_ms = (
+                    self._preset.propose_ms(self.round) if is_propose else self._preset.vote_ms(self.round)
+                )
+                outputs.append(Schedule(kind, self.round, delay_ms))
+            case SendPrevote() | SendPrecommit() if self.own_index is None:
+                return
+            case NewRound(round=round_):
+                outputs.append(action)
+                if self.proposer(round_) == self.own_index:
+                    outputs.append(self._proposal_of(round_))
+            case _:
+                outputs.append(action)
+
+    def _proposal_of(self, round_: int) -> Output:
+        """Return how we propose: our valid value again, with its polka, or a new one that the node builds."""
+        state = self._state
+        if state.valid_value is None:
+            self._awaited_round = round_
+            return GetValue(round_)
+        polka = self.best_polka
+        assert polka is not None
+        return Propose(round_, self._headers[state.valid_value], state.valid_round, polka)
+
+
+_TIMER_OF_STEP: dict[Step, TimeoutKind] = {
+    Step.PROPOSE: "propose",
+    Step.PREVOTE: "prevote",
+    Step.PRECOMMIT: "precommit",
+}
+
+
+def _tell(found: tuple[DuplicateVote, ...], outputs: list[Output]) -> None:
+    outputs.extend(FoundEvidence(evidence) for evidence in found)

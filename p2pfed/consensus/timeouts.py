@@ -1,0 +1,58 @@
+"""How long a height waits for what: presets that genesis names, and the arithmetic on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+COLLECT_TIMES_MAX = 8  # The median looks at this many heights, so one slow height doesn't set the pace.
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Waits in milliseconds. They grow with the round, so that an unknown network delay is met at last."""
+
+    name: str
+    propose_base_ms: int
+    propose_step_ms: int
+    vote_base_ms: int
+    vote_step_ms: int
+    cap_ms: int
+    collect_floor_ms: int
+    collect_cap_ms: int
+    grace_ms: int
+    empty_ms: int = 60_000
+
+    def propose_ms(self, round: int) -> int:  # noqa: A002
+        """Return how long to wait for the signed proposal and its header."""
+        return min(self.cap_ms, self.propose_base_ms + self.propose_step_ms * round)
+
+    def fetch_ms(self, missing_bytes: int, bytes_per_second: int) -> int:
+        """Return how long to wait once more, when the header is here, for the bytes that are not."""
+        assert missing_bytes >= 0
+        assert bytes_per_second > 0
+        return min(self.cap_ms, self.propose_base_ms + 1000 * missing_bytes // bytes_per_second)
+
+    def vote_ms(self, round: int) -> int:  # noqa: A002
+        """Return how long to wait for more prevotes, or precommits, once a quorum of any is here."""
+        return min(self.cap_ms, self.vote_base_ms + self.vote_step_ms * round)
+
+    def collect_ms(self, recent: Sequence[int]) -> int:
+        """Return how long to collect payloads: twice the median of the `recent` collect times (oldest first).
+
+        The upper median of the last COLLECT_TIMES_MAX; without any the cap, since the first height is slow.
+        """
+        if not recent:
+            return self.collect_cap_ms
+        times = sorted(recent[-COLLECT_TIMES_MAX:])
+        return min(self.collect_cap_ms, max(self.collect_floor_ms, 2 * times[len(times) // 2]))
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("local", 1_000, 250, 500, 250, 10_000, 500, 2_000, 200),
+        Preset("lan", 1_500, 250, 750, 250, 30_000, 1_000, 10_000, 500),
+        Preset("wan", 3_000, 500, 1_000, 500, 60_000, 2_000, 30_000, 1_000),
+    )
+}
