@@ -290,7 +290,7 @@ class PeerTable:
             dialling.due_ms = now_ms + backoff_ms(self.own, name, dialling.attempt - 1)
 
     def next_due_ms(self, now_ms: int) -> int | None:
-        """Return when `due_dials` next has something, not before `now_ms`; None while nobody is to be dialled."""
+        """Return when `due_dials` next has something, `now_ms` or later; None: nobody is to be dialled."""
         due = [dialling.due_ms for _, dialling, _ in self._dialable()]
         return max(now_ms, min(due)) if due else None
 

@@ -48,8 +48,3 @@ class Standing:
 
     def is_banned(self, now_ms: int) -> bool:
         return now_ms < self.banned_until_ms
-
-    @property
-    def is_clean(self) -> bool:
-        """Answer whether forgetting this standing would forgive nothing."""
-        return self.score == SCORE_MAX and not self.strikes
