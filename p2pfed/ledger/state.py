@@ -39,6 +39,10 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
         """Return who may train at the next height, in ascending order of key."""
         return tuple(account for account in self.accounts.accounts if account.bond and not account.tombstoned)
 
+    def account(self, key: bytes) -> Account | None:
+        """Return the account of `key`, or None."""
+        return self.accounts.account(key)
+
     def leaves(self) -> tuple[tuple[bytes, bytes], ...]:
         """Return every (key, value) of the state in ascending order of key; a key is `module/name`."""
         leaves = [(b"seed", self.seed)]

@@ -81,6 +81,8 @@ def _pay(payload: Pay, sender: bytes, state: AccountsState) -> AccountsState:
     if transfer.nonce != payer.nonce:
         raise InvalidTransaction(f"nonce {transfer.nonce} where {payer.nonce} is next")
     cost = transfer.amount + transfer.fee
+    if cost == 0:
+        raise InvalidTransaction("a transfer of nothing")
     if cost > payer.balance:
         raise InvalidTransaction(f"amount and fee are {cost}, the balance is {payer.balance}")
     reward = transfer.fee // 2  # The proposer's half is rounded down and the rest burned.

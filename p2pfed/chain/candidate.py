@@ -1,0 +1,40 @@
+"""What makes an update header a candidate for the next block (spec/consensus.md sections 10 and 19)."""
+
+from __future__ import annotations
+
+from p2pfed.chain.state import ChainState
+from p2pfed.errors import BadSignature, OutOfBounds, WrongHeight
+from p2pfed.types.params import UPDATE_LAG
+from p2pfed.types.update import CODEC_INT16, UpdateHeader
+
+
+def verify_update(state: ChainState, header: UpdateHeader) -> None:
+    """Check a header against the state that its update trains from; cheap things first, the signature last.
+
+    Whether the payload is valid is `aggregation.payload.decode_payload`'s question.
+
+    Raises:
+        WrongHeight: Another base height, or an update of this base counted already.
+        OutOfBounds: Not a trainer, another model root, length or codec.
+        BadSignature: Not signed by the trainer.
+    """
+    assert UPDATE_LAG == 1
+    if header.base_height != state.height:
+        raise WrongHeight(f"an update from height {header.base_height} where {state.height} is the last one")
+    account = state.ledger.account(header.trainer)
+    if account is None or not account.bond or account.tombstoned:
+        raise OutOfBounds(f"{header.trainer.hex()[:12]}… is no trainer of this network")
+    if header.base_height <= state.ledger.training.last_base(header.trainer):
+        raise WrongHeight(f"an update from height {header.base_height} counted already")
+    if header.base_model_root != state.model_root:
+        raise OutOfBounds(
+            f"an update from model {header.base_model_root.hex()[:12]}… "
+            f"where {state.model_root.hex()[:12]}… is agreed"
+        )
+    if header.codec != CODEC_INT16:
+        raise OutOfBounds(f"codec {header.codec} where {CODEC_INT16} is the only one")
+    payload_bytes = 2 * state.genesis.manifest.size
+    if header.payload_bytes != payload_bytes:
+        raise OutOfBounds(f"a payload of {header.payload_bytes} bytes; this model needs {payload_bytes}")
+    if not header.is_signed_by(header.trainer, state.chain_id):
+        raise BadSignature(f"update of {header.trainer.hex()[:12]}…")

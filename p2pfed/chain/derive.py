@@ -1,0 +1,155 @@
+"""The header that a body implies: a proposer writes it, everyone else compares it, so the two can't drift."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from p2pfed.aggregation.engine import Merge, ParallelMap, choose_rule, faulty_max, merge
+from p2pfed.chain.state import ChainState
+from p2pfed.chain.update_set import UpdateSet, median_time_ms
+from p2pfed.ledger.execute import (
+    begin_block,
+    end_block,
+    execute_convictions,
+    execute_transaction,
+    receipts_root,
+)
+from p2pfed.ledger.module import Convict, CountUpdates
+from p2pfed.ledger.state import LedgerState
+from p2pfed.primitives import codec
+from p2pfed.primitives.digest import ZERO_DIGEST, tagged
+from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root, root
+from p2pfed.types.block import FLAG_EMPTY, Body, Header
+from p2pfed.types.certificate import CommitCert
+from p2pfed.types.message import Message
+from p2pfed.types.model import Int16Vector
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoots:
+    """The three roots that only a merge gives."""
+
+    exponents: bytes
+    aggregate: bytes
+    model: bytes
+
+
+def rule_for(state: ChainState, updates: UpdateSet) -> str:
+    """Return the rule that merges `updates`, "" where the height carries no new model.
+
+    `f` comes from the bonds of everybody who may train at this height, not only of those who did: a liar must
+    not lower it by making honest peers late.
+    """
+    params, count = state.genesis.params, len(updates.updates)
+    if count < params.updates_min:
+        return ""
+    return choose_rule(params.rules, count, faulty_max(state.trainer_bonds)) or ""
+
+
+def merge_updates(
+    state: ChainState, updates: UpdateSet, rule: str, rows: Sequence[Int16Vector], parallel: ParallelMap
+) -> Merge:
+    """Return the merge of `updates`, whose payloads are `rows` in the same order."""
+    assert state.model is not None
+    params = state.genesis.params
+    return merge(
+        state.genesis.manifest,
+        state.model,
+        rows,
+        [header.examples for header in updates.updates],
+        faulty_max=faulty_max(state.trainer_bonds),
+        rule=rule,
+        update_bits=params.update_bits,
+        examples_cap=params.examples_cap,
+        parallel=parallel,
+    )
+
+
+def merged_roots(result: Merge) -> ModelRoots:
+    """Return the roots of a merge."""
+    aggregate = chunk_root(result.aggregate.astype("<i4", copy=False).tobytes())
+    return ModelRoots(result.model.exponents_root, aggregate, result.model.root)
+
+
+def unchanged_roots(state: ChainState) -> ModelRoots:
+    """Return the roots of an EMPTY height: no aggregate, the model stays."""
+    return ModelRoots(state.exponents_root, EMPTY_ROOT, state.model_root)
+
+
+def commit_hash(cert: CommitCert | None) -> bytes:
+    """Return H("commit", CommitCert), zeros where there is none."""
+    return tagged("commit", codec.encode(cert)) if cert else ZERO_DIGEST
+
+
+def derive(
+    state: ChainState,
+    body: Body,
+    updates: UpdateSet,
+    convictions: Sequence[Convict],
+    *,
+    proposer: bytes,
+    round0: int,
+    roots: ModelRoots,
+) -> tuple[Header, LedgerState]:
+    """Return the one header that `body` may have, and the ledger after it.
+
+    Raises:
+        InvalidTransaction: The body holds a transaction or conviction that the ledger refuses.
+    """
+    height = state.next_height
+    rule = rule_for(state, updates)
+    ledger = _executed(state, body, updates, convictions, proposer, is_empty=not rule)
+    header = Header(
+        version=1,
+        chain_id=state.chain_id,
+        height=height,
+        round0=round0,
+        time_ms=max(state.time_ms + 1, median_time_ms(body.avails, state.validators)),
+        prev_header_hash=state.header_hash,
+        prev_commit_hash=commit_hash(body.last_commit),
+        train_index=state.train_index + (1 if rule else 0),
+        flags=0 if rule else FLAG_EMPTY,
+        proposer=proposer,
+        seed_reveal=b"",
+        validators_hash=state.validators.hash,
+        next_validators_hash=state.next_validators.hash,
+        params_hash=state.genesis.params_hash,
+        avail_root=_list_root(body.avails),
+        updates_root=_list_root(body.updates),
+        rule=rule,
+        exponents_root=roots.exponents,
+        aggregate_root=roots.aggregate,
+        model_root=roots.model,
+        model_parent=state.height,
+        scores_root=EMPTY_ROOT,
+        transactions_root=_list_root(body.transactions),
+        receipts_root=receipts_root(len(body.transactions)),
+        state_root=ledger.root,
+        evidence_root=_list_root(body.evidence),
+        extensions_root=EMPTY_ROOT,
+        body_hash=body.hash(),
+    )
+    return header, ledger
+
+
+def _executed(
+    state: ChainState,
+    body: Body,
+    updates: UpdateSet,
+    convictions: Sequence[Convict],
+    proposer: bytes,
+    *,
+    is_empty: bool,
+) -> LedgerState:
+    height = state.next_height
+    ledger = begin_block(state.ledger, state.header_hash)
+    ledger = execute_convictions(ledger, convictions, height, proposer)
+    for transfer in body.transactions:
+        ledger = execute_transaction(ledger, transfer, height, proposer, state.chain_id)
+    counted = tuple(header.trainer for header in updates.updates)
+    return end_block(ledger, CountUpdates(state.height, counted, updates.dropped, is_empty), height, proposer)
+
+
+def _list_root(messages: Sequence[Message]) -> bytes:
+    return root([codec.encode(message) for message in messages])
