@@ -1,0 +1,206 @@
+"""Check a genesis, and read and write it: canonical bytes for the network, genesis.json for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from p2pfed.aggregation.engine import choose_rule, faulty_max
+from p2pfed.aggregation.rule import verify_rules
+from p2pfed.errors import LocalError
+from p2pfed.primitives import codec
+from p2pfed.primitives.keys import is_public_key
+from p2pfed.types.genesis import Genesis
+from p2pfed.types.model import verify_manifest
+from p2pfed.types.params import (
+    EXPONENT_GAP_MAX,
+    GENESIS_BYTES_MAX,
+    STAKE_TOTAL_MAX,
+    UPDATES_MAX,
+    VALIDATORS_MAX,
+)
+
+# Hexadecimal, names of fields and indentation make the text a few times longer than the canonical bytes.
+GENESIS_JSON_BYTES_MAX = 8 * GENESIS_BYTES_MAX
+
+
+def decode_genesis(data: bytes) -> Genesis:
+    """Return the genesis in canonical bytes; raises MalformedMessage. `verify_genesis` checks its meaning."""
+    return codec.decode(data, Genesis, GENESIS_BYTES_MAX)
+
+
+def load_genesis(data: bytes) -> Genesis:
+    """Return the genesis in the bytes of a genesis.json; `verify_genesis` checks its meaning.
+
+    Raises:
+        LocalError: Not JSON, a key unknown, missing or twice, or a value out of its range; says where.
+    """
+    if len(data) > GENESIS_JSON_BYTES_MAX:
+        raise LocalError(f"genesis.json has {len(data)} bytes; at most {GENESIS_JSON_BYTES_MAX} are allowed")
+    try:
+        plain = json.loads(data, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise LocalError(f"genesis.json is not JSON: {error}") from None
+    try:
+        genesis = msgspec.convert(_positional(Genesis, plain, "genesis"), Genesis, strict=True)
+        codec.encode(genesis)  # JSON can spell half a character, which has no canonical bytes.
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise LocalError(f"genesis.json: {error}") from None
+    return genesis
+
+
+def dump_genesis(genesis: Genesis) -> str:
+    """Return genesis.json: objects with the names of fields, bytes as "0x…"; `load_genesis` reads it back."""
+    return json.dumps(_named(genesis), indent=2, ensure_ascii=False) + "\n"
+
+
+def verify_genesis(genesis: Genesis, byzantine: Collection[bytes] = ()) -> None:
+    """Check that a network can start from `genesis` and keep its promises.
+
+    Args:
+        genesis: Of the right shape.
+        byzantine: Keys of participants that are known to lie, in a demonstration or a test.
+
+    Raises:
+        LocalError: The first thing that is wrong, with the numbers that disagree.
+    """
+    if len(codec.encode(genesis)) > GENESIS_BYTES_MAX:
+        raise LocalError(f"genesis is longer than {GENESIS_BYTES_MAX} bytes")
+    _verify_participants(genesis)
+    _verify_model(genesis)
+    _verify_rules(genesis)
+    _verify_byzantine(genesis, byzantine)
+
+
+def _verify_participants(genesis: Genesis) -> None:
+    keys = [participant.key for participant in genesis.participants]
+    for first, second in pairwise(keys):
+        if first == second:
+            raise LocalError(f"participant {first.hex()} is listed twice")
+        if first > second:
+            raise LocalError(f"participants are not in ascending order of key: {second.hex()} comes late")
+    for key in keys:
+        if not is_public_key(key):
+            raise LocalError(f"participant {key.hex()} is no compressed secp256k1 public key")
+    # Everybody votes and may train.
+    count_max = min(VALIDATORS_MAX, UPDATES_MAX)
+    if len(keys) > count_max:
+        raise LocalError(f"{len(keys)} participants; at most {count_max} can vote and train")
+    total = sum(participant.bond + participant.balance for participant in genesis.participants)
+    if total > STAKE_TOTAL_MAX:
+        raise LocalError(f"bonds and balances sum to {total}; at most {STAKE_TOTAL_MAX} is allowed")
+
+
+def _verify_model(genesis: Genesis) -> None:
+    verify_manifest(genesis.manifest)
+    groups = len(genesis.manifest.groups)
+    for name, exponents in (
+        ("update_exponents", genesis.update_exponents),
+        ("model_exponents", genesis.model_exponents),
+    ):
+        if len(exponents) != groups:
+            raise LocalError(f"{len(exponents)} {name} for a model of {groups} groups")
+    for group, (update, model) in enumerate(
+        zip(genesis.update_exponents, genesis.model_exponents, strict=True)
+    ):
+        if model - update > EXPONENT_GAP_MAX:
+            raise LocalError(
+                f"group {group} has model exponent {model} and update exponent {update}; "
+                f"they may be {EXPONENT_GAP_MAX} apart"
+            )
+
+
+def _verify_rules(genesis: Genesis) -> None:
+    """Each rule must hold when everybody trains: one that never can is a promise nobody keeps."""
+    params = genesis.params
+    verify_rules(params.rules)
+    if len(frozenset(params.rules)) != len(params.rules):
+        raise LocalError(f"a rule is listed twice: {', '.join(params.rules)}")
+    bonds = [participant.bond for participant in genesis.participants]
+    trainers, lying = len(bonds), faulty_max(bonds)
+    if params.updates_min > trainers:
+        raise LocalError(f"updates_min is {params.updates_min}, but only {trainers} participants can train")
+    for rule in params.rules:
+        if choose_rule((rule,), trainers, lying) is None:
+            raise LocalError(
+                f"rule {rule} can't stand {lying} liars among {trainers} trainers (2f < n is needed): the "
+                f"{lying} smallest bonds are less than a third of all; make the bonds more equal"
+            )
+
+
+def _verify_byzantine(genesis: Genesis, byzantine: Collection[bytes]) -> None:
+    validators = genesis.validators
+    indices = [validators.index_of(key) for key in sorted(frozenset(byzantine))]
+    power = validators.power_of(index for index in indices if index is not None)
+    if byzantine and 3 * power >= validators.total_power:
+        raise LocalError(
+            f"the Byzantine participants hold {power} of {validators.total_power}: "
+            "agreement needs less than a third"
+        )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(frozenset(keys)) != len(keys):
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise LocalError(f"genesis.json has the key {twice!r} twice in one object")
+    return dict(pairs)
+
+
+def _named(value: Any) -> Any:
+    """Return `value` as JSON data: a message as an object, bytes as "0x…"."""
+    if isinstance(value, msgspec.Struct):
+        return {field.name: _named(getattr(value, field.name)) for field in msgspec.structs.fields(value)}
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, tuple):
+        return [_named(item) for item in value]
+    return value
+
+
+def _positional(kind: Any, value: Any, path: str) -> Any:
+    """Return the JSON data `value` in the form that messages of type `kind` are made of: arrays and bytes.
+
+    Shapes that don't fit are left as they are; the conversion to a message refuses them.
+    """
+    if get_origin(kind) is Annotated:
+        return _positional(get_args(kind)[0], value, path)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        item_kind = get_args(kind)[0]
+        return [_positional(item_kind, item, f"{path}[{place}]") for place, item in enumerate(value)]
+    if kind is bytes:
+        return _bytes(value, path)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _fields(kind, value, path)
+    return value
+
+
+def _fields(kind: type[msgspec.Struct], value: Any, path: str) -> list[Any]:
+    if not isinstance(value, dict):
+        raise LocalError(f"genesis.json: {path} must be an object")
+    names = [field.name for field in msgspec.structs.fields(kind)]
+    for key in value:
+        if key not in names:
+            nearest = get_close_matches(key, names, n=1, cutoff=0)
+            raise LocalError(f"genesis.json: {path} has no key {key!r}; the nearest is {nearest[0]!r}")
+    for name in names:
+        if name not in value:
+            raise LocalError(f"genesis.json: {path} lacks the key {name!r}")
+    hints = get_type_hints(kind, include_extras=True)
+    return [_positional(hints[name], value[name], f"{path}.{name}") for name in names]
+
+
+def _bytes(value: Any, path: str) -> bytes:
+    if isinstance(value, str) and value.startswith("0x"):
+        try:
+            data = bytes.fromhex(value[2:])
+        except ValueError:
+            data = b""
+        if "0x" + data.hex() == value:
+            return data
+    raise LocalError(f'genesis.json: {path} must be "0x" and lower-case hexadecimal digits')
