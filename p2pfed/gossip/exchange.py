@@ -52,11 +52,11 @@ class Exchange:
                 is_news |= self._table.learn(record, self._chain_id, source=source, now_ms=now_ms)
         except PeerFault as caught:
             fault = caught
-        return Received(is_news, self.push(source) if is_news else (), fault)
+        return Received(is_news, self.push() if is_news else (), fault)
 
-    def push(self, source: bytes | None = None) -> tuple[Outgoing, ...]:
-        """Return the news for the mesh, without `source`; also after `table.set_own`."""
-        targets = self._table.push_targets(source)
+    def push(self) -> tuple[Outgoing, ...]:
+        """Return the news for the mesh, to nobody what it told us itself; also after `table.set_own`."""
+        targets = self._table.push_targets()
         return _non_empty([Outgoing(peer, self._table.news_for(peer)) for peer in targets])
 
     def tick(self, now_ms: int) -> tuple[Outgoing, ...]:

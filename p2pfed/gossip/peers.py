@@ -112,8 +112,7 @@ class PeerTable:
             return False
         known = self._known(peer)
         assert known is not None
-        if known.connected_ms is None:
-            known.connected_ms = now_ms
+        known.connected_ms = now_ms  # A second pipe replaces the first.
         known.told = 0
         if address is not None:
             self._name_contact(Multiaddr(address.host, address.port), peer)

@@ -34,6 +34,13 @@ def test_news_go_to_everyone_but_where_they_came_from(exchange, keys, make_recor
     assert received.outgoing == (Outgoing(keys[1].public, (PeerRecords((record,)),)),)
 
 
+def test_old_records_behind_new_ones_hide_no_news(exchange, keys, make_record) -> None:
+    exchange.receive(keys[1].public, PeerRecords((make_record(keys[4]),)), 4)
+    assert exchange.receive(
+        keys[0].public, PeerRecords((make_record(keys[3]), make_record(keys[4]))), 5
+    ).is_news
+
+
 def test_old_records_are_not_forwarded(exchange, keys, make_record) -> None:
     message = PeerRecords((make_record(keys[3]),))
     exchange.receive(keys[0].public, message, 5)

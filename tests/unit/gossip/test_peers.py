@@ -122,6 +122,8 @@ def test_a_peer_is_told_neither_its_own_record_nor_what_it_told_us(
     table.learn(make_record(keys[1]), chain_id, source=peer)
     table.learn(make_record(keys[3]), chain_id, source=peer)
     assert table.records_for(peer) == ()
+    table.learn(make_record(keys[1], 2), chain_id, source=keys[0].public, now_ms=RECORD_INTERVAL_MS)
+    assert table.records_for(peer) == ()
     table.learn(make_record(keys[4]), chain_id, source=keys[0].public)
     (message,) = table.news_for(peer)
     assert [record.key for record in message.records] == [keys[4].public]
@@ -291,11 +293,12 @@ def test_first_contacts_rest_while_every_member_is_known(table, keys, make_recor
     assert sorted(map(str, [a for (a,) in table.due_dials(HEAD_START_MS)])) == sorted(
         map(str, (seed, stranger))
     )
-    table.learn(make_record(keys[4], port=7777), chain_id)
+    for place in (0, 1, 3, 4):
+        table.learn(make_record(keys[place], port=7777), chain_id)
     assert _dialled(table, 10**6) == [keys[4].public]
     for place in (0, 1, 3):  # All alone, whatever is known may be out of date.
         table.disconnected(keys[place].public, 10**6)
-    assert len(table.due_dials(10**7)) == 3
+    assert len(table.due_dials(10**7)) == 4 + 2
 
 
 def test_first_contacts_are_bounded(table, keys) -> None:
@@ -391,6 +394,12 @@ def test_three_bad_signatures_disconnect_for_a_bounded_time(table, keys, make_re
     assert table.next_due_ms(1) == until_ms
     assert _dialled(table, until_ms) == [liar]
     assert table.connected(liar, until_ms)
+
+
+def test_a_banned_member_is_not_dialled_before_its_time(table, keys, make_record, chain_id) -> None:
+    table.learn(make_record(keys[4]), chain_id)
+    assert table.penalise(keys[4].public, MalformedMessage("x"), 0) == BAN_FIRST_MS
+    assert table.next_due_ms(0) == BAN_FIRST_MS
 
 
 def test_a_member_never_stays_banned_beyond_the_bound(table, keys) -> None:

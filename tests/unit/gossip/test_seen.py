@@ -22,11 +22,12 @@ def test_a_full_memory_forgets_what_was_met_longest_ago() -> None:
     seen = Seen(3)
     for number in (1, 2, 3):
         seen.first_time(_id(number))
-    seen.first_time(_id(1))  # Met again: 2 is now the oldest.
+    seen.first_time(_id(2))  # Met again, and no room is needed for it.
+    assert all(_id(number) in seen for number in (1, 2, 3))
     seen.first_time(_id(4))
+    seen.first_time(_id(5))
     assert len(seen) == 3
-    assert _id(2) not in seen
-    assert all(_id(number) in seen for number in (1, 3, 4))
+    assert all(_id(number) in seen for number in (2, 4, 5))
 
 
 def test_a_flood_of_ids_never_takes_more_than_the_capacity() -> None:
