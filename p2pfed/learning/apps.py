@@ -1,0 +1,70 @@
+"""Find the learner that a spec names: `digits:mlp`, `mnist:softmax`, or `my_file.py:learner`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from p2pfed.learning.learner import AppContext, Learner, LearnerError
+
+_METHODS = ("weights", "train", "evaluate")
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """Return the file or data set and the name behind the last colon of `spec`.
+
+    Raises:
+        LearnerError: `spec` has no colon or nothing on one side of it.
+    """
+    source, colon, name = spec.rpartition(":")
+    if not (colon and source and name):
+        raise LearnerError(f"{spec!r} names no learner; write digits:mlp, or my_file.py:learner for your own")
+    return source, name
+
+
+def load_learner(spec: str, context: AppContext) -> Learner:
+    """Return the learner that `spec` names. A user's file runs here, so call this in a worker only.
+
+    Raises:
+        LearnerError: Unknown name, missing file or attribute, or a thing without the three methods. What the
+            user's own code raises passes through.
+    """
+    source, name = split_spec(spec)
+    if not source.endswith(".py"):
+        # Imported here so that a user's own model never pays for the shipped ones.
+        from p2pfed.learning.builtin import builtin_learner
+
+        return builtin_learner(source, name, context)
+    found = _attribute(Path(source), name)
+    if isinstance(found, type) or not _is_learner(found):
+        if not callable(found):
+            raise LearnerError(f"{name} in {source} is neither a learner nor a function that returns one")
+        found = found(context)
+    if not _is_learner(found):
+        missing = [method for method in _METHODS if not callable(getattr(found, method, None))]
+        raise LearnerError(f"{name} in {source} gave {type(found).__name__} without {', '.join(missing)}()")
+    return found  # type: ignore[return-value]
+
+
+def _is_learner(found: object) -> bool:
+    return all(callable(getattr(found, method, None)) for method in _METHODS)
+
+
+def _attribute(path: Path, name: str) -> object:
+    if not path.is_file():
+        raise LearnerError(f"no file {path}; --app takes a path, from the folder where the peer was started")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # So that the file's neighbours can be imported, as when it is run.
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # Dataclasses and pickling inside user code look their module up here.
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        offered = sorted(entry for entry in vars(module) if not entry.startswith("_"))
+        raise LearnerError(f"{path} has no {name}; it has {', '.join(offered) or 'nothing'}")
+    found: object = getattr(module, name)
+    return found

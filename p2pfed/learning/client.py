@@ -1,0 +1,324 @@
+"""The peer's side of a worker: ask it to train or evaluate, and outlive whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+
+from p2pfed.errors import MalformedMessage
+from p2pfed.learning.learner import AppContext, Metrics
+from p2pfed.learning.pipe import (
+    HEAD,
+    MESSAGE_BYTES_MAX,
+    PIECE_BYTES,
+    VECTOR_BYTES_MAX,
+    EvaluateReply,
+    EvaluateRequest,
+    Failure,
+    Hello,
+    Ready,
+    Reply,
+    Request,
+    TrainReply,
+    TrainRequest,
+    decode_reply,
+    one_line,
+)
+from p2pfed.learning.session import Trained
+from p2pfed.primitives import codec
+from p2pfed.types.model import Float32Vector, Manifest
+
+START_TIMEOUT_MS = 120_000  # Importing a large library from a cold disk takes tens of seconds.
+TURN_TIMEOUT_MS = 600_000  # An update that is later than this meets no height that waits for it.
+RESTART_MS_MAX = 60_000
+REQUESTS_WAITING_MAX = 4  # A train and an evaluate of this height and of the next; more means nobody waits.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+               "NUMEXPR_NUM_THREADS")  # fmt: skip
+EXIT_WAIT_MS = 1_000  # From the end of its pipe to the end of the process.
+KILL_WAIT_MS = 5_000  # A killed process is gone in milliseconds, unless the kernel is stuck in its disk.
+_NO_VECTOR = np.empty(0, np.float32)
+_CLOSED = Failure("the worker is closed")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFailed:
+    """No result this time; `reason` is one line for the log. The peer goes on and may ask again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkerReady:
+    """What the learner is: its arrays, their initial values (float32, shape `(d,)`), its evaluation set."""
+
+    manifest: Manifest
+    initial: Float32Vector
+    evaluation_root: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """A request that waits for the worker; `result` is set to the reply and its vector."""
+
+    request: Request
+    vector: Float32Vector
+    timeout_ms: int
+    result: asyncio.Future[tuple[Reply, Float32Vector]]
+
+
+class _Gone(Exception):
+    """The worker ended, hung or wrote nonsense; it is dead by the time that this is caught."""
+
+
+def restart_delay_ms(failures: int) -> int:
+    """Return how long a worker stays down after its `failures`-th end in a row: 0, 1, 2, 4 … 60 s."""
+    return 0 if failures <= 1 else min(RESTART_MS_MAX, 1000 << min(failures - 2, 16))
+
+
+class WorkerClient:
+    """One worker process, started when it is needed and restarted when it died.
+
+    Every call returns its result or a WorkerFailed, within its deadline, and never raises for what the
+    learner did. One task owns the process and serves calls in order; a call that was cancelled before its
+    turn is skipped, so an outdated training never holds up a new one.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        context: AppContext,
+        *,
+        start_timeout_ms: int = START_TIMEOUT_MS,
+        turn_timeout_ms: int = TURN_TIMEOUT_MS,
+        stderr: IO[bytes] | int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Name the worker; nothing starts before `start`.
+
+        Args:
+            app: The learner, as `apps.load_learner` reads it.
+            context: What the learner is told about this peer.
+            start_timeout_ms: Deadline of loading the learner.
+            turn_timeout_ms: Deadline of one training or evaluation.
+            stderr: Where the learner's prints and tracebacks go; None is our own stderr.
+            clock: Seconds, monotonic; only the pause between restarts reads it.
+        """
+        self._hello = Hello(app, context.index, context.peers, context.partition, context.seed,
+                            context.data_dir, dict(context.params))  # fmt: skip
+        self._start_timeout_ms, self._turn_timeout_ms = start_timeout_ms, turn_timeout_ms
+        self._stderr, self._clock = stderr, clock
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue(REQUESTS_WAITING_MAX)
+        self._owner: asyncio.Task[None] | None = None
+        self._process: Process | None = None
+        self._ready: WorkerReady | None = None
+        self._failures, self._down_until = 0, 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker, None while it is down."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self) -> WorkerReady | WorkerFailed:
+        """Start the worker, load the learner and return what it is; while it runs, the same again at once."""
+        reply, initial = await self._ask(self._hello, _NO_VECTOR, self._start_timeout_ms)
+        if isinstance(reply, Ready):
+            return WorkerReady(reply.manifest, initial, reply.evaluation_root)
+        return _failed(reply)
+
+    async def train(
+        self, view: Float32Vector, *, height: int, train_index: int, timeout_ms: int | None = None
+    ) -> Trained | WorkerFailed:
+        """Train from `view`, float32 of shape `(d,)`; the result holds the float32 difference to it."""
+        request = TrainRequest(height, train_index)
+        reply, delta = await self._ask(request, view, timeout_ms or self._turn_timeout_ms)
+        if isinstance(reply, TrainReply):
+            return Trained(delta, reply.examples, reply.metrics)
+        return _failed(reply)
+
+    async def evaluate(
+        self, view: Float32Vector, *, height: int, train_index: int, timeout_ms: int | None = None
+    ) -> Metrics | WorkerFailed:
+        """Return the learner's figures for `view`, float32 of shape `(d,)`."""
+        request = EvaluateRequest(height, train_index)
+        reply, _ = await self._ask(request, view, timeout_ms or self._turn_timeout_ms)
+        if isinstance(reply, EvaluateReply):
+            return reply.metrics
+        return _failed(reply)
+
+    async def close(self) -> None:
+        """End the worker and answer whoever still waits."""
+        if self._owner is not None:
+            self._owner.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._owner
+        await self._kill()
+        while not self._jobs.empty():
+            _answer(self._jobs.get_nowait(), _CLOSED, _NO_VECTOR)
+
+    async def _ask(
+        self, request: Request, vector: Float32Vector, timeout_ms: int
+    ) -> tuple[Reply, Float32Vector]:
+        if self._owner is None:
+            self._owner = asyncio.create_task(self._serve(), name="worker owner")
+        if self._owner.done():
+            return _CLOSED, _NO_VECTOR
+        job = _Job(request, vector, timeout_ms, asyncio.get_running_loop().create_future())
+        try:
+            self._jobs.put_nowait(job)
+        except asyncio.QueueFull:
+            return Failure(f"the worker is busy and {REQUESTS_WAITING_MAX} requests wait"), _NO_VECTOR
+        return await job.result
+
+    async def _serve(self) -> None:
+        """Own the process: take one job after the other, in order."""
+        while True:
+            job = await self._jobs.get()
+            if job.result.cancelled():
+                continue
+            try:
+                _answer(job, *await self._carry_out(job))
+            except _Gone as gone:
+                self._failures += 1
+                self._down_until = self._clock() + restart_delay_ms(self._failures) / 1000
+                _answer(job, Failure(one_line(str(gone))), _NO_VECTOR)
+            finally:
+                _answer(job, _CLOSED, _NO_VECTOR)  # Heard only where this task ends in the middle of a job.
+
+    async def _carry_out(self, job: _Job) -> tuple[Reply, Float32Vector]:
+        if self._process is None:
+            wait = self._down_until - self._clock()
+            if wait > 0:
+                return Failure(
+                    f"the worker failed {self._failures} times in a row; it restarts in {wait:.0f} s"
+                ), _NO_VECTOR
+            await self._launch()
+        if isinstance(job.request, Hello):
+            assert self._ready is not None
+            return Ready(self._ready.manifest, self._ready.evaluation_root), self._ready.initial
+        reply, vector = await self._exchange(job.request, job.vector, job.timeout_ms)
+        if isinstance(reply, TrainReply):
+            if len(vector) != len(job.vector) or not np.isfinite(vector).all():
+                await self._kill()
+                raise _Gone("the worker sent a vector that is no difference of this model")
+            self._failures = 0
+        return reply, vector
+
+    async def _launch(self) -> None:
+        """Start the process and load the learner, or raise _Gone."""
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "p2pfed.learning.worker",
+                stdin=PIPE, stdout=PIPE, stderr=self._stderr, start_new_session=True,
+                env=os.environ | dict.fromkeys(_ONE_THREAD, "1"),
+            )  # fmt: skip
+        except OSError as error:
+            raise _Gone(f"the worker could not be started: {error}") from None
+        reply, initial = await self._exchange(self._hello, _NO_VECTOR, self._start_timeout_ms)
+        if isinstance(reply, Ready) and len(initial) == reply.manifest.size:
+            if self._ready is None:
+                self._ready = WorkerReady(reply.manifest, initial, reply.evaluation_root)
+            if self._ready.manifest == reply.manifest:
+                return
+            reply = Failure("after its restart the learner has other arrays than before")
+        await self._kill()
+        raise _Gone(reply.reason if isinstance(reply, Failure) else "the worker did not name its model")
+
+    async def _exchange(
+        self, request: Request, vector: Float32Vector, timeout_ms: int
+    ) -> tuple[Reply, Float32Vector]:
+        """Send one request and return its reply; the worker is dead when this raises."""
+        process = self._process
+        assert process is not None
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await _write(process, request, vector)
+                return await _read(process, vector.nbytes or VECTOR_BYTES_MAX)
+        except TimeoutError:
+            await self._kill()
+            raise _Gone(f"the worker was killed: no answer within {timeout_ms} ms") from None
+        except (asyncio.IncompleteReadError, ConnectionError):
+            # It closes its pipes before it is gone; a kill in between would hide what it died of.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), EXIT_WAIT_MS / 1000)
+            await self._kill()
+            raise _Gone(f"the worker ended by itself ({_cause(process.returncode)})") from None
+        except MalformedMessage as error:
+            await self._kill()
+            raise _Gone(f"the worker wrote what is no reply: {error}") from None
+        except asyncio.CancelledError:
+            await self._kill()
+            raise
+
+    async def _kill(self) -> None:
+        """End the worker and the processes that it started; returns when it is gone."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        # A process that was reaped already may have left its number to a stranger.
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), KILL_WAIT_MS / 1000)
+
+
+def _answer(job: _Job, reply: Reply, vector: Float32Vector) -> None:
+    if not job.result.done():
+        job.result.set_result((reply, vector))
+
+
+def _failed(reply: Reply) -> WorkerFailed:
+    return WorkerFailed(reply.reason if isinstance(reply, Failure) else "the worker gave another answer")
+
+
+def _cause(returncode: int | None) -> str:
+    if returncode is None:
+        return "it closed its pipe"
+    if returncode == -signal.SIGKILL:
+        return "killed; out of memory is the usual reason"
+    if returncode < 0:
+        return f"signal {-returncode}"
+    return f"exit code {returncode}"
+
+
+async def _write(process: Process, request: Request, vector: Float32Vector) -> None:
+    pipe = process.stdin
+    assert pipe is not None
+    message = codec.encode(request)
+    data = np.ascontiguousarray(vector, np.float32).data.cast("B")
+    pipe.write(HEAD.pack(len(message), len(data)) + message)
+    for start in range(0, len(data), PIECE_BYTES):
+        pipe.write(data[start : start + PIECE_BYTES])
+        await pipe.drain()
+    await pipe.drain()
+
+
+async def _read(process: Process, vector_bytes_max: int) -> tuple[Reply, Float32Vector]:
+    pipe = process.stdout
+    assert pipe is not None
+    message_bytes, vector_bytes = HEAD.unpack(await pipe.readexactly(HEAD.size))
+    if message_bytes > MESSAGE_BYTES_MAX or vector_bytes > vector_bytes_max or vector_bytes % 4:
+        raise MalformedMessage(f"a reply of {message_bytes} + {vector_bytes} bytes")
+    reply = decode_reply(await pipe.readexactly(message_bytes))
+    vector = np.empty(vector_bytes // 4, np.float32)
+    target = vector.data.cast("B")
+    filled = 0
+    while filled < vector_bytes:
+        piece = await pipe.read(min(PIECE_BYTES, vector_bytes - filled))
+        if not piece:
+            raise asyncio.IncompleteReadError(b"", vector_bytes - filled)
+        target[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    return reply, vector

@@ -1,0 +1,172 @@
+"""The worker process: loads one learner and answers its peer over two pipes until the peer is gone.
+
+Run as `python -m p2pfed.learning.worker` by `client.WorkerClient`; a person has no reason to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from queue import Queue
+from typing import BinaryIO
+
+import numpy as np
+
+from p2pfed.errors import P2PFedError
+from p2pfed.learning.apps import load_learner
+from p2pfed.learning.learner import AppContext, LearnerError
+from p2pfed.learning.pipe import (
+    HEAD,
+    MESSAGE_BYTES_MAX,
+    VECTOR_BYTES_MAX,
+    EvaluateReply,
+    EvaluateRequest,
+    Failure,
+    Hello,
+    Ready,
+    Reply,
+    Request,
+    TrainReply,
+    decode_request,
+    one_line,
+)
+from p2pfed.learning.session import Session
+from p2pfed.primitives import codec
+from p2pfed.types.model import Float32Vector
+
+_NO_VECTOR = np.empty(0, np.float32)
+_OOM_SCORE = "500"  # When memory runs out the kernel should take this process, not the peer that votes.
+
+Answer = tuple[Reply, Float32Vector]
+Frame = tuple[Request, Float32Vector]
+
+
+class Worker:
+    """What is asked and answered, without the pipes."""
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+
+    def answer(self, request: Request, vector: Float32Vector) -> Answer:
+        """Return the reply to `request`; whatever the learner raises becomes a Failure of one line."""
+        try:
+            return self._answer(request, vector)
+        except P2PFedError as error:
+            return Failure(one_line(str(error))), _NO_VECTOR
+        # A learner may raise anything. Nothing of it is ours to repair, and the peer must hear of it; the
+        # traceback goes to stderr for the learner's author.
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{os.path.basename(where.filename)}:{where.lineno}"
+            return Failure(
+                one_line(f"the learner raised {type(error).__name__} at {place}: {error}")
+            ), _NO_VECTOR
+
+    def _answer(self, request: Request, vector: Float32Vector) -> Answer:
+        if isinstance(request, Hello):
+            return self._load(request)
+        session = self._session
+        if session is None:
+            raise LearnerError("no learner is loaded")
+        if vector.shape != session.initial.shape:
+            raise LearnerError(f"{vector.size} weights were sent; the model has {session.manifest.size}")
+        if isinstance(request, EvaluateRequest):
+            return EvaluateReply(session.evaluate(vector, request.height, request.train_index)), _NO_VECTOR
+        trained = session.train(vector, request.height, request.train_index)
+        return TrainReply(trained.examples, trained.metrics), trained.delta
+
+    def _load(self, hello: Hello) -> Answer:
+        app = AppContext(hello.index, hello.peers, hello.partition, hello.seed, hello.data_dir, hello.params)
+        session = Session(load_learner(hello.app, app), app)
+        ready = Ready(session.manifest, session.evaluation_root)
+        if len(codec.encode(ready)) > MESSAGE_BYTES_MAX:
+            raise LearnerError(f"the names and shapes of the arrays take more than {MESSAGE_BYTES_MAX} bytes")
+        self._session = session
+        return ready, session.initial
+
+
+def read_frame(pipe: BinaryIO) -> Frame | None:
+    """Return the next request and its vector, None at the end of the pipe; raises MalformedMessage."""
+    head = pipe.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    message_bytes, vector_bytes = HEAD.unpack(head)
+    assert message_bytes <= MESSAGE_BYTES_MAX
+    assert vector_bytes <= VECTOR_BYTES_MAX
+    message = pipe.read(message_bytes)
+    vector = np.empty(vector_bytes // 4, np.float32)
+    # readinto of a buffered pipe may stop early only at the end of the pipe.
+    if len(message) < message_bytes or _fill(pipe, vector.data.cast("B")) < vector_bytes:
+        return None
+    return decode_request(message), vector
+
+
+def _fill(pipe: BinaryIO, target: memoryview) -> int:
+    filled = 0
+    while filled < len(target):
+        count = pipe.readinto(target[filled:])  # type: ignore[attr-defined]
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+def write_frame(pipe: BinaryIO, reply: Reply, vector: Float32Vector) -> None:
+    """Write one reply with its vector."""
+    message = codec.encode(reply)
+    pipe.write(HEAD.pack(len(message), vector.nbytes))
+    pipe.write(message)
+    pipe.write(vector.data.cast("B"))
+    pipe.flush()
+
+
+def _leave() -> None:
+    """End at once, and with us the processes that the learner started where the group is ours alone."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(0)
+
+
+def _own_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Move the pipes to descriptors of our own, so that a learner's print() lands on stderr."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, replies
+
+
+def _read_all(pipe: BinaryIO, frames: Queue[Frame], leave: Callable[[], None]) -> None:
+    """Feed requests to the main thread; the end of the pipe means the peer is gone, also in mid-training."""
+    while (frame := read_frame(pipe)) is not None:
+        frames.put(frame)
+    leave()
+
+
+def main() -> None:
+    """Answer requests until the peer closes its end."""
+    requests, replies = _own_pipes()
+    with contextlib.suppress(OSError):  # Not Linux, or not allowed: the kernel chooses as it likes.
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+    frames: Queue[Frame] = Queue(maxsize=1)
+    threading.Thread(target=_read_all, args=(requests, frames, _leave), daemon=True).start()
+    worker = Worker()
+    while True:
+        reply, vector = worker.answer(*frames.get())
+        sys.stdout.flush()
+        try:
+            write_frame(replies, reply, vector)
+        except BrokenPipeError:
+            _leave()
+
+
+if __name__ == "__main__":
+    main()
