@@ -15,15 +15,15 @@ REASON_CHARACTERS_MAX = 200  # A goodbye is one clause.
 class Limits:
     """Limits of one transport. Times in ms; each number carries its reason."""
 
-    handshake_ms: int = 5_000  # A slow loris holds a socket no longer; six round trips across the world are 2 s.
+    handshake_ms: int = 5_000  # A slow loris holds a socket no longer; six trips round the world are 2 s.
     heartbeat_ms: int = 1_000  # Each end says "alive" this often, whatever else it does.
-    silence_ms: int = 5_000  # No byte for this long: the peer is gone. Five heartbeats, so a busy one survives.
+    silence_ms: int = 5_000  # No byte for this long: it is gone. Five heartbeats, so a busy one stays.
     stall_ms: int = 20_000  # It takes none of our bytes for this long: it holds our memory for nothing.
     close_ms: int = 500  # Time to flush a goodbye.
     control_queue_bytes: int = 16 * CONTROL_BYTES_MAX  # 4 MiB: seconds of gossip; then the peer is too slow.
     bulk_queue_bytes: int = 4 * MIB  # No further request of a peer is served while this much waits for it.
     requests_in_flight: int = 16  # Twice the window of chunks a peer is asked for.
-    pipes: int = 512  # As many as there can be participants; about 0.1 MB each when idle.
+    pipes: int = 512  # Each way: strangers who fill the inbound ones can't keep us from dialling.
     pipes_per_address: int = 128  # Inbound, per host: generous to NAT and test clusters, a quarter of all.
 
 

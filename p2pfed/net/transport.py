@@ -20,7 +20,10 @@ class TransportHandler(Protocol):
     """The owner of a transport; called on the owner's asyncio loop."""
 
     def connected(self, peer: bytes, address: Multiaddr | None, *, inbound: bool) -> None:
-        """A pipe to `peer` (public key) is open; `address` is where it was dialled, or seen from (no /p2p)."""
+        """A pipe to `peer` (public key) is open.
+
+        `address` is where it was dialled (with its key), or where it was seen from (without).
+        """
 
     def disconnected(self, peer: bytes, reason: str) -> None:
         """The pipe to `peer` is closed; the reason is one clause for the log."""
