@@ -97,6 +97,10 @@ class Tally:
     def minus(self, seal: bytes) -> Tally:
         return Tally(self.count - 1, (self.sum - int.from_bytes(seal, "big")) % SEAL_MODULUS)
 
+    @property
+    def shown(self) -> str:
+        return f"{self.count} rows with sum {self.sum:064x}"
+
     @classmethod
     def of_row(cls, row: tuple[Value, ...]) -> Tally:
         _, count, total = row

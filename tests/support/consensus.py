@@ -1,4 +1,4 @@
-"""A committee of real keys, and a peer that carries out its engine's outputs as a node does, without a network."""
+"""A committee of real keys, and a peer that carries out its engine's outputs as a node does."""
 
 from __future__ import annotations
 

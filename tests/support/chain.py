@@ -1,0 +1,218 @@
+"""A network of real keys on a tiny model, whose blocks are built, certified and applied without any wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from p2pfed.aggregation.payload import encode_payload
+from p2pfed.chain.propose import ProposalInputs, build
+from p2pfed.chain.state import ChainState, genesis_state
+from p2pfed.consensus.certificates import commit_cert
+from p2pfed.consensus.evidence import duplicate_proposal, duplicate_vote
+from p2pfed.consensus.proposer import proposer_index
+from p2pfed.primitives.digest import sha256
+from p2pfed.primitives.keys import PrivateKey
+from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
+from p2pfed.types.availability import Avail, AvailMessage, list_hash
+from p2pfed.types.block import Block, Body, Header
+from p2pfed.types.certificate import CommitCert
+from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.genesis import Genesis, Params, Participant
+from p2pfed.types.message import SignedMessage
+from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
+from p2pfed.types.proposal import Proposal
+from p2pfed.types.transaction import Transfer
+from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.vote import Precommit, Prevote
+
+NO_SIGNATURE = bytes(64)
+GENESIS_TIME_MS = 1_700_000_000_000
+BALANCE = 1000
+
+
+def private_keys(count: int) -> list[PrivateKey]:
+    """Return keys whose public keys ascend."""
+    keys = [PrivateKey((number + 1).to_bytes(32, "big")) for number in range(count)]
+    return sorted(keys, key=lambda key: key.public)
+
+
+def signed(message: Any, key: PrivateKey, chain_id: bytes) -> Any:
+    """Return `message` with `key`'s signature in place of its own."""
+    assert isinstance(message, SignedMessage)
+    return msgspec.structs.replace(message, signature=key.sign(message.digest(chain_id)))
+
+
+def small_manifest() -> Manifest:
+    """Return a model of two arrays: d = 16 in two groups."""
+    return Manifest(
+        (
+            ArraySpec("weight", (3, 4), "float32", "trained", nonnegative=False),
+            ArraySpec("bias", (4,), "float32", "trained", nonnegative=False),
+        )
+    )
+
+
+def small_model() -> ModelState:
+    """Return the model that `make_genesis` names."""
+    weights = np.arange(-8, 8, dtype=np.int32) * 12_345
+    return ModelState(weights, np.array([14, 15], np.int8), np.array([20, 21], np.int8))
+
+
+def make_genesis(bonds: Sequence[int], **changes: Any) -> Genesis:
+    """Return a genesis of one participant a bond; `changes` go to its params or, by name, to itself."""
+    model = small_model()
+    params = Params("local", ("clip_nnm_trimmed_mean",), 2, 12, 4, 0)
+    names = {field.name for field in msgspec.structs.fields(Params)}
+    for_params = {name: value for name, value in changes.items() if name in names}
+    others = {name: value for name, value in changes.items() if name not in names}
+    genesis = Genesis(
+        version=1,
+        name="small",
+        time_ms=GENESIS_TIME_MS,
+        transport="memory",
+        params=msgspec.structs.replace(params, **for_params),
+        participants=tuple(
+            Participant(key.public, bond, BALANCE)
+            for key, bond in zip(private_keys(len(bonds)), bonds, strict=True)
+        ),
+        manifest=small_manifest(),
+        model_root=model.root,
+        update_exponents=tuple(model.update_exponents.tolist()),
+        model_exponents=tuple(model.model_exponents.tolist()),
+        evaluation_root=EMPTY_ROOT,
+    )
+    return msgspec.structs.replace(genesis, **others)
+
+
+class World:
+    """All the participants of one network and the chain they have agreed on."""
+
+    def __init__(self, bonds: Sequence[int], **changes: Any) -> None:
+        self.genesis = make_genesis(bonds, **changes)
+        self.keys = {key.public: key for key in private_keys(len(bonds))}
+        self.state: ChainState = genesis_state(self.genesis, small_model())
+        self.last_commit: CommitCert | None = None
+        self.payloads: dict[bytes, Int16Vector] = {}
+
+    @property
+    def publics(self) -> list[bytes]:
+        return sorted(self.keys)
+
+    def key(self, validator: int) -> PrivateKey:
+        """Return the key of a validator of the next height."""
+        return self.keys[self.state.validators.validators[validator].key]
+
+    def sign(self, message: Any, key: PrivateKey) -> Any:
+        return signed(message, key, self.genesis.chain_id)
+
+    def payload(self, header: UpdateHeader) -> Int16Vector:
+        return self.payloads[header.update_id]
+
+    def update(self, trainer: int, seed: int = 0, **changes: Any) -> UpdateHeader:
+        """Return the signed update of participant `trainer`, and hold its payload."""
+        key = self.keys[self.publics[trainer]]
+        dice = np.random.default_rng([trainer, seed, self.state.height])
+        values = dice.integers(-3000, 3000, self.genesis.manifest.size).astype(np.int16)
+        data = encode_payload(values)
+        header = UpdateHeader(
+            trainer=key.public,
+            base_height=self.state.height,
+            base_model_root=self.state.model_root,
+            payload_bytes=len(data),
+            payload_root=chunk_root(data),
+            codec=CODEC_INT16,
+            examples=10 + trainer,
+            signature=NO_SIGNATURE,
+        )
+        header = self.sign(msgspec.structs.replace(header, **changes), key)
+        self.payloads[header.update_id] = values
+        return header
+
+    def updates(self) -> tuple[UpdateHeader, ...]:
+        """Return an update of everybody who may train."""
+        return tuple(self.update(self.publics.index(key)) for key in self.state.trainers)
+
+    def avail(self, validator: int, held: Iterable[UpdateHeader | bytes], **changes: Any) -> AvailMessage:
+        """Return the availability vote of `validator` for updates or ids."""
+        ids = tuple(sorted(item if isinstance(item, bytes) else item.update_id for item in held))
+        avail = Avail(
+            height=self.state.next_height,
+            attempt=0,
+            validator_index=validator,
+            list_hash=list_hash(ids),
+            count=len(ids),
+            time_ms=self.state.time_ms + 100 + validator,
+            signature=NO_SIGNATURE,
+        )
+        avail = self.sign(msgspec.structs.replace(avail, **changes), self.key(validator))
+        return AvailMessage(avail, ids)
+
+    def avails(self, held: Sequence[UpdateHeader]) -> tuple[AvailMessage, ...]:
+        """Return the votes of all validators, each of whom holds all of `held`."""
+        return tuple(self.avail(validator, held) for validator in range(len(self.state.validators)))
+
+    def proposer(self, round0: int = 0) -> bytes:
+        validators = self.state.validators
+        place = proposer_index(validators, self.genesis.chain_id, self.state.next_height, round0)
+        return validators.validators[place].key
+
+    def inputs(self, round0: int = 0, **changes: Any) -> ProposalInputs:
+        """Return what the proposer of `round0` holds when everybody trained and holds everything."""
+        headers = changes.pop("headers") if "headers" in changes else self.updates()
+        held = {
+            "proposer": self.proposer(round0),
+            "avails": self.avails(headers),
+            "headers": headers,
+            "transactions": (),
+            "evidence": (),
+            "last_commit": self.last_commit,
+        }
+        return ProposalInputs(**(held | changes))
+
+    def build(self, round0: int = 0, **changes: Any) -> tuple[Header, Body, ChainState]:
+        return build(self.state, self.inputs(round0, **changes), round0, self.payload)
+
+    def certify(self, header: Header, signers: Sequence[int] | None = None) -> CommitCert:
+        """Return a commit certificate of the next height, signed by everybody or by `signers`."""
+        validators = self.state.validators
+        votes = [
+            self.sign(Precommit(self.state.next_height, 0, header.value_id, place, NO_SIGNATURE), self.key(place))
+            for place in (range(len(validators)) if signers is None else signers)
+        ]
+        return commit_cert(votes, validators)
+
+    def advance(self, **changes: Any) -> Block:
+        """Build, certify and apply one block."""
+        header, body, after = self.build(**changes)
+        block = Block(header, body, self.certify(header))
+        self.last_commit, self.state = block.commit, after
+        return block
+
+    def transfer(self, sender: int, recipient: int, amount: int, fee: int, nonce: int) -> Transfer:
+        publics = self.publics
+        transfer = Transfer(publics[sender], publics[recipient], amount, fee, nonce, NO_SIGNATURE)
+        return self.sign(transfer, self.keys[publics[sender]])
+
+    def double_vote(self, validator: int, height: int | None = None) -> DuplicateVote:
+        """Return proof that a validator of the next height prevoted twice at `height`."""
+        at = self.state.next_height if height is None else height
+        first, second = (
+            self.sign(Prevote(at, 0, value, -1, validator, NO_SIGNATURE), self.key(validator))
+            for value in (sha256(b"one"), None)
+        )
+        return duplicate_vote(first, second)
+
+    def double_proposal(self, validator: int) -> DuplicateProposal:
+        """Return proof that a validator of the next height proposed twice."""
+        first, second = (
+            self.sign(
+                Proposal(self.state.next_height, 0, sha256(value), -1, validator, NO_SIGNATURE),
+                self.key(validator),
+            )
+            for value in (b"one", b"two")
+        )
+        return duplicate_proposal(first, second)
