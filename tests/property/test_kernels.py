@@ -1,0 +1,141 @@
+"""The fast kernels give the bits of the slow reference, whatever the updates are."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pfed.aggregation import engine, reference
+from p2pfed.aggregation.rule import RULES
+from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
+
+ROBUST = ("median", "trimmed_mean", "clip_nnm_trimmed_mean")
+STYLES = ("small", "wide", "extreme", "ties", "equal", "liars", "zeros")
+
+
+def updates(style: str, n: int, d: int, generator: np.random.Generator) -> Int16Vector:
+    """Return rows of one character; int16, shape `(n, d)`."""
+    wide = generator.integers(-32767, 32768, (n, d))
+    if style == "small":
+        wide = generator.integers(-5, 6, (n, d))
+    elif style == "extreme":
+        wide = generator.choice([-32767, 32767], (n, d))
+    elif style == "ties":
+        wide = generator.choice([-32767, -1, 0, 1, 32767], (n, d))
+    elif style == "equal":
+        wide[:] = wide[0]
+    elif style == "liars":
+        wide[1:] = wide[0] // 9 + generator.integers(-40, 41, (n - 1, d))
+        wide[::4] = -32767
+    elif style == "zeros":
+        wide[:] = 0
+    return wide.astype(np.int16)
+
+
+@st.composite
+def heights(draw: st.DrawFn) -> tuple[Manifest, ModelState, Int16Vector, list[int], int]:
+    """Draw a model of up to three odd groups, its updates, claims, and a bound on liars."""
+    sizes = draw(st.lists(st.integers(1, 37), min_size=1, max_size=3))
+    manifest = Manifest(
+        tuple(
+            ArraySpec(
+                f"array {index}", (size,), "float32", "statistic" if index % 2 else "trained", index % 2 == 1
+            )
+            for index, size in enumerate(sizes)
+        )
+    )
+    n = draw(st.integers(1, 33))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rows = updates(draw(st.sampled_from(STYLES)), n, manifest.size, generator)
+    e = [draw(st.integers(-8, 30)) for _ in sizes]
+    m = [draw(st.integers(0, min(30, exponent + 14))) for exponent in e]
+    reach = draw(st.sampled_from([1, 2**20, 2**29 + 3, 2**31 - 1]))
+    weights = generator.integers(-reach, reach + 1, manifest.size)
+    weights[0] = draw(st.sampled_from([-reach, reach]))
+    model = ModelState(weights.astype(np.int32), np.array(e, np.int8), np.array(m, np.int8))
+    examples = draw(st.lists(st.integers(1, 1 << 40), min_size=n, max_size=n))
+    return manifest, model, rows, examples, draw(st.integers(0, (n - 1) // 2))
+
+
+def bits(merge: engine.Merge) -> tuple[bytes, ...]:
+    return merge.aggregate.tobytes(), merge.model.weights_bytes(), merge.model.exponents_bytes()
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(heights(), st.sampled_from(sorted(RULES)), st.integers(10, 14), st.sampled_from([0, 1, 4]))
+def test_every_rule_gives_the_bits_of_its_reference(
+    height: tuple[Manifest, ModelState, Int16Vector, list[int], int],
+    rule: str,
+    update_bits: int,
+    examples_cap: int,
+) -> None:
+    manifest, model, rows, examples, faulty = height
+    fast = engine.merge(
+        manifest, model, list(rows), examples,
+        faulty_max=faulty, rule=rule, update_bits=update_bits, examples_cap=examples_cap,
+    )  # fmt: skip
+    slow = reference.merge(
+        manifest, model, list(rows), examples,
+        faulty_max=faulty, rule=rule, update_bits=update_bits, examples_cap=examples_cap,
+    )  # fmt: skip
+    assert bits(fast) == bits(slow)
+    assert max(map(abs, fast.aggregate.tolist())) < 2**29
+    assert all(
+        m - e <= 14 for e, m in zip(fast.model.update_exponents, fast.model.model_exponents, strict=True)
+    )
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(1, 33), st.sampled_from(["median", "trimmed_mean"]), st.data())
+def test_liars_cannot_leave_the_honest_range_of_a_coordinate_rule(
+    seed: int, n: int, rule: str, data: st.DataObject
+) -> None:
+    faulty = data.draw(st.integers(0, (n - 1) // 2))
+    generator = np.random.default_rng(seed)
+    honest = generator.integers(-900, 901, (n - faulty, 41)).astype(np.int16)
+    lies = generator.choice([-32767, 32767, 0], (faulty, 41)).astype(np.int16)
+    rows = list(generator.permutation(np.concatenate([honest, lies])))
+    merged = RULES[rule].apply(rows, [1] * n, faulty)
+    assert (merged.total >= honest.min(0).astype(np.int64) * merged.denominator).all()
+    assert (merged.total <= honest.max(0).astype(np.int64) * merged.denominator).all()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from(STYLES), st.sampled_from(sorted(RULES)))
+def test_updates_that_arrive_in_any_order_merge_alike_once_sorted_by_key(
+    seed: int, n: int, style: str, rule: str
+) -> None:
+    manifest = Manifest((ArraySpec("weights", (23,), "float32", "trained", False),))
+    model = ModelState(np.zeros(23, np.int32), np.array([10], np.int8), np.array([20], np.int8))
+    generator = np.random.default_rng(seed)
+    arrivals = [
+        (key.to_bytes(33, "big"), row, 1 + key % 5)
+        for key, row in zip(
+            generator.permutation(10**6)[:n].tolist(), updates(style, n, 23, generator), strict=True
+        )
+    ]
+
+    def merged(order: list[int]) -> tuple[bytes, ...]:
+        ranked = sorted((arrivals[index] for index in order), key=lambda arrival: arrival[0])
+        assert all(first[0] < second[0] for first, second in pairwise(ranked))
+        result = engine.merge(
+            manifest, model, [row for _, row, _ in ranked], [claim for *_, claim in ranked],
+            faulty_max=(n - 1) // 3, rule=rule, update_bits=12, examples_cap=4,
+        )  # fmt: skip
+        return bits(result)
+
+    assert merged(generator.permutation(n).tolist()) == merged(list(range(n)))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(1, 9), st.sampled_from(STYLES), st.sampled_from(ROBUST))
+def test_the_opposite_updates_have_the_opposite_sum(seed: int, n: int, style: str, rule: str) -> None:
+    rows = updates(style, n, 19, np.random.default_rng(seed))
+    if rule == "clip_nnm_trimmed_mean" and n > 1:
+        rows[:] //= 2  # The clip rounds halves up, so only unclipped rows mirror exactly.
+        rows[:] = np.where(rows < 0, -1, 1) * abs(rows).max()
+    forth, back = (RULES[rule].apply(list(values), [1] * n, (n - 1) // 3) for values in (rows, -rows))
+    assert (forth.total == -back.total).all()

@@ -1,0 +1,173 @@
+"""A merge gives the same bits with any threads, hash seeds and BLAS settings, group by group."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import shake_256
+
+import numpy as np
+import pytest
+
+from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
+from p2pfed.aggregation.rule import RULES
+from p2pfed.primitives.merkle import chunk_root
+from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
+
+MANIFEST = Manifest(
+    (
+        ArraySpec("weight", (129, 257), "float32", "trained", False),
+        ArraySpec("bias", (257,), "float32", "trained", False),
+        ArraySpec("count", (), "int64", "local", False),
+        ArraySpec("variance", (33,), "float32", "statistic", True),
+    )
+)
+EXPONENTS = (np.array([12, 3, 20], np.int8), np.array([26, 5, 18], np.int8))
+EXAMPLES = [3, 1, 4, 1, 5, 9, 2]
+
+# Frozen: these change only together with docs/spec/numerics.md and a decision record.
+GOLDEN: dict[str, tuple[str, str, list[int]]] = {
+    "clip_nnm_trimmed_mean": (
+        "79f9e8ad6308bd01fc15daefc31b553fb7aeeeec3e8f3fe0b206f78834fa851c",
+        "b010bb7e91c4cbd14eead20a2f019325d5dbc307e2f14baf0436f088c0580bd4",
+        [12, 3, 20, 24, 5, 18],
+    ),
+    "mean": (
+        "dcc1c9717327a1328f8291428cdadef0960f68c2fcd414248c749221f4133700",
+        "3bb017e3494cefa980987ddb8214dc7e5955b6179501038a9ac8dede21375f4f",
+        [12, 3, 20, 24, 5, 18],
+    ),
+    "median": (
+        "78d408cce0498f3d13f4dca84a1c719783c5d0d806bddc83e05097602bc029af",
+        "420344e318056454567d95d05ffd3637453c84aac4809a2e3abb88fef76c0f1a",
+        [12, 3, 20, 24, 5, 18],
+    ),
+    "trimmed_mean": (
+        "e13eb64109c8081127ba5f1a9adf9061513f8e91dafbd971d061ae65fb9356f8",
+        "e98b245270cbaa6ed2b3fe3fa020b93cf53b119509c31e98df115f8b08ca6554",
+        [12, 3, 20, 24, 5, 18],
+    ),
+}
+
+
+def dice(label: str, values: int) -> Int16Vector:
+    """Return int16 values that any language can make again: little-endian SHAKE-256, -32768 as 0."""
+    drawn = np.frombuffer(shake_256(label.encode()).digest(2 * values), "<i2").astype(np.int16)
+    drawn[drawn == -32768] = 0
+    return drawn
+
+
+def world() -> tuple[ModelState, list[Int16Vector]]:
+    weights = dice("weights", MANIFEST.size).astype(np.int32) << 14
+    rows = [dice(f"row {index}", MANIFEST.size) >> 3 for index in range(len(EXAMPLES))]
+    return ModelState(weights, *EXPONENTS), rows
+
+
+def merged(rule: str, **changes: object) -> Merge:
+    model, rows = world()
+    settings: dict[str, object] = {"faulty_max": 2, "rule": rule, "update_bits": 12, "examples_cap": 4}
+    return merge(MANIFEST, model, rows, EXAMPLES, **(settings | changes))  # type: ignore[arg-type]
+
+
+def summary(merge: Merge) -> tuple[str, str, list[int]]:
+    model = merge.model
+    return (
+        chunk_root(merge.aggregate.astype("<i4").tobytes()).hex(),
+        model.root.hex(),
+        [*model.update_exponents.tolist(), *model.model_exponents.tolist()],
+    )
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_merge_gives_the_frozen_bits(rule: str) -> None:
+    assert summary(merged(rule)) == GOLDEN[rule]
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_two_threads_give_the_bits_of_one(rule: str) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        assert summary(merged(rule, parallel=pool.map)) == summary(merged(rule))
+
+
+@pytest.mark.parametrize(("seed", "threads"), [("0", "1"), ("4242", "2")])
+def test_another_process_with_another_hash_seed_and_threads_gives_the_same_bits(
+    seed: str, threads: str
+) -> None:
+    code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\nimport test_engine as t\n" + (
+        "for rule in sorted(t.RULES): print(t.summary(t.merged(rule)))"
+    )
+    environment = {"PYTHONHASHSEED": seed, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [str(GOLDEN[rule]) for rule in sorted(RULES)]
+
+
+def test_groups_do_not_see_each_other() -> None:
+    model, rows = world()
+    before = merged("clip_nnm_trimmed_mean")
+    bias = MANIFEST.groups[1]
+    for row in rows:
+        row[bias.slice] = 1
+    after = merge(
+        MANIFEST, model, rows, EXAMPLES,
+        faulty_max=2, rule="clip_nnm_trimmed_mean", update_bits=12, examples_cap=4,
+    )  # fmt: skip
+    for group in (MANIFEST.groups[0], MANIFEST.groups[2]):
+        assert (after.aggregate[group.slice] == before.aggregate[group.slice]).all()
+    assert set(after.aggregate[bias.slice].tolist()) == {4}  # One unit of 2^-3 is four of 2^-5.
+
+
+def test_the_model_before_and_the_updates_are_untouched_and_the_result_is_read_only() -> None:
+    model, rows = world()
+    copies = [model.weights.copy(), *(row.copy() for row in rows)]
+    result = merge(
+        MANIFEST, model, rows, EXAMPLES, faulty_max=2, rule="median", update_bits=12, examples_cap=0
+    )
+    for copy, array in zip(copies, [model.weights, *rows], strict=True):
+        assert (copy == array).all()
+    after = result.model
+    for frozen in (result.aggregate, after.weights, after.update_exponents, after.model_exponents):
+        assert not frozen.flags.writeable
+
+
+def test_a_nonnegative_array_stays_so() -> None:
+    variance = MANIFEST.groups[2]
+    result = merged("median")
+    model, _ = world()
+    moved = model.weights[variance.slice].astype(np.int64) + result.aggregate[variance.slice]
+    assert (moved < 0).any()
+    assert (result.model.weights[variance.slice] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("bonds", "expected"),
+    [
+        ([], 0), ([1], 0), ([1, 1], 0), ([1, 1, 1], 0), ([1] * 4, 1), ([1] * 7, 2), ([1] * 10, 3),
+        ([5, 1, 1], 2), ([1, 1, 1, 1, 100], 4), ([2, 2, 2, 1], 1), ([3, 3, 3], 0), ([1, 1, 4], 1),
+    ],
+)  # fmt: skip
+def test_liars_hold_less_than_a_third_of_the_trainers_stake(bonds: list[int], expected: int) -> None:
+    assert faulty_max(bonds) == faulty_max(bonds[::-1]) == expected
+    lowest = sorted(bonds)
+    if bonds:
+        assert 3 * sum(lowest[:expected]) < sum(bonds) <= 3 * sum(lowest[: expected + 1])
+
+
+def test_the_first_rule_whose_bound_holds_is_used() -> None:
+    assert choose_rule(["median", "mean"], 5, 2) == "median"
+    assert choose_rule(["median", "mean"], 4, 2) == "mean"
+    assert choose_rule(["median", "trimmed_mean"], 4, 2) is None
+    assert choose_rule(["mean"], 0, 0) is None
+
+
+def test_a_rule_outside_its_bound_is_our_own_bug() -> None:
+    with pytest.raises(AssertionError):
+        merged("trimmed_mean", faulty_max=4)

@@ -1,0 +1,82 @@
+"""BLAS carries integers exactly within its bounds, and integers step in where it doesn't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from p2pfed.aggregation import gram
+from p2pfed.types.params import GROUP_ELEMENTS_MAX
+
+
+@pytest.fixture(autouse=True)
+def fresh_answer() -> Iterator[None]:
+    gram.self_test.cache_clear()
+    yield
+    gram.self_test.cache_clear()
+
+
+def test_the_largest_group_of_the_largest_values_is_exact() -> None:
+    row = np.full(GROUP_ELEMENTS_MAX, 32767, np.int16)
+    other = row.copy()
+    other[-1] = 32766
+    square = GROUP_ELEMENTS_MAX * 32767**2
+    assert square < 2**52
+    assert gram.gram([row, other]) == [
+        [square, square - 32767],
+        [square - 32767, square - 32767 - 32766],
+    ]
+
+
+@pytest.mark.parametrize("size", [1, gram.BLOCK_COLUMNS, gram.BLOCK_COLUMNS + 1, 3 * gram.BLOCK_COLUMNS + 5])
+def test_products_are_those_of_python_integers(size: int) -> None:
+    rows = np.random.default_rng(size).integers(-32767, 32768, (4, size)).astype(np.int16)
+    lists = rows.tolist()
+    expected = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in lists] for x in lists]
+    assert gram.gram(list(rows)) == expected
+
+
+def test_512_extreme_neighbours_sum_exactly() -> None:
+    block = np.full((512, 5), 32767, np.int16)
+    block[-1] = 32766
+    assert set(gram.neighbour_sums(np.ones((2, 512), np.bool_), block).ravel().tolist()) == {512 * 32767 - 1}
+
+
+def test_this_machine_passes_its_self_test() -> None:
+    assert gram.self_test()
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+@pytest.mark.parametrize("narrow", ["gram", "sums"])
+def test_a_blas_that_loses_bits_is_found_and_replaced_by_integers(
+    monkeypatch: pytest.MonkeyPatch, narrow: str
+) -> None:
+    def lossy(exact: Any, narrower: type[np.number[Any]], wide: type[np.number[Any]]) -> Any:
+        """Run `exact` as on a machine whose `wide` type is computed in `narrower`."""
+
+        def run(*arguments: Any) -> Any:
+            carriers.append(arguments[-1])
+            return exact(*arguments[:-1], narrower if arguments[-1] is wide else arguments[-1])
+
+        return run
+
+    carriers: list[type] = []
+    if narrow == "gram":
+        monkeypatch.setattr(gram, "_gram", lossy(gram._gram, np.float32, np.float64))
+    else:
+        monkeypatch.setattr(gram, "_neighbour_sums", lossy(gram._neighbour_sums, np.float16, np.float32))
+    assert not gram.self_test()
+    rows = np.full((2, 9), 32767, np.int16)
+    rows[1, 3] = 12345
+    square, mixed, other = 9 * 32767**2, 8 * 32767**2 + 32767 * 12345, 8 * 32767**2 + 12345**2
+    assert gram.gram(list(rows)) == [[square, mixed], [mixed, other]]
+    assert gram.neighbour_sums(np.ones((1, 2), np.bool_), rows)[0, :4].tolist() == [
+        65534,
+        65534,
+        65534,
+        45112,
+    ]
+    assert carriers[-1] in (np.int64, np.int32)
