@@ -35,7 +35,7 @@ class TargetMissedError(LocalError):
 
 
 class SafetyViolation(LocalError):
-    """More than two thirds of the stake decided what our own check refuses, or two blocks of one height exist."""
+    """A quorum decided what our own check refuses, or two blocks of one height are final."""
 
     exit_code = 7
 

@@ -12,6 +12,7 @@ from p2pfed.node.events import Timer
 from p2pfed.node.facts import Fact
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body, Header
+from p2pfed.types.certificate import PolkaCert
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage
@@ -40,7 +41,7 @@ class ScheduleTimeout:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Train from the model of `state` (the state after `base_height`); answered by Trained or TrainingFailed."""
+    """Train from the model of `state`, the one after `base_height`; see Trained and TrainingFailed."""
 
     base_height: int
     state: ChainState
@@ -64,7 +65,7 @@ class FetchBody:
 
 @dataclass(frozen=True, slots=True)
 class BuildProposal:
-    """Run `chain.propose.build` on `state` and `inputs` with the payloads held; store the block as pending."""
+    """Run `chain.propose.build` with the payloads held; store the block as pending."""
 
     round: int
     state: ChainState
@@ -100,11 +101,13 @@ class FetchModel:
 class StoreBlock:
     """Write the block, its certificate and the state after it; durable before the next effect starts.
 
-    A `state.model` of None (catching up) leaves the model of this height out.
+    A `state.model` of None (catching up) leaves the model of this height out. Every polka of the height
+    is kept too: the chain of them convicts whoever forks.
     """
 
     block: Block
     state: ChainState
+    polkas: tuple[PolkaCert, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from p2pfed.chain.state import ChainState
+from p2pfed.errors import PeerFault
+from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.model import ModelState
 from p2pfed.types.wire import ControlMessage
 
-TimerKind = Literal["collect", "grace", "empty", "propose", "prevote", "precommit", "gossip", "sync"]
+TimerKind = Literal["collect", "propose", "prevote", "precommit", "gossip", "sync"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class PeerConnected:
-    """An authenticated pipe to `peer` (public key) is open."""
+    """An authenticated pipe to `peer` (public key) is open; `address` is where we dialled it, if we did."""
 
     peer: bytes
+    address: Multiaddr | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,34 @@ class PeerDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class DialFailed:
+    """Answer to Dial where no pipe came of it."""
+
+    addresses: tuple[Multiaddr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddressesChanged:
+    """Where this peer can be reached from now on, without its key."""
+
+    addresses: tuple[Multiaddr, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """`peer` sent a message that decoded canonically; nothing else of it is checked."""
+    """`peer` sent a message of `message_bytes` that decoded canonically; nothing else of it is checked."""
 
     peer: bytes
     message: ControlMessage
+    message_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMisbehaved:
+    """`peer` sent bytes that are no message, or broke a rule of the bulk plane."""
+
+    peer: bytes
+    fault: PeerFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +100,7 @@ class TrainingFailed:
 
 @dataclass(frozen=True, slots=True)
 class PayloadFetched:
-    """Answer to FetchPayload: held whole, Merkle-checked and durable. `is_valid` is the static check (range)."""
+    """Answer to FetchPayload: whole, Merkle-checked and durable; `is_valid` is the static check."""
 
     update_id: bytes
     is_valid: bool
@@ -101,7 +127,7 @@ class ProposalBuilt:
 
 @dataclass(frozen=True, slots=True)
 class ProposalChecked:
-    """Answer to CheckProposal: `state` is the state after the block, None where `refusal` says why it is invalid."""
+    """Answer to CheckProposal: the state after the block, or None and `refusal` says why it is invalid."""
 
     value_id: bytes
     state: ChainState | None
@@ -128,7 +154,10 @@ Event = (
     Started
     | PeerConnected
     | PeerDisconnected
+    | DialFailed
+    | AddressesChanged
     | MessageReceived
+    | PeerMisbehaved
     | TimerFired
     | Trained
     | TrainingFailed

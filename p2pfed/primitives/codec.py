@@ -1,7 +1,7 @@
 """Turn messages into their one canonical encoding and back.
 
 Canonical means: msgpack arrays, integers minimal-length, bytes as bin, nothing after the value. A decoder
-that accepted a second spelling would give one message two ids, so `decode` writes the value again and compares.
+that accepted a second spelling would give one message two ids: `decode` writes the value again and compares.
 """
 
 from __future__ import annotations

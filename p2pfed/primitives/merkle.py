@@ -1,6 +1,6 @@
 """RFC 6962 Merkle trees: one root over many leaves, and a short proof for each.
 
-The odd node is lifted, never duplicated, so no two lists share a root. The tree of an empty list is SHA-256("").
+The odd node is lifted, never duplicated, so no two lists share a root. An empty list has SHA-256("").
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def path_of_hashes(hashes: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     return tuple(siblings)
 
 
-def has_leaf(expected_root: bytes, leaf: bytes | memoryview, index: int, count: int, path: Sequence[bytes]) -> bool:
+def has_leaf(
+    expected_root: bytes, leaf: bytes | memoryview, index: int, count: int, path: Sequence[bytes]
+) -> bool:
     """Answer whether `leaf` stands at `index` of the tree of `count` leaves under `expected_root`."""
     if not 0 <= index < count or len(path) > PATH_LENGTH_MAX:
         return False

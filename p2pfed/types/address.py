@@ -101,7 +101,11 @@ def parse_multiaddr(text: str) -> Multiaddr:
             raise MalformedMessage(f"{host!r} is no IP address") from None
         if protocol != f"ip{version}":
             raise MalformedMessage(f"{host!r} is not of protocol {protocol}")
-    elif protocol not in ("dns", "dns4", "dns6") or not host or not host.replace("-", "").replace(".", "").isalnum():
+    elif (
+        protocol not in ("dns", "dns4", "dns6")
+        or not host
+        or not host.replace("-", "").replace(".", "").isalnum()
+    ):
         raise MalformedMessage(f"{text!r} names no host")
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise MalformedMessage(f"{port!r} is no TCP port")

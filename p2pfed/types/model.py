@@ -31,11 +31,13 @@ ArrayKind = Literal["trained", "statistic", "local"]
 
 
 class ArraySpec(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One array of a model. `local` arrays (counters, learner state) are never sent and hold no elements here."""
+    """One array of a model. `local` arrays (counters, learner state) are never sent: no elements here."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=ARRAY_NAME_MAX)]
-    shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=MODEL_ELEMENTS_MAX)], ...],
-                     msgspec.Meta(max_length=ARRAY_RANK_MAX)]
+    shape: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=1, le=MODEL_ELEMENTS_MAX)], ...],
+        msgspec.Meta(max_length=ARRAY_RANK_MAX),
+    ]
     dtype: Literal["float32", "float64", "float16", "int64", "int32"]
     kind: ArrayKind
     nonnegative: bool

@@ -10,7 +10,7 @@ from p2pfed.types.message import Amount, PublicKey, Signature, SignedMessage
 
 
 class Transfer(SignedMessage, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
-    """Move `amount` to `recipient` and burn half of `fee`, the proposer gets the rest; `nonce` counts from 0."""
+    """Move `amount`; half of `fee` is burned, the proposer gets the rest; `nonce` counts from 0."""
 
     KIND: ClassVar[str] = "tx"
 

@@ -19,8 +19,8 @@ from p2pfed.types.params import (
     CONTROL_BYTES_MAX,
     GENESIS_BYTES_MAX,
     MIB,
-    PEER_RECORDS_PER_MESSAGE_MAX,
     PARTICIPANTS_MAX,
+    PEER_RECORDS_PER_MESSAGE_MAX,
 )
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.proposal import Proposal

@@ -1,0 +1,125 @@
+"""Catching up: final blocks from a peer that is ahead, verified one by one, then the model at the end."""
+
+from __future__ import annotations
+
+from p2pfed.chain.apply import apply_certified, with_model
+from p2pfed.chain.state import ChainState
+from p2pfed.chain.update_set import update_set
+from p2pfed.errors import InvalidBlock, PeerFault
+from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
+from p2pfed.node.facts import BlockCommitted, CatchingUp
+from p2pfed.node.neighbours import Neighbours
+from p2pfed.types.bitmap import indices_of
+from p2pfed.types.block import Block
+from p2pfed.types.certificate import CommitCert
+from p2pfed.types.model import ModelState
+
+
+class CatchUp:
+    """Which peers are ahead, and the fetch that is under way.
+
+    Blocks are stored as they are verified; the model is fetched once, at the newest one: its root stands
+    under a certificate of more than two thirds, as every root before it does.
+    """
+
+    def __init__(self, neighbours: Neighbours, outbox: list[Effect]) -> None:
+        self._neighbours = neighbours
+        self._outbox = outbox
+        self._heights: dict[bytes, int] = {}  # The height that a peer works on, by its own word.
+        self._source: bytes | None = None  # Whom FetchBlocks is out to.
+        self._awaits_model_at: int | None = None
+
+    def note(self, peer: bytes, height: int) -> None:
+        """Note that `peer` works on `height`: it claims to have the block before."""
+        self._heights[peer] = max(height, self._heights.get(peer, 0))
+
+    def forget(self, peer: bytes) -> None:
+        """Drop a peer that left; a fetch from it is given up."""
+        self._heights.pop(peer, None)
+        if self._source == peer:
+            self._source = None
+
+    def is_behind(self, state: ChainState) -> bool:
+        """Answer whether a connected peer claims a block that we lack, or our newest block has no model."""
+        return state.model is None or any(height > state.next_height for height in self._heights.values())
+
+    def proceed(self, state: ChainState) -> None:
+        """Ask for the next thing that is missing, unless a question is out."""
+        if self._source is not None or self._awaits_model_at is not None:
+            return
+        ahead = [(height, peer) for peer, height in self._heights.items() if height > state.next_height]
+        if ahead:
+            height, self._source = max(ahead)
+            self._outbox.append(Observe(CatchingUp(state.height, height - 1, self._source)))
+            self._outbox.append(FetchBlocks(self._source, state.next_height))
+        elif state.model is None:
+            assert state.header is not None
+            holders = tuple(sorted(p for p, height in self._heights.items() if height >= state.next_height))
+            if holders:
+                self._awaits_model_at = state.height
+                self._outbox.append(FetchModel(state.header, holders))
+
+    def take_blocks(
+        self, state: ChainState, peer: bytes, blocks: tuple[Block, ...], now_ms: int
+    ) -> tuple[ChainState, CommitCert | None]:
+        """Verify and store blocks after `state`; return the newest state and its certificate, if any."""
+        if peer != self._source:
+            return state, None
+        self._source = None
+        newest: CommitCert | None = None
+        for block in blocks:
+            if block.header.height != state.next_height:
+                continue
+            try:
+                after = apply_certified(state, block)
+            except InvalidBlock as refusal:  # Its certificate is good: more than two thirds signed it.
+                height = block.header.height
+                self._outbox.append(
+                    Halt(f"local check disagrees with more than 2/3 at {height}: {refusal}", 7)
+                )
+                return state, newest
+            except PeerFault as fault:
+                self._drop(peer, fault, now_ms)
+                return state, newest
+            self._outbox.append(StoreBlock(block, after, ()))
+            self._outbox.append(Observe(committed(block, state, took_ms=0, caught_up=True)))
+            state, newest = after, block.commit
+        if newest is None:
+            self._heights.pop(peer, None)  # It had nothing for us after all; its next digest counts again.
+        return state, newest
+
+    def take_model(self, state: ChainState, height: int, model: ModelState | None) -> ChainState:
+        """Return `state` with its model where that is what came; else the state as it is."""
+        if self._awaits_model_at != height:
+            return state
+        self._awaits_model_at = None
+        if model is None or state.height != height or state.model is not None:
+            return state
+        return with_model(state, model)
+
+    def _drop(self, peer: bytes, fault: PeerFault, now_ms: int) -> None:
+        self._heights.pop(peer, None)
+        self._neighbours.blame(peer, fault, now_ms)
+
+
+def committed(block: Block, before: ChainState, *, took_ms: int, caught_up: bool) -> BlockCommitted:
+    """Return the fact that `block`, the one after `before`, is final."""
+    header, validators = block.header, before.validators
+    signers = indices_of(block.commit.bitmap, len(validators))
+    merged = () if header.is_empty else update_set(block.body.updates, header.round0).updates
+    trainers = tuple(update.trainer for update in merged)
+    return BlockCommitted(
+        height=header.height,
+        round=block.commit.round,
+        value_id=block.commit.value_id,
+        model_root=header.model_root,
+        rule=header.rule,
+        updates=len(trainers),
+        expected=len(before.trainers),
+        signed_power=validators.power_of(signers),
+        total_power=validators.total_power,
+        took_ms=took_ms,
+        trainers=trainers,
+        is_empty=header.is_empty,
+        caught_up=caught_up,
+    )

@@ -1,0 +1,389 @@
+"""One height of one peer: collect updates, vote on what is held, agree on a block."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from p2pfed.chain.check import conviction_of
+from p2pfed.chain.propose import ProposalInputs, needed_updates
+from p2pfed.chain.state import ChainState
+from p2pfed.consensus import io
+from p2pfed.consensus.engine import Engine
+from p2pfed.consensus.evidence import verify_evidence
+from p2pfed.consensus.machine import Step
+from p2pfed.consensus.signer import SignAvail, SignPrecommit, SignPrevote, SignProposal, SignRequest
+from p2pfed.consensus.timeouts import COLLECT_TIMES_MAX, Preset
+from p2pfed.errors import InvalidBlock, LocalError
+from p2pfed.node.collect import Collect
+from p2pfed.node.effects import (
+    BuildProposal,
+    Effect,
+    FetchPayload,
+    Halt,
+    Observe,
+    ScheduleTimeout,
+)
+from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalBuilt, ProposalChecked, Timer
+from p2pfed.node.facts import (
+    CollectEnded,
+    EvidenceFound,
+    HeightStarted,
+    LeaveReason,
+    ProposalRefused,
+    RoundStarted,
+    UpdateReceived,
+    UpdateRefused,
+)
+from p2pfed.node.neighbours import Neighbours
+from p2pfed.node.signing import SigningHand
+from p2pfed.node.transaction_pool import TransactionPool
+from p2pfed.node.update_pool import UpdatePool
+from p2pfed.node.values import Values
+from p2pfed.primitives import codec
+from p2pfed.types.availability import AvailMessage
+from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.evidence import Evidence
+from p2pfed.types.params import EVIDENCE_PER_BLOCK_MAX
+from p2pfed.types.update import UpdateHeader
+from p2pfed.types.vote import Precommit, Prevote
+from p2pfed.types.wire import ProposalMessage
+
+EVIDENCE_POOL_MAX = 256  # One lie needs one proof; more than every validator's is noise.
+
+
+@dataclass(slots=True)
+class Shared:
+    """What outlives a height and belongs to one peer."""
+
+    preset: Preset
+    hand: SigningHand
+    neighbours: Neighbours
+    outbox: list[Effect]
+    transactions: TransactionPool = field(default_factory=TransactionPool)
+    evidence: dict[bytes, Evidence] = field(default_factory=dict)
+    collect_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
+
+
+class HeightWork:
+    """The work on the block after `state`. It ends when `decided` is set and that value is checked."""
+
+    def __init__(
+        self, state: ChainState, last_commit: CommitCert | None, shared: Shared, now_ms: int
+    ) -> None:
+        self.state = state
+        self.height = state.next_height
+        self.started_ms = now_ms
+        self.decided: CommitCert | None = None
+        self._last_commit = last_commit
+        self._shared = shared
+        self._outbox = shared.outbox
+        self.own_index = state.validators.index_of(shared.hand.public)
+        self.pool = UpdatePool(state)
+        self.values = Values(state, self.pool, shared.outbox)
+        record = shared.hand.record
+        self.engine = Engine(
+            chain_id=state.chain_id,
+            height=self.height,
+            validators=state.validators,
+            own_index=self.own_index,
+            preset=shared.preset,
+            record=record if record.height == self.height else None,
+        )
+        deadline_ms = shared.preset.collect_ms(tuple(shared.collect_times_ms))
+        self.collect = Collect(shared.preset, frozenset(state.expected_trainers), deadline_ms)
+        self._is_collecting = self.engine.current_step is Step.COLLECT
+        self._wake_ms: int | None = None
+        self._wanted_round: int | None = None  # GetValue is open for it.
+
+    def start(self, now_ms: int) -> None:
+        """Begin the height: resume what the signer's record remembers, then wait for updates."""
+        expected = len(self.collect.expected)
+        self._outbox.append(Observe(HeightStarted(self.height, len(self.state.validators), expected)))
+        own_avail = self._shared.hand.record.avail
+        if own_avail is not None and own_avail.avail.height == self.height:
+            self.pool.add_avail(own_avail)
+            self._shared.neighbours.push(own_avail)
+        if not self._is_collecting:
+            self._feed(io.Restarted(), now_ms)
+        elif own_avail is not None and own_avail.avail.height == self.height:
+            self._end_collect("restart", now_ms)
+        self.refresh(now_ms)
+
+    # What peers send. Each raises PeerFault where the sender is to blame; True: worth passing on.
+
+    def take_update(self, header: UpdateHeader, now_ms: int) -> bool:
+        if not self.pool.add_header(header):
+            return False
+        self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
+        self.refresh(now_ms)
+        return True
+
+    def take_avail(self, message: AvailMessage, now_ms: int) -> bool:
+        if not self.pool.add_avail(message):
+            return False
+        for update_id in message.update_ids:
+            header = self.pool.known.get(update_id)
+            if header is not None and not self.pool.is_settled(update_id):
+                self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
+        self.refresh(now_ms)
+        return True
+
+    def take_proposal(self, message: ProposalMessage, now_ms: int) -> bool:
+        return self._take(io.ProposalReceived(message), now_ms)
+
+    def take_vote(self, vote: Prevote | Precommit, now_ms: int) -> bool:
+        return self._take(io.VoteReceived(vote), now_ms)
+
+    def take_polka(self, cert: PolkaCert, now_ms: int) -> bool:
+        return self._take(io.PolkaReceived(cert), now_ms)
+
+    def take_commit(self, cert: CommitCert, now_ms: int) -> bool:
+        return self._take(io.CommitReceived(cert), now_ms)
+
+    def take_evidence(self, evidence: Evidence) -> bool:
+        """Keep a proof against a validator of a height whose set we know."""
+        if codec.encode(evidence) in self._shared.evidence or evidence.first.height > self.height:
+            return False
+        validators = self.state.validators_at(evidence.first.height)
+        if validators is None:
+            return False
+        index = verify_evidence(evidence, validators, self.state.chain_id)
+        return is_punishable(self.state, evidence) and self._keep_evidence(
+            evidence, validators.validators[index].key
+        )
+
+    # Answers to effects
+
+    def take_payload(self, event: PayloadFetched, now_ms: int) -> None:
+        header = self.pool.known.get(event.update_id)
+        if header is None or self.pool.is_settled(event.update_id):
+            return
+        self.pool.settle(event.update_id, is_valid=event.is_valid)
+        if event.is_valid:
+            self._outbox.append(Observe(UpdateReceived(self.height, header.trainer, event.update_id)))
+        else:
+            reason = "payload breaks the static rules"
+            self._outbox.append(Observe(UpdateRefused(self.height, header.trainer, reason)))
+        self.values.progress()
+        self.refresh(now_ms)
+
+    def take_body(self, event: BodyFetched, now_ms: int) -> None:
+        refusal = self.values.add_body(event.header, event.body)
+        if refusal is not None:
+            self._refuse(event.header.value_id, refusal, now_ms)
+        self.refresh(now_ms)
+
+    def take_built(self, event: ProposalBuilt, now_ms: int) -> None:
+        if event.height != self.height:
+            return
+        self.values.add_own(event.header, event.body, event.state)
+        self._feed(io.LocalValue(event.round, event.header), now_ms)
+        self._feed(io.ValueReady(event.header.value_id, is_valid=True), now_ms)
+        self.refresh(now_ms)
+
+    def take_checked(self, event: ProposalChecked, now_ms: int) -> None:
+        if not self.values.settle(event.value_id, event.state, event.refusal):
+            return
+        if event.state is None:
+            self._refuse(event.value_id, event.refusal, now_ms)
+        else:
+            self._feed(io.ValueReady(event.value_id, is_valid=True), now_ms)
+        self.refresh(now_ms)
+
+    def take_timer(self, timer: Timer, now_ms: int) -> None:
+        match timer.kind:
+            case "collect":
+                self._wake_ms = None
+            case "propose" | "prevote" | "precommit":
+                self._feed(io.TimeoutFired(timer.kind, timer.round), now_ms)
+            case _:
+                return
+        self.refresh(now_ms)
+
+    # The steps of the height
+
+    def refresh(self, now_ms: int) -> None:
+        """Do whatever has become possible: end the collecting, build the block that is wanted."""
+        if self._is_collecting:
+            self._check_collect(now_ms)
+        if self._wanted_round is not None:
+            self._try_build(self._wanted_round)
+
+    def _check_collect(self, now_ms: int) -> None:
+        validators, neighbours = self.state.validators, self._shared.neighbours
+        if 3 * neighbours.connected_power > 2 * validators.total_power or self.own_index is None:
+            self.collect.run(now_ms)
+        else:
+            self.collect.pause()
+        if self.pool.has_avail_quorum():
+            self._end_collect("quorum", now_ms)
+            return
+        settled = self.pool.settled_trainers()
+        reason = self.collect.check(now_ms, settled, has_header=bool(self.pool.known))
+        if reason is not None:
+            self._end_collect(reason, now_ms)
+            return
+        wait_ms = self.collect.wait_ms(now_ms)
+        if wait_ms is not None and (self._wake_ms is None or now_ms + wait_ms < self._wake_ms):
+            self._wake_ms = now_ms + wait_ms
+            self._outbox.append(ScheduleTimeout(Timer("collect", self.height, 0), wait_ms))
+
+    def _end_collect(self, reason: LeaveReason, now_ms: int) -> None:
+        """C1: sign the availability vote and enter the rounds."""
+        self._sign_avail(reason, now_ms)
+        self._feed(io.CollectEnded(), now_ms)
+
+    def _sign_avail(self, reason: LeaveReason, now_ms: int) -> None:
+        """Sign the availability vote over what is held, whatever the way out of COLLECT."""
+        self._is_collecting = False
+        held, expected = len(self.pool.held), len(self.collect.expected)
+        self._outbox.append(Observe(CollectEnded(self.height, held, expected, reason)))
+        if self.collect.started_ms is not None and reason in ("all", "grace", "deadline"):
+            self._shared.collect_times_ms.append(now_ms - self.collect.started_ms)
+        if self.own_index is not None:
+            time_ms = max(now_ms, self.state.time_ms + 1)
+            request = SignAvail(self.height, 0, self.own_index, self.pool.held_ids(), time_ms)
+            message = self._shared.hand.sign(request)
+            if isinstance(message, AvailMessage):
+                self.pool.add_avail(message)
+                self._shared.neighbours.push(message)
+
+    def _try_build(self, round_: int) -> None:
+        """C2: build the block once availability votes of a quorum and everything they call for are here."""
+        if not self.pool.has_avail_quorum():
+            return
+        inputs = ProposalInputs(
+            proposer=self._shared.hand.public,
+            avails=tuple(self.pool.avails[index] for index in sorted(self.pool.avails)),
+            headers=tuple(self.pool.known.values()),
+            transactions=self._shared.transactions.select(self.state),
+            evidence=tuple(self._shared.evidence.values())[:EVIDENCE_PER_BLOCK_MAX],
+            last_commit=self._last_commit,
+        )
+        try:
+            needed = needed_updates(self.state, inputs, round_)
+        except LocalError:
+            return  # A header that more than a third of the stake holds is on its way to us.
+        if any(update.update_id not in self.pool.held for update in needed):
+            return
+        self._wanted_round = None
+        self._outbox.append(BuildProposal(round_, self.state, inputs))
+
+    def _take(self, received: io.Input, now_ms: int) -> bool:
+        self._feed(received, now_ms)
+        self.refresh(now_ms)
+        return True
+
+    def _feed(self, first: io.Input, now_ms: int) -> None:
+        """Tell the engine something and carry out its answers; what we sign comes back as received."""
+        inputs: deque[io.Input] = deque([first])
+        while inputs:
+            for output in self.engine.step(inputs.popleft()):
+                inputs.extend(self._carry_out(output, now_ms))
+
+    def _carry_out(self, output: io.Output, now_ms: int) -> tuple[io.Input, ...]:
+        neighbours = self._shared.neighbours
+        match output:
+            case io.NewRound():
+                self._wanted_round = None
+                proposer = self.state.validators.validators[self.engine.proposer(output.round)].key
+                self._outbox.append(Observe(RoundStarted(self.height, output.round, proposer)))
+            case io.LeaveCollect():
+                if self._is_collecting:
+                    self._sign_avail("round", now_ms)
+                    return (io.CollectEnded(),)
+            case io.GetValue():
+                self._wanted_round = output.round
+            case io.NeedValue():
+                self.values.want(output.value_id, output.header, neighbours.table.connected_peers())
+            case io.Propose() | io.SendPrevote() | io.SendPrecommit():
+                return self._speak(output)
+            case io.Schedule():
+                timer = Timer(output.kind, self.height, output.round)
+                self._outbox.append(ScheduleTimeout(timer, output.delay_ms))
+            case io.PublishPolka() | io.PublishCommit():
+                neighbours.push(output.cert)
+            case io.Decided():
+                self.decided = output.cert
+            case io.SafetyViolated():
+                self._outbox.append(Halt(self._violation(output), 7))
+            case io.FoundEvidence():
+                self._publish_evidence(output.evidence)
+            case _:
+                assert_never(output)
+        return ()
+
+    def _speak(self, output: io.Propose | io.SendPrevote | io.SendPrecommit) -> tuple[io.Input, ...]:
+        """Sign, push, and return the message as an input; nothing where the signer refuses."""
+        assert self.own_index is not None
+        request: SignRequest
+        match output:
+            case io.Propose():
+                request = SignProposal(
+                    output.header, output.round, output.valid_round, self.own_index, output.polka
+                )
+            case io.SendPrevote():
+                request = SignPrevote(
+                    self.height, output.round, output.value_id, output.valid_round, self.own_index
+                )
+            case io.SendPrecommit():
+                request = SignPrecommit(
+                    self.height,
+                    output.round,
+                    output.value_id,
+                    self.own_index,
+                    output.lock_cert,
+                    output.lock_header,
+                )
+        message = self._shared.hand.sign(request)
+        if message is None:
+            return ()
+        self._shared.neighbours.push(message)
+        if isinstance(message, ProposalMessage):
+            return (io.ProposalReceived(message),)
+        assert isinstance(message, Prevote | Precommit)
+        return (io.VoteReceived(message),)
+
+    def _refuse(self, value_id: bytes, refusal: str, now_ms: int) -> None:
+        value = self.values.get(value_id)
+        assert value is not None
+        self._outbox.append(Observe(ProposalRefused(self.height, value.header.proposer, refusal)))
+        self._feed(io.ValueReady(value_id, is_valid=False), now_ms)
+
+    def _publish_evidence(self, evidence: Evidence) -> None:
+        culprit = self.state.validators.validators[evidence.first.validator_index].key
+        if is_punishable(self.state, evidence) and self._keep_evidence(evidence, culprit):
+            self._shared.neighbours.push(evidence)
+
+    def _keep_evidence(self, evidence: Evidence, culprit: bytes) -> bool:
+        """Keep a proof for the next blocks; one for each culprit and kind of lie is enough."""
+        pool, name = self._shared.evidence, codec.encode(evidence)
+        is_known = any(
+            type(other) is type(evidence) and other.first.validator_index == evidence.first.validator_index
+            for other in pool.values()
+        )
+        if is_known or len(pool) >= EVIDENCE_POOL_MAX:
+            return False
+        pool[name] = evidence
+        kind = type(evidence).__name__
+        self._outbox.append(Observe(EvidenceFound(evidence.first.height, culprit, kind)))
+        return True
+
+    def _violation(self, output: io.SafetyViolated) -> str:
+        if output.other is not None:
+            first, second = output.cert.value_id.hex()[:12], output.other.value_id.hex()[:12]
+            return f"two blocks are decided at height {self.height}: {first} and {second}"
+        value = self.values.get(output.cert.value_id)
+        refusal = value.refusal if value is not None else "invalid"
+        return f"local check disagrees with more than 2/3 at height {self.height}: {refusal}"
+
+
+def is_punishable(state: ChainState, evidence: Evidence) -> bool:
+    """Answer whether the next block may convict by this proof: not too old, not convicted already."""
+    try:
+        convict = conviction_of(state, evidence)
+    except InvalidBlock:
+        return False
+    return not state.ledger.slashing.has_convicted(convict.culprit, convict.offence)

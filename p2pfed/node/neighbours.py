@@ -1,0 +1,177 @@
+"""A node's relations to other peers: pipes, records, pushes, blame. It knows nothing of heights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from p2pfed.errors import PeerFault, RateExceeded
+from p2pfed.gossip.exchange import Exchange, Outgoing
+from p2pfed.gossip.limits import RateLimiter
+from p2pfed.gossip.mesh import MESH_DEGREE
+from p2pfed.gossip.peers import PeerTable
+from p2pfed.gossip.seen import Seen
+from p2pfed.node.effects import Blame, Dial, Disconnect, Effect, Observe, RememberPeers, Send
+from p2pfed.node.facts import PeerBlamed, PeerJoined, PeerLeft
+from p2pfed.primitives import codec
+from p2pfed.primitives.digest import sha256
+from p2pfed.primitives.keys import PrivateKey
+from p2pfed.types.address import Multiaddr
+from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
+from p2pfed.types.peer import PeerRecord
+from p2pfed.types.validators import ValidatorSet
+from p2pfed.types.wire import ControlMessage, PeerRecords
+
+# Messages of a few heights of the largest network; a forgotten one is only checked twice.
+SEEN_MAX = 1 << 14
+
+
+class Neighbours:
+    """The peer table, the exchange of records and the pushing of messages; effects go to `outbox`."""
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        chain_id: bytes,
+        member_keys: tuple[bytes, ...],
+        validators: ValidatorSet,
+        outbox: list[Effect],
+    ) -> None:
+        self._key = key
+        self._chain_id = chain_id
+        self._members = tuple(sorted(member for member in member_keys if member != key.public))
+        self.table = PeerTable(key.public, member_keys=member_keys)
+        self._exchange = Exchange(self.table, chain_id)
+        self._limiters: dict[bytes, RateLimiter] = {}
+        self._seen = Seen(SEEN_MAX)
+        self._validators = validators
+        self._outbox = outbox
+
+    def set_validators(self, validators: ValidatorSet) -> None:
+        """Count the reachable power over this set from now on."""
+        self._validators = validators
+
+    @property
+    def connected_power(self) -> int:
+        """The power of the validators that a pipe leads to, our own included."""
+        keys = (*self.table.connected_members(), self._key.public)
+        indices = [index for index in map(self._validators.index_of, keys) if index is not None]
+        return self._validators.power_of(indices)
+
+    def connect(self, peer: bytes, address: Multiaddr | None, now_ms: int) -> bool:
+        """Note an open pipe and greet the peer; False where it is not welcome and is closed."""
+        refusal = self.table.refusal(peer, now_ms)
+        if refusal or not self.table.connected(peer, now_ms, address):
+            self._outbox.append(Disconnect(peer, refusal))
+            return False
+        self._limiters[peer] = RateLimiter(now_ms)
+        self._send_records(self._exchange.greet(peer))
+        power = self.connected_power
+        self._outbox.append(Observe(PeerJoined(peer, power, self._validators.total_power)))
+        return True
+
+    def disconnect(self, peer: bytes, now_ms: int) -> None:
+        if not self.table.is_connected(peer):
+            return
+        self.table.disconnected(peer, now_ms)
+        self._limiters.pop(peer, None)
+        power = self.connected_power
+        self._outbox.append(Observe(PeerLeft(peer, power, self._validators.total_power)))
+
+    def admit(self, peer: bytes, message_bytes: int, now_ms: int) -> bool:
+        """Answer whether a message of this peer is looked at: a pipe of a welcome peer within its rate."""
+        limiter = self._limiters.get(peer)
+        if limiter is None:
+            return False
+        try:
+            limiter.take(message_bytes, now_ms)
+        except RateExceeded as fault:
+            self.blame(peer, fault, now_ms)
+            return False
+        return True
+
+    def blame(self, peer: bytes, fault: PeerFault, now_ms: int) -> None:
+        """Take a fault off the peer's score; an empty score closes the pipe for a while."""
+        self._outbox.append(Blame(peer, fault))
+        banned_until_ms = self.table.penalise(peer, fault, now_ms)
+        if banned_until_ms is not None:
+            self._outbox.append(Observe(PeerBlamed(peer, str(fault))))
+            self._outbox.append(Disconnect(peer, f"banned for {banned_until_ms - now_ms} ms: {fault}"))
+
+    def learn(self, source: bytes, message: PeerRecords, now_ms: int) -> None:
+        """Take in records from a peer, forward what is new, remember it and dial whom it names."""
+        received = self._exchange.receive(source, message, now_ms)
+        self._send_records(received.outgoing)
+        if received.is_news:
+            self._outbox.append(RememberPeers(self.table.known()))
+            self.dial(now_ms)
+        if received.fault is not None:
+            self.blame(source, received.fault, now_ms)
+
+    def recall(self, records: Iterable[PeerRecord], contacts: Iterable[Multiaddr], now_ms: int) -> None:
+        """Fill the table from this peer's own peer file and from first contacts; bad records are left out."""
+        for record in records:
+            try:
+                self.table.learn(record, self._chain_id, now_ms=now_ms)
+            except PeerFault:
+                continue  # The file is only a memory of addresses; a damaged line costs nothing else.
+        for address in contacts:
+            self.table.add_address(address, now_ms)
+
+    def announce(self, addresses: Iterable[Multiaddr], now_ms: int) -> None:
+        """Sign and spread where this peer can be reached."""
+        public = self._key.public
+        texts = tuple(str(Multiaddr(address.host, address.port, public)) for address in addresses)
+        unsigned = PeerRecord(
+            public, self.table.next_sequence(now_ms), texts[:ADDRESSES_PER_PEER_MAX], bytes(64)
+        )
+        signature = self._key.sign(unsigned.digest(self._chain_id))
+        record = PeerRecord(unsigned.key, unsigned.sequence, unsigned.addresses, signature)
+        self.table.set_own(record)
+        self._send_records(self._exchange.push())
+
+    def tick(self, now_ms: int) -> None:
+        """Repair lost records and dial whoever is due."""
+        self._send_records(self._exchange.tick(now_ms))
+        self.dial(now_ms)
+
+    def dial(self, now_ms: int) -> None:
+        self._outbox.extend(Dial(addresses) for addresses in self.table.due_dials(now_ms))
+
+    def push(self, message: ControlMessage) -> None:
+        """Send a message of our own to the mesh."""
+        self._seen.first_time(sha256(codec.encode(message)))
+        self._send(self.table.push_targets(), message)
+
+    def forward(self, source: bytes, message: ControlMessage) -> None:
+        """Pass on a message that was checked, once.
+
+        Where every member has a pipe to us and all fit into one mesh, the author has reached them itself;
+        passing it on would only multiply it, and digests repair what was lost.
+        """
+        if not self._seen.first_time(sha256(codec.encode(message))):
+            return
+        connected = self.table.connected_members()
+        if len(connected) == len(self._members) <= MESH_DEGREE:
+            observers = [peer for peer in self.table.push_targets(source) if not self.table.is_member(peer)]
+            self._send(tuple(observers), message)
+        else:
+            self._send(self.table.push_targets(source), message)
+
+    def has_seen(self, message: ControlMessage) -> bool:
+        """Answer whether this very message was pushed or passed on already."""
+        return sha256(codec.encode(message)) in self._seen
+
+    def tell(self, peer: bytes, message: ControlMessage) -> None:
+        """Send a message to one peer."""
+        self._send((peer,), message)
+
+    def tell_all(self, message: ControlMessage) -> None:
+        """Send a message to every connected peer."""
+        self._send(self.table.connected_peers(), message)
+
+    def _send(self, peers: tuple[bytes, ...], message: ControlMessage) -> None:
+        if peers:
+            self._outbox.append(Send(peers, message))
+
+    def _send_records(self, outgoing: tuple[Outgoing, ...]) -> None:
+        self._outbox.extend(Send((item.peer,), message) for item in outgoing for message in item.messages)

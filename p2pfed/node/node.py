@@ -1,0 +1,378 @@
+"""One peer, silent: told events, it answers with effects. Simulator and product run this very code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from p2pfed.chain.check import conviction_of
+from p2pfed.chain.state import ChainState
+from p2pfed.consensus.signer import SignRecord, SignUpdate
+from p2pfed.consensus.timeouts import PRESETS
+from p2pfed.errors import PeerFault
+from p2pfed.node import events
+from p2pfed.node.catch_up import CatchUp, committed
+from p2pfed.node.digesting import digest_of, lacking
+from p2pfed.node.effects import Effect, Observe, ScheduleTimeout, StoreBlock, Train
+from p2pfed.node.events import Event, Timer
+from p2pfed.node.facts import NetworkFinished, StakeSlashed, UpdateMade, UpdateSkipped
+from p2pfed.node.height import HeightWork, Shared, is_punishable
+from p2pfed.node.neighbours import Neighbours
+from p2pfed.node.signing import SigningHand
+from p2pfed.primitives.keys import PrivateKey
+from p2pfed.types.address import Multiaddr
+from p2pfed.types.availability import AvailMessage
+from p2pfed.types.block import Block
+from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.peer import PeerRecord
+from p2pfed.types.transaction import Transfer
+from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.vote import Precommit, Prevote
+from p2pfed.types.wire import ControlMessage, Digest, PeerRecords, ProposalMessage
+
+GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs at most about this.
+BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote is just about to finish.
+# Messages of the next height that came early, kept until we are there: votes of the largest network.
+EARLY_MESSAGES_MAX = 8_192
+EARLY_PER_PEER_MAX = 1_024
+
+HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
+
+
+class Node:
+    """One peer. `step` is the only way in; effects are carried out in order.
+
+    Args:
+        key: The peer's key: its name, account and signature.
+        state: The state after its newest block. Without a model the peer catches up before it works.
+        last_commit: The certificate of that block, None at genesis.
+        record: The signer's record from disk.
+        records: Peer records remembered from the last run.
+        contacts: First contacts by hand (--join, seeds).
+        is_learning: Whether this peer has a learner.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: PrivateKey,
+        state: ChainState,
+        last_commit: CommitCert | None,
+        record: SignRecord,
+        records: Iterable[PeerRecord] = (),
+        contacts: Iterable[Multiaddr] = (),
+        is_learning: bool = True,
+    ) -> None:
+        genesis = state.genesis
+        self.state = state
+        self.last_commit = last_commit
+        self.work: HeightWork | None = None
+        self._is_learning = is_learning
+        self._outbox: list[Effect] = []
+        members = tuple(participant.key for participant in genesis.participants)
+        self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
+        self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
+        self._shared = Shared(PRESETS[genesis.params.preset], self.hand, self.neighbours, self._outbox)
+        self._catch_up = CatchUp(self.neighbours, self._outbox)
+        self._early: list[tuple[bytes, HeightMessage]] = []
+        self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
+        self._is_sync_due = False
+        self._remembered = (tuple(records), tuple(contacts))
+
+    @property
+    def is_finished(self) -> bool:
+        """Answer whether the last height that genesis names is final."""
+        height_final = self.state.genesis.params.height_final
+        return 0 < height_final <= self.state.height
+
+    def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+        """Return what to do about `event`, in order.
+
+        Args:
+            event: What happened.
+            now_ms: This peer's time, ms since 1970; never decreasing.
+        """
+        assert not self._outbox
+        self._dispatch(event, now_ms)
+        self._advance(now_ms)
+        effects = tuple(self._outbox)
+        self._outbox.clear()
+        return effects
+
+    def _dispatch(self, event: Event, now_ms: int) -> None:
+        match event:
+            case events.Started():
+                self.neighbours.recall(*self._remembered, now_ms)
+                self.neighbours.dial(now_ms)
+                self._schedule_gossip()
+                self._start_height(now_ms)
+            case events.PeerConnected():
+                if self.neighbours.connect(event.peer, event.address, now_ms):
+                    self.neighbours.tell(event.peer, digest_of(self.state, self.work))
+                    self._refresh(now_ms)
+            case events.PeerDisconnected():
+                self.neighbours.disconnect(event.peer, now_ms)
+                self._catch_up.forget(event.peer)
+                self._answered_ms.pop(event.peer, None)
+                self._refresh(now_ms)
+            case events.DialFailed():
+                self.neighbours.table.dial_failed(event.addresses, now_ms)
+            case events.AddressesChanged():
+                self.neighbours.announce(event.addresses, now_ms)
+            case events.MessageReceived():
+                if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
+                    self._take_message(event.peer, event.message, now_ms)
+            case events.PeerMisbehaved():
+                self.neighbours.blame(event.peer, event.fault, now_ms)
+            case events.TimerFired():
+                self._take_timer(event.timer, now_ms)
+            case events.Trained():
+                self._take_trained(event, now_ms)
+            case events.TrainingFailed():
+                if event.base_height == self.state.height:
+                    self._outbox.append(Observe(UpdateSkipped(self.state.next_height, event.reason)))
+            case events.BlocksFetched():
+                self._take_blocks(event, now_ms)
+            case events.ModelFetched():
+                self.state = self._catch_up.take_model(self.state, event.height, event.model)
+                self._start_height(now_ms)
+            case (
+                events.PayloadFetched()
+                | events.BodyFetched()
+                | events.ProposalBuilt()
+                | events.ProposalChecked()
+            ):
+                self._take_answer(event, now_ms)
+            case _:
+                assert_never(event)
+
+    # Messages
+
+    def _take_message(self, peer: bytes, message: ControlMessage, now_ms: int) -> None:
+        """Handle a message; whoever sends what no honest peer sends is blamed for it."""
+        try:
+            match message:
+                case PeerRecords():
+                    self.neighbours.learn(peer, message, now_ms)
+                case Digest():
+                    self._take_digest(peer, message, now_ms)
+                case Transfer():
+                    if self._shared.transactions.add(message, self.state):
+                        self.neighbours.forward(peer, message)
+                case DuplicateVote() | DuplicateProposal():
+                    if self.work is not None and self.work.take_evidence(message):
+                        self.neighbours.forward(peer, message)
+                case _:
+                    self._take_height_message(peer, message, now_ms)
+        except PeerFault as fault:
+            self.neighbours.blame(peer, fault, now_ms)
+
+    def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
+        height, current = _height_of(message), self.state.next_height
+        if height < current:
+            return  # Late, not wrong: we were faster.
+        if height > current:
+            self._catch_up.note(peer, height)
+            self._schedule_sync()
+        if self.work is None or height > current:
+            if height <= current + 1:
+                self._keep_early(peer, message)
+            return
+        if self.neighbours.has_seen(message):
+            return
+        if self._deliver(self.work, message, now_ms):
+            self.neighbours.forward(peer, message)
+
+    def _deliver(self, work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
+        match message:
+            case UpdateHeader():
+                return work.take_update(message, now_ms)
+            case AvailMessage():
+                return work.take_avail(message, now_ms)
+            case ProposalMessage():
+                return work.take_proposal(message, now_ms)
+            case Prevote() | Precommit():
+                return work.take_vote(message, now_ms)
+            case PolkaCert():
+                return work.take_polka(message, now_ms)
+            case CommitCert():
+                return work.take_commit(message, now_ms)
+            case _:
+                assert_never(message)
+
+    def _keep_early(self, peer: bytes, message: HeightMessage) -> None:
+        kept_of_peer = sum(1 for author, _ in self._early if author == peer)
+        if len(self._early) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
+            self._early.append((peer, message))
+
+    def _take_digest(self, peer: bytes, digest: Digest, now_ms: int) -> None:
+        """Send the peer what it lacks, or note that it is ahead of us."""
+        self._catch_up.note(peer, digest.height)
+        if digest.height > self.state.next_height:
+            self._schedule_sync()
+            return
+        if now_ms - self._answered_ms.get(peer, -GOSSIP_MS) < GOSSIP_MS // 4:
+            return  # Answers are larger than digests: they are not given as fast as anyone asks.
+        self._answered_ms[peer] = now_ms
+        if digest.height < self.state.next_height:
+            self.neighbours.tell(peer, digest_of(self.state, self.work))
+            if digest.height == self.state.height and self.last_commit is not None:
+                self.neighbours.tell(peer, self.last_commit)
+        elif self.work is not None:
+            for message in lacking(self.work, digest):
+                self.neighbours.tell(peer, message)
+
+    # Timers and answers
+
+    def _take_timer(self, timer: Timer, now_ms: int) -> None:
+        if timer.kind == "gossip":
+            self.neighbours.tick(now_ms)
+            digest = digest_of(self.state, self.work)
+            for peer in self.neighbours.table.push_targets():
+                self.neighbours.tell(peer, digest)
+            if self._catch_up.is_behind(self.state) and self.work is None and not self.is_finished:
+                self._catch_up.proceed(self.state)
+            self._schedule_gossip()
+        elif timer.kind == "sync":
+            self._is_sync_due = False
+            if timer.height == self.state.next_height and self._catch_up.is_behind(self.state):
+                self._catch_up.proceed(self.state)
+        elif self.work is not None and timer.height == self.work.height:
+            self.work.take_timer(timer, now_ms)
+
+    def _take_answer(
+        self,
+        event: events.PayloadFetched | events.BodyFetched | events.ProposalBuilt | events.ProposalChecked,
+        now_ms: int,
+    ) -> None:
+        if self.work is None:
+            return
+        match event:
+            case events.PayloadFetched():
+                self.work.take_payload(event, now_ms)
+            case events.BodyFetched():
+                if event.header.height == self.work.height:
+                    self.work.take_body(event, now_ms)
+            case events.ProposalBuilt():
+                self.work.take_built(event, now_ms)
+            case events.ProposalChecked():
+                self.work.take_checked(event, now_ms)
+
+    def _take_trained(self, event: events.Trained, now_ms: int) -> None:
+        """Sign and publish our own update; its payload is durable already (R7)."""
+        if self.work is None or event.base_height != self.state.height:
+            return
+        message = self.hand.sign(
+            SignUpdate(
+                event.base_height,
+                self.state.model_root,
+                event.payload_bytes,
+                event.payload_root,
+                CODEC_INT16,
+                event.examples,
+            )
+        )
+        if isinstance(message, UpdateHeader):
+            self._publish_update(self.work, message, now_ms)
+
+    def _publish_update(self, work: HeightWork, header: UpdateHeader, now_ms: int) -> None:
+        self.neighbours.push(header)
+        work.take_update(header, now_ms)
+        self._outbox.append(Observe(UpdateMade(work.height, header.update_id, header.examples)))
+
+    def _take_blocks(self, event: events.BlocksFetched, now_ms: int) -> None:
+        before = self.state
+        self.state, commit = self._catch_up.take_blocks(self.state, event.peer, event.blocks, now_ms)
+        if commit is not None:
+            assert self.state.height > before.height
+            self.last_commit = commit
+            self.work = None
+            self._settle_after_block()
+        self._catch_up.proceed(self.state)
+        self._start_height(now_ms)
+
+    # Heights
+
+    def _start_height(self, now_ms: int) -> None:
+        """Begin the next height, unless it is under way, the model is missing, or all is done."""
+        if self.work is not None:
+            return
+        if self.is_finished:
+            self._early.clear()
+            return
+        if self.state.model is None:
+            self._catch_up.proceed(self.state)
+            return
+        work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms)
+        self._train(work, now_ms)
+        work.start(now_ms)
+        early, self._early = self._early, []
+        for peer, message in early:
+            self._take_message(peer, message, now_ms)
+
+    def _train(self, work: HeightWork, now_ms: int) -> None:
+        """Ask for an update of ours, or publish again the one that was signed before a restart (R7)."""
+        own = self.hand.public
+        if own not in self.state.trainers:
+            return
+        signed = self.hand.record.trainer
+        if signed is not None and signed.base_height >= self.state.height:
+            if signed.base_height == self.state.height:
+                self._publish_update(work, signed, now_ms)
+        elif self._is_learning:
+            self._outbox.append(Train(self.state.height, self.state))
+
+    def _refresh(self, now_ms: int) -> None:
+        if self.work is not None:
+            self.work.refresh(now_ms)
+
+    def _advance(self, now_ms: int) -> None:
+        """Commit what is decided and checked, and begin the next height."""
+        while self.work is not None and self.work.decided is not None:
+            commit = self.work.decided
+            value = self.work.values.get(commit.value_id)
+            if value is None or value.state is None or value.body is None:
+                self._schedule_sync()
+                return
+            block = Block(value.header, value.body, commit)
+            self._outbox.append(StoreBlock(block, value.state, self.work.engine.polkas))
+            took_ms = now_ms - self.work.started_ms
+            self._outbox.append(Observe(committed(block, self.state, took_ms=took_ms, caught_up=False)))
+            for evidence in block.body.evidence:
+                convict = conviction_of(self.state, evidence)
+                fact = StakeSlashed(block.header.height, convict.culprit, convict.offence.name)
+                self._outbox.append(Observe(fact))
+            self.state, self.last_commit, self.work = value.state, commit, None
+            self._settle_after_block()
+            self._start_height(now_ms)
+
+    def _settle_after_block(self) -> None:
+        self.neighbours.set_validators(self.state.validators)
+        self._shared.transactions.prune(self.state)
+        for name, evidence in tuple(self._shared.evidence.items()):
+            if not is_punishable(self.state, evidence):
+                del self._shared.evidence[name]
+        if self.is_finished:
+            self._outbox.append(Observe(NetworkFinished(self.state.height)))
+
+    def _schedule_gossip(self) -> None:
+        self._outbox.append(ScheduleTimeout(Timer("gossip", 0, 0), GOSSIP_MS))
+
+    def _schedule_sync(self) -> None:
+        if not self._is_sync_due:
+            self._is_sync_due = True
+            self._outbox.append(ScheduleTimeout(Timer("sync", self.state.next_height, 0), BEHIND_MS))
+
+
+def _height_of(message: HeightMessage) -> int:
+    """Return the height of the block that a message is about."""
+    match message:
+        case UpdateHeader():
+            return message.base_height + 1
+        case AvailMessage():
+            return message.avail.height
+        case ProposalMessage():
+            return message.proposal.height
+        case _:
+            return message.height

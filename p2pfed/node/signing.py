@@ -1,0 +1,33 @@
+"""The signing hand of a node: the rules decide, the record is durable first, then the message is spoken."""
+
+from __future__ import annotations
+
+from p2pfed.consensus import signer
+from p2pfed.consensus.signer import Signed, SignRecord, SignRequest
+from p2pfed.node.effects import Effect, Persist
+from p2pfed.primitives.keys import PrivateKey
+from p2pfed.types.wire import ControlMessage
+
+
+class SigningHand:
+    """Holds the key and the signer's record; every new signature leaves a Persist in `outbox` before it."""
+
+    def __init__(self, key: PrivateKey, chain_id: bytes, record: SignRecord, outbox: list[Effect]) -> None:
+        self._key = key
+        self._chain_id = chain_id
+        self.record = record
+        self._outbox = outbox
+
+    @property
+    def public(self) -> bytes:
+        return self._key.public
+
+    def sign(self, request: SignRequest) -> ControlMessage | None:
+        """Return the signed message (the same one where a request repeats), or None where refused."""
+        decision = signer.decide(self.record, request, self._key, self._chain_id)
+        if not isinstance(decision, Signed):
+            return None
+        if decision.is_new:
+            self.record = decision.record
+            self._outbox.append(Persist(decision.record))
+        return decision.message

@@ -1,0 +1,114 @@
+"""What a node holds of one height's updates: signed headers, checked payloads, availability votes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from p2pfed.chain.candidate import verify_update
+from p2pfed.chain.state import ChainState
+from p2pfed.consensus.quorum import has_quorum
+from p2pfed.errors import BadSignature, OutOfBounds, WrongHeight
+from p2pfed.types.availability import AvailMessage, list_hash
+from p2pfed.types.update import UpdateHeader
+
+# Two updates of one trainer at one base prove the lie; a third adds nothing and only fills memory.
+UPDATES_PER_TRAINER_MAX = 2
+
+
+@dataclass(slots=True)
+class UpdatePool:
+    """The updates that train from the model of `state`, for the block after it.
+
+    An update is *known* (header verified), then *held* (payload whole, valid, durable) or *refused*.
+    """
+
+    state: ChainState
+    known: dict[bytes, UpdateHeader] = field(default_factory=dict)
+    held: set[bytes] = field(default_factory=set)
+    refused: set[bytes] = field(default_factory=set)
+    avails: dict[int, AvailMessage] = field(default_factory=dict)
+    _by_trainer: dict[bytes, list[bytes]] = field(default_factory=dict)
+
+    def add_header(self, header: UpdateHeader) -> bool:
+        """Verify and keep a header; False where it is known or one too many of its trainer.
+
+        Raises:
+            PeerFault: The header is not a candidate of this height (`chain.candidate`).
+        """
+        update_id = header.update_id
+        if update_id in self.known:
+            return False
+        if len(self._by_trainer.get(header.trainer, ())) >= UPDATES_PER_TRAINER_MAX:
+            return False
+        verify_update(self.state, header)
+        self.known[update_id] = header
+        self._by_trainer.setdefault(header.trainer, []).append(update_id)
+        return True
+
+    def settle(self, update_id: bytes, *, is_valid: bool) -> None:
+        """Note that the payload of a known update is durable here, or that it breaks the static rules."""
+        assert update_id in self.known
+        (self.held if is_valid else self.refused).add(update_id)
+
+    def is_settled(self, update_id: bytes) -> bool:
+        return update_id in self.held or update_id in self.refused
+
+    def add_avail(self, message: AvailMessage) -> bool:
+        """Verify and keep an availability vote; False where this validator's is known.
+
+        A validator's first vote stays: a second one with another list proves a lie, but never replaces it.
+
+        Raises:
+            PeerFault: Wrong height, attempt, validator, list or signature.
+        """
+        avail, validators = message.avail, self.state.validators
+        if avail.height != self.state.next_height:
+            raise WrongHeight(f"availability vote for height {avail.height} at {self.state.next_height}")
+        if avail.validator_index >= len(validators):
+            raise OutOfBounds(f"validator {avail.validator_index} of {len(validators)}")
+        if avail.validator_index in self.avails:
+            return False
+        if avail.attempt != 0:
+            raise OutOfBounds(f"attempt {avail.attempt} of an availability vote")
+        ids = message.update_ids
+        if any(first >= second for first, second in pairwise(ids)):
+            raise OutOfBounds("the list of an availability vote is not ascending")
+        if avail.count != len(ids) or avail.list_hash != list_hash(ids):
+            raise OutOfBounds(f"an availability vote over {avail.count} ids came with another list")
+        if avail.time_ms <= self.state.time_ms:
+            raise OutOfBounds(f"availability vote of time {avail.time_ms}, not after {self.state.time_ms}")
+        key = validators.validators[avail.validator_index].key
+        if not avail.is_signed_by(key, self.state.chain_id):
+            raise BadSignature(f"availability vote of validator {avail.validator_index}")
+        self.avails[avail.validator_index] = message
+        return True
+
+    def has_avail_quorum(self) -> bool:
+        """Answer whether availability votes of more than two thirds of the power are here."""
+        validators = self.state.validators
+        return has_quorum(validators.power_of(self.avails), validators.total_power)
+
+    def held_ids(self) -> tuple[bytes, ...]:
+        """Return the ids an availability vote of ours may list, ascending."""
+        return tuple(sorted(self.held))
+
+    def settled_trainers(self) -> frozenset[bytes]:
+        """Return the trainers that there is nothing to wait for: a payload of theirs is held or refused."""
+        settled = [update_id for update_id in self.known if self.is_settled(update_id)]
+        return frozenset(self.known[update_id].trainer for update_id in settled)
+
+    def unknown_ids(self) -> tuple[bytes, ...]:
+        """Return ids that availability votes list and whose header never came, ascending."""
+        listed = {update_id for message in self.avails.values() for update_id in message.update_ids}
+        return tuple(sorted(update_id for update_id in listed if update_id not in self.known))
+
+    def holders_of(self, header: UpdateHeader) -> tuple[bytes, ...]:
+        """Return the keys that should hold a payload: its trainer, then who voted that it does."""
+        validators, update_id = self.state.validators.validators, header.update_id
+        voters = [
+            validators[index].key
+            for index, message in sorted(self.avails.items())
+            if update_id in message.update_ids
+        ]
+        return tuple(dict.fromkeys((header.trainer, *voters)))

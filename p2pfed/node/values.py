@@ -1,0 +1,92 @@
+"""The proposed blocks of one height: fetch the body, then its payloads, then have it checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pfed.chain.check import verify_body
+from p2pfed.chain.state import ChainState
+from p2pfed.errors import InvalidBlock
+from p2pfed.node.effects import CheckProposal, Effect, FetchBody, FetchPayload
+from p2pfed.node.update_pool import UpdatePool
+from p2pfed.types.block import Body, Header
+from p2pfed.types.update import UpdateHeader
+
+# A proposer signs one value a round and rounds are slow; more is noise that would only fill memory.
+VALUES_MAX = 64
+
+
+@dataclass(slots=True)
+class Value:
+    """One proposed block and how far its check is."""
+
+    header: Header
+    body: Body | None = None
+    needed: tuple[UpdateHeader, ...] | None = None  # U in row order, once the body is verified.
+    is_checking: bool = False
+    state: ChainState | None = None  # After the block, once it is valid.
+    refusal: str | None = None
+
+
+class Values:
+    """Blocks by value id. Missing data is no verdict: a block stays open until all of it is here."""
+
+    def __init__(self, state: ChainState, pool: UpdatePool, outbox: list[Effect]) -> None:
+        self._state = state
+        self._pool = pool
+        self._outbox = outbox
+        self._values: dict[bytes, Value] = {}
+
+    def get(self, value_id: bytes) -> Value | None:
+        return self._values.get(value_id)
+
+    def want(self, value_id: bytes, header: Header, holders: tuple[bytes, ...]) -> None:
+        """Start to fetch and check a block; `holders` are asked for its body one after the other."""
+        if value_id not in self._values and len(self._values) >= VALUES_MAX:
+            return
+        value = self._values.setdefault(value_id, Value(header))
+        if value.body is None:
+            self._outbox.append(FetchBody(header, holders))
+
+    def add_body(self, header: Header, body: Body) -> str | None:
+        """Take in a body that matches its header; return why the block is invalid, or None.
+
+        An invalid one is invalid for every honest peer: the check reads the block and the state alone.
+        """
+        value = self._values.setdefault(header.value_id, Value(header))
+        if value.body is not None:
+            return None
+        value.body = body
+        try:
+            value.needed = verify_body(self._state, header, body)
+        except InvalidBlock as refusal:
+            value.refusal = str(refusal)
+            return value.refusal
+        for update in value.needed:
+            self._pool.add_header(update)
+            if not self._pool.is_settled(update.update_id):
+                self._outbox.append(FetchPayload(update, self._pool.holders_of(update)))
+        self.progress()
+        return None
+
+    def add_own(self, header: Header, body: Body, state: ChainState) -> None:
+        """Take in a block that this peer built; it needs no check."""
+        self._values[header.value_id] = Value(header, body, needed=(), state=state)
+
+    def progress(self) -> None:
+        """Send every block to the check whose last payload has come."""
+        for value in self._values.values():
+            if value.body is None or value.needed is None or value.is_checking or value.state is not None:
+                continue
+            if all(update.update_id in self._pool.held for update in value.needed):
+                value.is_checking = True
+                self._outbox.append(CheckProposal(self._state, value.header, value.body))
+
+    def settle(self, value_id: bytes, state: ChainState | None, refusal: str) -> bool:
+        """Note what the check found; answer whether that is the first verdict of this block."""
+        value = self._values.get(value_id)
+        if value is None or value.state is not None or value.refusal is not None:
+            return False
+        value.state = state
+        value.refusal = None if state is not None else refusal
+        return True
