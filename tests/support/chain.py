@@ -112,7 +112,7 @@ class World:
     def payload(self, header: UpdateHeader) -> Int16Vector:
         return self.payloads[header.update_id]
 
-    def update(self, trainer: int, seed: int = 0, **changes: Any) -> UpdateHeader:
+    def update(self, trainer: int, /, seed: int = 0, **changes: Any) -> UpdateHeader:
         """Return the signed update of participant `trainer`, and hold its payload."""
         key = self.keys[self.publics[trainer]]
         dice = np.random.default_rng([trainer, seed, self.state.height])
@@ -180,7 +180,9 @@ class World:
         """Return a commit certificate of the next height, signed by everybody or by `signers`."""
         validators = self.state.validators
         votes = [
-            self.sign(Precommit(self.state.next_height, 0, header.value_id, place, NO_SIGNATURE), self.key(place))
+            self.sign(
+                Precommit(self.state.next_height, 0, header.value_id, place, NO_SIGNATURE), self.key(place)
+            )
             for place in (range(len(validators)) if signers is None else signers)
         ]
         return commit_cert(votes, validators)

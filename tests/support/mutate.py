@@ -26,6 +26,8 @@ def mutations(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value + "x"
     elif isinstance(value, bytes):
         yield path, value[:-1] + bytes([value[-1] ^ 1]) if value else b"\x00"
+    elif value is None:
+        yield path, bytes(32)  # Only a nil vote is None: it becomes a vote for a value.
     else:
         raise TypeError(f"{path}: no way to mutate {value!r}")
 
@@ -36,9 +38,12 @@ def rearrangements(items: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...
         yield f"[{place}] left out", items[:place] + items[place + 1 :]
         yield f"[{place}] twice", (*items[: place + 1], *items[place:])
     for place in range(len(items) - 1):
-        yield f"[{place}] after its neighbour", (
-            *items[:place],
-            items[place + 1],
-            items[place],
-            *items[place + 2 :],
+        yield (
+            f"[{place}] after its neighbour",
+            (
+                *items[:place],
+                items[place + 1],
+                items[place],
+                *items[place + 2 :],
+            ),
         )
