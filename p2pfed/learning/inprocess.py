@@ -1,0 +1,78 @@
+"""Train peers in one process with the network's own learners, integers and rules, but without a network.
+
+The demo prints such trainings beside the real one, labelled so: they show what a rule alone would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from p2pfed.aggregation.engine import merge
+from p2pfed.learning.learner import Metrics
+from p2pfed.learning.session import Session
+from p2pfed.privacy.mechanism import model_view, quantise
+from p2pfed.types.model import Int16Vector, ModelState
+
+Lie = Callable[[int, Sequence[Int16Vector], Int16Vector], Int16Vector]
+"""`(height, updates of the honest, own honest update) -> update sent`, int16 vectors of shape `(d,)`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InProcessRun:
+    """The first peer's figures after each height, from height 1 on, and the last model."""
+
+    metrics: tuple[Metrics, ...]
+    model: ModelState
+
+
+def train_in_process(
+    sessions: Sequence[Session],
+    model: ModelState,
+    *,
+    heights: int,
+    rule: str,
+    faulty_max: int,
+    update_bits: int,
+    examples_cap: int,
+    liars: Collection[int] = (),
+    lie: Lie | None = None,
+) -> InProcessRun:
+    """Train `sessions` for `heights` heights from `model`; every peer's update is in every height.
+
+    Args:
+        sessions: One for each peer, in the order of their public keys.
+        model: The model of genesis.
+        heights: How many heights, at least 1.
+        rule: The rule of `aggregation.rule.RULES` that merges; the rest as in `aggregation.engine.merge`.
+        faulty_max: Updates that may lie.
+        update_bits: `T` of genesis.
+        examples_cap: `examples_cap` of genesis.
+        liars: Positions in `sessions` of the peers that lie.
+        lie: What a liar sends instead of its own update.
+
+    Raises:
+        LearnerError: A learner broke its contract, or its update is NaN or infinite.
+    """
+    assert heights >= 1
+    manifest = sessions[0].manifest
+    assert all(session.manifest == manifest for session in sessions)
+    metrics: list[Metrics] = []
+    for height in range(1, heights + 1):
+        view = model_view(model, manifest.groups)
+        trained = [session.train(view, height, height - 1) for session in sessions]
+        honest = [quantise(turn.delta, manifest.groups, model.update_exponents) for turn in trained]
+        rows = honest if lie is None else _with_lies(height, honest, liars, lie)
+        model = merge(
+            manifest, model, rows, [turn.examples for turn in trained],
+            faulty_max=faulty_max, rule=rule, update_bits=update_bits, examples_cap=examples_cap,
+        ).model  # fmt: skip
+        metrics.append(sessions[0].evaluate(model_view(model, manifest.groups), height, height))
+    return InProcessRun(tuple(metrics), model)
+
+
+def _with_lies(
+    height: int, updates: Sequence[Int16Vector], liars: Collection[int], lie: Lie
+) -> list[Int16Vector]:
+    honest = [update for peer, update in enumerate(updates) if peer not in liars]
+    return [lie(height, honest, update) if peer in liars else update for peer, update in enumerate(updates)]
