@@ -1,4 +1,4 @@
-"""Run a transcript: lines that start with `>` are inputs, the lines below each are all that one peer does about it.
+"""Run a transcript: lines that start with `>` are inputs, those below each are all that one peer does then.
 
 `start A` names the peer. A proposes in round 0, B in round 1, and so on; four validators of power one.
 A value is named by a letter and belongs to the round and proposer that first propose it. The peer hears its
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+
+from support.consensus import Committee, Peer
 
 from p2pfed.consensus.io import (
     CollectEnded,
@@ -38,7 +40,6 @@ from p2pfed.consensus.io import (
 )
 from p2pfed.errors import PeerFault
 from p2pfed.types.block import Header
-from support.consensus import Committee, Peer
 
 
 class Transcript:
@@ -90,7 +91,7 @@ class Transcript:
                 return PolkaReceived(committee.polka(voters, int(round_), self._id(name), valid_round))
             case "commit", [voters, round_, name]:
                 return CommitReceived(committee.commit(voters, int(round_), self._id(name)))
-            case ("valid" | "invalid"), [name]:
+            case (("valid" | "invalid"), [name]):
                 return ValueReady(self._id(name), verb == "valid")
             case "built", [round_, name]:
                 return LocalValue(int(round_), self._header(name, int(round_)))

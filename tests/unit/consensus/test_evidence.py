@@ -1,0 +1,86 @@
+"""Evidence: who is convicted, and who can't be framed."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+from support.consensus import CHAIN_ID, Committee
+
+from p2pfed.consensus.evidence import duplicate_proposal, duplicate_vote, verify_evidence
+from p2pfed.errors import BadSignature, MalformedMessage, OutOfBounds, PeerFault
+from p2pfed.primitives.digest import sha256
+from p2pfed.types.evidence import DuplicateProposal, DuplicateVote, Evidence
+
+FOUR = Committee()
+X, Y = sha256(b"X"), sha256(b"Y")
+
+
+def culprit(evidence: Evidence) -> str:
+    return FOUR.name(verify_evidence(evidence, FOUR.validators, CHAIN_ID))
+
+
+def test_two_votes_of_one_place_convict_their_sender_in_one_spelling() -> None:
+    pairs = [
+        (FOUR.prevote("B", 2, X), FOUR.prevote("B", 2, Y)),
+        (FOUR.prevote("B", 2, X), FOUR.prevote("B", 2, None)),
+        (FOUR.prevote("B", 2, X, 0), FOUR.prevote("B", 2, X, 1)),
+        (FOUR.precommit("B", 2, X), FOUR.precommit("B", 2, None)),
+    ]
+    for first, second in pairs:
+        evidence = duplicate_vote(first, second)
+        assert evidence == duplicate_vote(second, first)
+        assert culprit(evidence) == "B"
+        with pytest.raises(MalformedMessage, match="order"):
+            culprit(DuplicateVote(evidence.second, evidence.first))
+
+
+def test_two_proposals_of_one_round_convict_their_sender() -> None:
+    header = FOUR.header()
+    proposals = [FOUR.proposal(4, header, valid_round).proposal for valid_round in (-1, 2)] + [
+        FOUR.proposal(4, FOUR.header(salt=1)).proposal
+    ]
+    for first in proposals:
+        for second in proposals:
+            if first is not second:
+                evidence = duplicate_proposal(first, second)
+                assert evidence == duplicate_proposal(second, first)
+                assert culprit(evidence) == "A"
+    with pytest.raises(MalformedMessage, match="order"):
+        culprit(DuplicateProposal(evidence.second, evidence.first))
+
+
+def test_an_honest_voter_can_not_be_framed() -> None:
+    vote = FOUR.prevote("B", 2, X)
+    others = [
+        FOUR.prevote("B", 2, X),
+        FOUR.prevote("B", 3, Y),
+        FOUR.prevote("C", 2, Y),
+        FOUR.precommit("B", 2, Y),
+        Committee(height=2).prevote("B", 2, Y),
+        replace(FOUR.prevote("B", 2, Y), signature=bytes(64)),
+        replace(FOUR.prevote("C", 2, Y), validator_index=FOUR.index("B")),
+    ]
+    for other in others:
+        for pair in ((vote, other), (other, vote)):
+            with pytest.raises(PeerFault):
+                culprit(DuplicateVote(*pair))
+
+
+def test_each_signature_is_checked() -> None:
+    evidence = duplicate_vote(FOUR.prevote("B", 2, X), FOUR.prevote("B", 2, Y))
+    for name in ("first", "second"):
+        spoilt = replace(getattr(evidence, name), signature=bytes(64))
+        with pytest.raises(BadSignature):
+            culprit(replace(evidence, **{name: spoilt}))
+
+
+def test_a_validator_that_does_not_exist_is_refused() -> None:
+    first, second = (replace(FOUR.prevote("B", 2, value), validator_index=4) for value in (X, Y))
+    with pytest.raises(OutOfBounds):
+        culprit(DuplicateVote(first, second))
+
+
+def test_evidence_of_another_network_is_worth_nothing() -> None:
+    evidence = duplicate_vote(FOUR.prevote("B", 2, X), FOUR.prevote("B", 2, Y))
+    with pytest.raises(BadSignature):
+        verify_evidence(evidence, FOUR.validators, sha256(b"other"))
