@@ -18,7 +18,7 @@ _FILE_STEPS = ("begin", "written", "renamed", "durable")
 # A transaction passes three: nothing done, rows written but not committed, committed and synced.
 _TRANSACTION_STEPS = ("begin", "rows", "committed")
 FILES = ("vote_state", "blob", "key", "genesis", "peers", "file")
-TRANSACTIONS = ("block", "pending", "polka", "prune", "meta", "held")
+TRANSACTIONS = ("block", "pending", "polka", "meta", "held")
 
 NAMES: tuple[str, ...] = (
     *(f"{name}.{step}" for name in FILES for step in _FILE_STEPS),

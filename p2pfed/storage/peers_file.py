@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from p2pfed.errors import MalformedMessage, StorageFault
@@ -19,26 +19,32 @@ _RECORD_BYTES_MAX = (
 
 def save_peers(path: Path, records: Iterable[PeerRecord]) -> None:
     """Replace the file with `records`, ascending by key, at most PEERS_KNOWN_MAX of them."""
-    kept = sorted(records, key=lambda record: record.key)[:PEERS_KNOWN_MAX]
-    rows = [{"addresses": list(record.addresses), "record": codec.encode(record).hex()} for record in kept]
-    replace_file(path, render_json({"version": 1, "peers": rows}), "peers")
+    replace_file(path, _render(sorted(records, key=lambda record: record.key)[:PEERS_KNOWN_MAX]), "peers")
+
+
+def _render(records: Sequence[PeerRecord]) -> bytes:
+    rows = [{"addresses": list(record.addresses), "record": codec.encode(record).hex()} for record in records]
+    return render_json({"version": 1, "peers": rows})
 
 
 def load_peers(path: Path, chain_id: bytes) -> tuple[PeerRecord, ...]:
-    """Return the records of the file whose signature holds in this network; none where there is no file.
+    """Return the records of the file; none where there is no file.
 
     Raises:
-        StorageFault: The file is no list of peer records.
+        StorageFault: The file is not what `save_peers` writes, or a signature does not hold in this network.
     """
     data = read_small(path)
     if data is None:
         return ()
+    records: list[PeerRecord] = []
     try:
-        rows = json.loads(data)["peers"]
-        encoded = [bytes.fromhex(row["record"]) for row in rows[:PEERS_KNOWN_MAX]]
-        records = [codec.decode(record, PeerRecord, _RECORD_BYTES_MAX) for record in encoded]
+        encoded = [bytes.fromhex(row["record"]) for row in json.loads(data)["peers"][:PEERS_KNOWN_MAX]]
+        records.extend(codec.decode(record, PeerRecord, _RECORD_BYTES_MAX) for record in encoded)
+        is_sound = _render(records) == data
     except (ValueError, KeyError, TypeError, RecursionError, MalformedMessage):
+        is_sound = False
+    if not is_sound or not all(record.is_signed_by(record.key, chain_id) for record in records):
         raise StorageFault(
             f"{path} is damaged; delete it and start with --join ADDRESS, the peers are learned again"
-        ) from None
-    return tuple(record for record in records if record.is_signed_by(record.key, chain_id))
+        )
+    return tuple(records)

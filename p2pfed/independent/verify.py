@@ -1,0 +1,709 @@
+"""Check a peer's home without p2pfed: `python -I verify.py HOME [--json]`, exit code 0 sound, 5 damaged.
+
+Written from docs/spec, with msgpack for bytes and ecdsa for signatures, so that a mistake of the main
+implementation does not hide itself; one file, so that a stranger can copy and read it. It recomputes hashes,
+links, roots, quorums and signatures. It does not train, merge or execute transactions: a ledger is compared
+with the root that the quorum signed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import re
+import sqlite3
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgpack
+from ecdsa import BadSignatureError, SECP256k1, VerifyingKey
+from ecdsa.errors import MalformedPointError
+from ecdsa.util import sigdecode_string
+
+ZEROS = bytes(32)
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+CHUNK_BYTES = 1 << 20
+EVIDENCE_AGE_HEIGHTS, PROPOSER_TABLE_MAX, ROUND_WITHOUT_UPDATES = 4096, 1024, 4
+ORDER = SECP256k1.order
+
+TABLES = {
+    "meta": ("name value", (str, bytes), 1),
+    "blocks": ("height value_id body_hash header body certificate", (int, *[bytes] * 5), 1),
+    "ledgers": ("height ledger", (int, bytes), 1),
+    "pending": ("value_id height header body", (bytes, int, bytes, bytes), 1),
+    "polkas": ("height round value_id valid_round certificate", (int, int, bytes, int, bytes), 4),
+    "blobs": ("height kind root status", (int, str, bytes, str), 3),
+    "tallies": ("name count sum", (str, int, bytes), 1),
+}
+INDEXES = (
+    "CREATE INDEX blocks_by_value ON blocks (value_id)",
+    "CREATE INDEX blocks_by_body ON blocks (body_hash)",
+    "CREATE INDEX blobs_by_root ON blobs (root)",
+)
+SQL_TYPES = {int: "INTEGER", str: "TEXT", bytes: "BLOB"}
+APPLICATION_ID, SCHEMA_VERSION = 0x70326665, 1
+
+HEADER = (
+    "version",
+    "chain_id",
+    "height",
+    "round0",
+    "time_ms",
+    "prev_header_hash",
+    "prev_commit_hash",
+    "train_index",
+    "flags",
+    "proposer",
+    "seed_reveal",
+    "validators_hash",
+    "next_validators_hash",
+    "params_hash",
+    "avail_root",
+    "updates_root",
+    "rule",
+    "exponents_root",
+    "aggregate_root",
+    "model_root",
+    "model_parent",
+    "scores_root",
+    "transactions_root",
+    "receipts_root",
+    "state_root",
+    "evidence_root",
+    "extensions_root",
+    "body_hash",
+)
+GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
+    **dict.fromkeys(("version", "name", "time_ms", "transport")),
+    "params": dict.fromkeys(
+        ("preset", "rules", "updates_min", "update_bits", "examples_cap", "height_final")
+    ),
+    "participants": (dict.fromkeys(("key", "bond", "balance")),),
+    "manifest": {"arrays": (dict.fromkeys(("name", "shape", "dtype", "kind", "nonnegative")),)},
+    **dict.fromkeys(("model_root", "update_exponents", "model_exponents", "evaluation_root")),
+}
+
+
+class Damage(Exception):
+    """A stored value that can't be right; the two values that disagree."""
+
+    def __init__(self, what: str, expected: object, found: object) -> None:
+        super().__init__(what)
+        self.what, self.expected, self.found = what, shown(expected), shown(found)
+
+
+def shown(value: object) -> str:
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= 80 else text[:72] + "…"
+
+
+def same(what: str, expected: object, found: object) -> None:
+    if expected != found or type(expected) is not type(found):
+        raise Damage(what, expected, found)
+
+
+def pack(value: object) -> bytes:
+    data: bytes = msgpack.packb(value, use_bin_type=True)
+    return data
+
+
+def unpack(data: bytes, fields: int, what: str) -> list[Any]:
+    """Return the array of `fields` values in `data`, which is its one canonical spelling."""
+    try:
+        value = msgpack.unpackb(data, raw=False, strict_map_key=False)
+    except (ValueError, msgpack.UnpackException, UnicodeError, RecursionError) as error:
+        raise Damage(f"{what} does not decode", "msgpack", error) from None
+    if not isinstance(value, list) or len(value) != fields:
+        raise Damage(f"{what} has another shape", f"{fields} fields", value)
+    same(f"{what} is not canonical", pack(value), data)
+    return value
+
+
+def tagged(tag: str, data: bytes) -> bytes:
+    return hashlib.sha256(b"p2pfed/1/" + tag.encode() + b"\0" + data).digest()
+
+
+def merkle(leaves: Sequence[bytes]) -> bytes:
+    """RFC 6962, from its recursive definition."""
+    if not leaves:
+        return EMPTY_ROOT
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\0" + leaves[0]).digest()
+    split = 1
+    while 2 * split < len(leaves):
+        split *= 2
+    return hashlib.sha256(b"\1" + merkle(leaves[:split]) + merkle(leaves[split:])).digest()
+
+
+def chunk_root(data: bytes) -> bytes:
+    return merkle([data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)])
+
+
+def list_root(values: Sequence[object]) -> bytes:
+    return merkle([pack(value) for value in values])
+
+
+class Signatures:
+    """Low-S ECDSA over secp256k1. Certificates are stored twice, so answers are kept."""
+
+    def __init__(self, chain_id: bytes) -> None:
+        self._chain_id = chain_id
+        self._keys: dict[bytes, VerifyingKey] = {}
+        self._answers: dict[tuple[bytes, bytes, bytes], bool] = {}
+        self.count = 0
+
+    def verify(self, who: bytes, kind: str, body: Sequence[object], signature: bytes) -> None:
+        digest = tagged("sig/" + kind, self._chain_id + pack(list(body)))
+        question = (who, digest, signature)
+        if question not in self._answers:
+            self._answers[question] = self._holds(*question)
+        if not self._answers[question]:
+            raise Damage(f"signature of a {kind}", f"one of {who.hex()}", signature)
+        self.count += 1
+
+    def _holds(self, who: bytes, digest: bytes, signature: bytes) -> bool:
+        if len(signature) != 64 or 2 * int.from_bytes(signature[32:], "big") > ORDER:
+            return False
+        try:
+            if who not in self._keys:
+                self._keys[who] = VerifyingKey.from_string(who, curve=SECP256k1)
+            return bool(self._keys[who].verify_digest(signature, digest, sigdecode=sigdecode_string))
+        except (BadSignatureError, MalformedPointError):
+            return False
+
+
+class Validators:
+    """(key, power) pairs in ascending order of key."""
+
+    def __init__(self, pairs: Sequence[Sequence[Any]]) -> None:
+        self.pairs = [list(pair) for pair in pairs]
+        self.total = sum(power for _, power in self.pairs)
+        self.hash = tagged("vals", pack([self.pairs]))
+
+    def key(self, index: int) -> bytes:
+        if not 0 <= index < len(self.pairs):
+            raise Damage("validator index", f"below {len(self.pairs)}", index)
+        key: bytes = self.pairs[index][0]
+        return key
+
+    def without(self, leaving: set[bytes]) -> Validators:
+        staying = [pair for pair in self.pairs if pair[0] not in leaving]
+        return Validators(staying) if staying else self
+
+    def proposer(self, seed: bytes, height: int, round_: int) -> bytes:
+        """Smooth weighted round robin: all gain their power, the richest is picked and pays the total."""
+        picks: list[int] = []
+        credit = [0] * len(self.pairs)
+        for _ in range(min(PROPOSER_TABLE_MAX, 4 * len(self.pairs))):
+            credit = [have + power for have, (_, power) in zip(credit, self.pairs, strict=True)]
+            richest = max(credit)
+            rich = [index for index, have in enumerate(credit) if have == richest]
+            chosen = min(rich, key=lambda index: tagged("slot", seed + self.key(index)))
+            credit[chosen] -= self.total
+            picks.append(chosen)
+        return self.key(picks[(height + round_) % len(picks)])
+
+
+def bits(bitmap: bytes, size: int) -> list[int]:
+    found = [index for index in range(8 * len(bitmap)) if bitmap[index // 8] >> (index % 8) & 1]
+    if len(bitmap) != (size + 7) // 8 or (found and found[-1] >= size):
+        raise Damage("bitmap", f"{size} bits", bitmap)
+    return found
+
+
+def verify_quorum(kind: str, cert: list[Any], validators: Validators, signatures: Signatures) -> None:
+    """Check a certificate [tag, height, round, value, (valid round), bitmap, signatures]."""
+    *head, bitmap, signed = cert[1:]
+    signers = bits(bitmap, len(validators.pairs))
+    same("signatures of a certificate", len(signers), len(signed))
+    power = sum(validators.pairs[index][1] for index in signers)
+    if 3 * power <= 2 * validators.total:
+        raise Damage("power behind a certificate", f"more than 2/3 of {validators.total}", power)
+    for index, signature in zip(signers, signed, strict=True):
+        signatures.verify(validators.key(index), kind, [*head, index], signature)
+
+
+class Chain:
+    """The part of the state that links and signatures need, replayed from genesis."""
+
+    def __init__(self, genesis: list[Any]) -> None:
+        self.chain_id = tagged("genesis", pack(genesis))
+        self.params_hash = tagged("params", pack(genesis[4]))
+        self.signatures = Signatures(self.chain_id)
+        self.height, self.time_ms, self.train_index = 0, genesis[2], 0
+        self.value_id = ZEROS
+        exponents = struct.pack(f"{len(genesis[8]) + len(genesis[9])}b", *genesis[8], *genesis[9])
+        self.model_root, self.exponents_root = genesis[7], chunk_root(exponents)
+        self.evaluation_root = genesis[10]
+        self.payload_bytes = 2 * sum(elements(array) for array in genesis[6][0])
+        self.trainers = {key for key, _, _ in genesis[5]}
+        self.sets = {1: Validators(sorted((key, bond) for key, bond, _ in genesis[5]))}
+        self.state_roots: dict[int, bytes] = {}
+
+    def validators(self, height: int) -> Validators:
+        if height > self.height + 2:
+            raise Damage("validators of a height", f"at most {self.height + 2}", height)
+        return self.sets[max(start for start in self.sets if start <= max(1, height))]
+
+    def apply(self, height: int, head: dict[str, Any], body: list[Any], cert: list[Any]) -> None:
+        """Check one block against the state and move on to it."""
+        avails, candidates, updates, transactions, evidence, last_commit = body
+        voters, value_id = self.validators(height), tagged("hdr", pack(list(head.values())))
+        same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
+        verify_quorum("precommit", cert, voters, self.signatures)
+        if height == 1:
+            same("last commit of the first block", None, last_commit)
+        else:
+            same("last commit is for", [7, height - 1, self.value_id], [*last_commit[:2], last_commit[3]])
+            verify_quorum("precommit", last_commit, self.validators(height - 1), self.signatures)
+        convicted = self._convicted(evidence, height)
+        times, support = self._availability(height, avails, candidates, voters)
+        self._updates(updates, support, voters.total)
+        for transfer in transactions:
+            self.signatures.verify(transfer[1], "tx", transfer[1:-1], transfer[-1])
+        is_empty = head["rule"] == ""
+        if not is_empty and head["round0"] >= ROUND_WITHOUT_UPDATES:
+            raise Damage("a model", f"none from round {ROUND_WITHOUT_UPDATES} on", head["round0"])
+        expected = {
+            "version": 1,
+            "chain_id": self.chain_id,
+            "height": height,
+            "time_ms": max(self.time_ms + 1, median(times, voters)),
+            "prev_header_hash": self.value_id,
+            "prev_commit_hash": ZEROS if last_commit is None else tagged("commit", pack(last_commit)),
+            "train_index": self.train_index + (not is_empty),
+            "flags": int(is_empty),
+            "proposer": voters.proposer(self.chain_id, height, head["round0"]),
+            "seed_reveal": b"",
+            "validators_hash": voters.hash,
+            "next_validators_hash": self.validators(height + 1).hash,
+            "params_hash": self.params_hash,
+            "avail_root": list_root(avails),
+            "updates_root": list_root(updates),
+            "model_parent": height - 1,
+            "scores_root": EMPTY_ROOT,
+            "transactions_root": list_root(transactions),
+            "receipts_root": list_root([0] * len(transactions)),
+            "evidence_root": list_root(evidence),
+            "extensions_root": EMPTY_ROOT,
+            "body_hash": chunk_root(pack(body)),
+        }
+        if is_empty:
+            expected |= {"exponents_root": self.exponents_root, "aggregate_root": EMPTY_ROOT}
+            expected |= {"model_root": self.model_root}
+        for name, value in expected.items():
+            same(name, value, head[name])
+        self._advance(head, value_id, convicted)
+
+    def _advance(self, head: dict[str, Any], value_id: bytes, convicted: set[bytes]) -> None:
+        height = head["height"]
+        if convicted:
+            latest = self.sets[max(self.sets)]
+            self.sets[height + 2] = latest.without(convicted)
+            self.trainers -= convicted
+        self.height, self.time_ms, self.train_index = height, head["time_ms"], head["train_index"]
+        self.value_id = value_id
+        self.model_root, self.exponents_root = head["model_root"], head["exponents_root"]
+        self.state_roots[height] = head["state_root"]
+
+    def _availability(
+        self, height: int, avails: list[Any], candidates: list[bytes], voters: Validators
+    ) -> tuple[list[tuple[int, int]], dict[bytes, int]]:
+        """Return (time, validator index) of each vote and the power behind each update id."""
+        indices = [entry[0] for entry in avails]
+        same("order of availability votes", sorted(set(indices)), indices)
+        same("order of candidates", sorted(set(candidates)), candidates)
+        support = dict.fromkeys(candidates, 0)
+        for index, attempt, time_ms, count, bitmap, signature in avails:
+            ids = [candidates[place] for place in bits(bitmap, len(candidates))]
+            same("count of an availability vote", len(ids), count)
+            same("attempt of an availability vote", 0, attempt)
+            if time_ms <= self.time_ms:
+                raise Damage("time of an availability vote", f"after {self.time_ms}", time_ms)
+            list_hash = tagged("list", b"".join(ids))
+            body = [height, attempt, index, list_hash, count, time_ms]
+            self.signatures.verify(voters.key(index), "avail", body, signature)
+            for update_id in ids:
+                support[update_id] += voters.pairs[index][1]
+        if not all(support.values()):
+            raise Damage("candidates", "each in a list", "one in none")
+        power = sum(voters.pairs[index][1] for index in indices)
+        if 3 * power <= 2 * voters.total:
+            raise Damage("power behind the availability votes", f"more than 2/3 of {voters.total}", power)
+        return [(entry[2], entry[0]) for entry in avails], support
+
+    def _updates(self, updates: list[Any], support: dict[bytes, int], total: int) -> None:
+        ids = [tagged("upd", pack(update[1:-1])) for update in updates]
+        same("updates of the block", [u for u, power in sorted(support.items()) if 3 * power > total], ids)
+        for update in updates:
+            tag, trainer, base_height, base_root, payload_bytes, _, codec, _, signature = update
+            expected = [1, self.height, self.model_root, self.payload_bytes, 0]
+            same("fields of an update", expected, [tag, base_height, base_root, payload_bytes, codec])
+            if trainer not in self.trainers:
+                raise Damage("trainer of an update", "a participant with a bond", trainer)
+            self.signatures.verify(trainer, "update", update[1:-1], signature)
+
+    def _convicted(self, evidence: list[Any], height: int) -> set[bytes]:
+        """Check each proof; return who leaves the validators (E1: two votes of one place)."""
+        encoded = [pack(item) for item in evidence]
+        same("order of evidence", sorted(set(encoded)), encoded)
+        leaving = set()
+        for kind, first, second in evidence:
+            name = {4: "prevote", 5: "precommit", 8: "proposal"}[first[0]]
+            same("kind of evidence", 12 if name == "proposal" else 11, kind)
+            place = slice(-2, -1)
+            same("place of evidence", [*first[:3], first[place]], [*second[:3], second[place]])
+            if first[3:-2] == second[3:-2] or pack(first) >= pack(second):
+                raise Damage("evidence", "two different messages in order", "none")
+            if not max(1, height - EVIDENCE_AGE_HEIGHTS) <= first[1] <= height:
+                raise Damage("height of evidence", f"{EVIDENCE_AGE_HEIGHTS} heights at most", first[1])
+            culprit = self.validators(first[1]).key(first[-2])
+            for message in (first, second):
+                self.signatures.verify(culprit, name, message[1:-1], message[-1])
+            if kind == 11:
+                leaving.add(culprit)
+        return leaving
+
+
+def elements(array: list[Any]) -> int:
+    count = 0 if array[3] == "local" else 1
+    for side in array[1]:
+        count *= side
+    return count
+
+
+def median(times: list[tuple[int, int]], voters: Validators) -> int:
+    power = sum(voters.pairs[index][1] for _, index in times)
+    cumulative = 0
+    for time_ms, index in sorted(times):
+        cumulative += voters.pairs[index][1]
+        if 2 * cumulative >= power:
+            return time_ms
+    raise Damage("availability votes", "some", "none")
+
+
+def ledger_root(data: bytes) -> bytes:
+    """Return the root over the leaves of a stored ledger."""
+    seed, accounts, staking, training, slashing = unpack(data, 5, "ledger")
+    leaves = [(b"seed", seed), (b"accounts/burned", pack(accounts[1]))]
+    leaves += [(b"accounts/" + account[0], pack(account)) for account in accounts[0]]
+    leaves += [(b"staking/leaving", pack(staking[1]))]
+    leaves += [(b"staking/set/" + start.to_bytes(8, "big"), pack(of)) for start, of in staking[0]]
+    leaves += [(b"training/last_trainers", pack(training[1]))]
+    leaves += [(b"training/" + key, pack(base)) for key, base in training[0]]
+    leaves += [(b"slashing/" + key + bytes([kind]), pack(height)) for key, kind, height in slashing[0]]
+    return list_root([list(leaf) for leaf in sorted(leaves)])
+
+
+class Report:
+    """Problems, and counts of what holds."""
+
+    def __init__(self) -> None:
+        self.heights = self.blobs = self.signatures = 0
+        self.problems: list[dict[str, str]] = []
+
+    def add(self, where: str, what: str, expected: object, found: object) -> None:
+        values = {"expected": shown(expected), "found": shown(found)}
+        self.problems.append({"where": where, "what": what, **values})
+
+    def guard(self, where: str, check: Callable[[], object]) -> bool:
+        """Run a check; answer whether it held. What does not even have the right shape is damage too."""
+        try:
+            check()
+        except Damage as damage:
+            self.add(where, damage.what, damage.expected, damage.found)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+            self.add(where, "shape", "that of the spec", repr(error))
+        except (OSError, sqlite3.Error) as error:
+            self.add(where, "can't be read", "bytes", error)
+        else:
+            return True
+        return False
+
+
+def rows(connection: sqlite3.Connection, name: str, report: Report) -> list[tuple[Any, ...]]:
+    """Return the rows of a table whose types and seals hold, ascending by key; compare its tally."""
+    columns, types, keys = TABLES[name]
+    sound, count, total = [], 0, 0
+    names = columns.replace(" ", ", ")
+    order = ", ".join(columns.split()[:keys])
+    for *row, seal in connection.execute(f"SELECT {names}, seal FROM {name} ORDER BY {order}"):  # noqa: S608
+        where = f"{name} {', '.join(shown(value) for value in row[:keys])}"
+        if [type(value) for value in row] != list(types):
+            report.add(where, "types of the columns", names, [type(value).__name__ for value in row])
+            continue
+        expected = tagged("row", pack([name, *row]))
+        count, total = count + 1, (total + int.from_bytes(expected, "big")) % (1 << 256)
+        if seal == expected:
+            sound.append(tuple(row))
+        else:
+            report.add(where, "seal of the row", expected, seal)
+    if name != "tallies":
+        stated = connection.execute("SELECT count, sum FROM tallies WHERE name = ?", (name,)).fetchone()
+        if stated != (count, total.to_bytes(32, "big")):
+            report.add(name, "rows lost, changed or too many", stated, count)
+    return sound
+
+
+def verify_database(connection: sqlite3.Connection) -> None:
+    for pragma, expected in (("application_id", APPLICATION_ID), ("user_version", SCHEMA_VERSION)):
+        same(pragma, expected, connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+    same("integrity check", [("ok",)], connection.execute("PRAGMA integrity_check(16)").fetchall())
+    wanted = list(INDEXES)
+    for name, (columns, types, keys) in TABLES.items():
+        names = columns.split()
+        typed = ", ".join(
+            f"{column} {SQL_TYPES[of]} NOT NULL" for column, of in zip(names, types, strict=True)
+        )
+        key = ", ".join(names[:keys])
+        wanted.append(f"CREATE TABLE {name} ({typed}, seal BLOB NOT NULL, PRIMARY KEY ({key}))")
+    found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY sql").fetchall()
+    same("schema", sorted(wanted), [sql for (sql,) in found])
+
+
+def verify_log(data: bytes) -> None:
+    """Check SQLite's write-ahead log: a damaged frame would silently undo what was committed."""
+    if not data:
+        return
+    magic, _, page, _, *salts = struct.unpack(">6I", data[:24])
+    order = {0x377F0682: "<", 0x377F0683: ">"}[magic]
+
+    def add(chunk: bytes, state: tuple[int, int]) -> tuple[int, int]:
+        first, second = state
+        words = struct.unpack(f"{order}{len(chunk) // 4}I", chunk)
+        for place in range(0, len(words), 2):
+            first = (first + words[place] + second) % (1 << 32)
+            second = (second + words[place + 1] + first) % (1 << 32)
+        return first, second
+
+    state = add(data[:24], (0, 0))
+    same("checksum of the log", struct.unpack(">2I", data[24:32]), state)
+    live, size = True, 24 + page
+    for start in range(32, len(data) - size + 1, size):
+        frame = data[start : start + size]
+        found = list(struct.unpack(">2I", frame[8:16]))
+        if live and found == salts:
+            state = add(frame[24:], add(frame[:8], state))
+            same(f"frame of the log at {start}", struct.unpack(">2I", frame[16:24]), state)
+            continue
+        live = False
+        if found[0] == salts[0] or found[1] == salts[1]:
+            raise Damage(f"frame of the log at {start}", salts, found)
+
+
+def keeps_model(height: int, tip: int) -> bool:
+    """Kept: genesis, the last 8 heights, the last 4 multiples of 32."""
+    return height == 0 or height > tip - 8 or (height % 32 == 0 and height // 32 > tip // 32 - 4)
+
+
+def verify_blocks(home: Path, chain: Chain, connection: sqlite3.Connection, report: Report) -> None:
+    meta = rows(connection, "meta", report)
+    if meta != [("chain_id", chain.chain_id)]:
+        report.add("meta", "chain id", chain.chain_id, meta)
+    rows(connection, "tallies", report)
+    named = {(0, "model", chain.model_root), (0, "exponents", chain.exponents_root)}
+    optional = {(0, "evaluation", chain.evaluation_root)} - {(0, "evaluation", EMPTY_ROOT)}
+    tip, whole = 0, True
+    for height, value_id, body_hash, *parts in rows(connection, "blocks", report):
+        where = f"blocks {height}"
+        if height != tip + 1:
+            report.add(where, "blocks are missing", tip + 1, height)
+            whole = False
+        tip = height
+        block: list[Any] = []
+        if not report.guard(where, lambda: block.extend(decode_block(parts, height, value_id, body_hash))):  # noqa: B023
+            whole = False
+            continue
+        head, body, cert = block
+        named |= {(height, "payload", update[5]) for update in body[2]}
+        named |= {(height, "model", head["model_root"]), (height, "exponents", head["exponents_root"])}
+        whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
+        if whole:
+            report.heights += 1
+            print(f"block {height} holds", file=sys.stderr)
+    ledgers = dict(rows(connection, "ledgers", report))
+    wanted = {height for height in range(1, tip + 1) if keeps_model(height, tip)}
+    if set(ledgers) != wanted:
+        report.add("ledgers", "heights", sorted(wanted), sorted(ledgers))
+    for height, data in ledgers.items():
+        root = chain.state_roots.get(height)
+        report.guard(f"ledgers {height}", lambda: same("root", root, ledger_root(data)))  # noqa: B023
+    for value_id, height, *parts in rows(connection, "pending", report):
+        report.guard(f"pending {value_id.hex()}", lambda: verify_pending(value_id, height, parts, tip))  # noqa: B023
+    for *key, data in rows(connection, "polkas", report):
+        report.guard(f"polkas {key[:2]}", lambda: verify_polka(key, data, chain))  # noqa: B023
+    verify_blobs(home, named, optional, tip, rows(connection, "blobs", report), report)
+
+
+def decode_block(parts: Sequence[bytes], height: int, value_id: bytes, body_hash: bytes) -> list[Any]:
+    head = dict(zip(HEADER, unpack(parts[0], len(HEADER), "header"), strict=True))
+    body, cert = unpack(parts[1], 6, "body"), unpack(parts[2], 6, "certificate")
+    same("height", height, head["height"])
+    same("value id", value_id, tagged("hdr", parts[0]))
+    same("body hash", body_hash, head["body_hash"])
+    return [head, body, cert]
+
+
+def verify_pending(value_id: bytes, height: int, parts: Sequence[bytes], tip: int) -> None:
+    head = unpack(parts[0], len(HEADER), "header")
+    unpack(parts[1], 6, "body")
+    same("value id", value_id, tagged("hdr", parts[0]))
+    same("height", height, head[HEADER.index("height")])
+    same("body hash", head[-1], chunk_root(parts[1]))
+    if height <= tip:
+        raise Damage("a pending value that is decided", f"above {tip}", height)
+
+
+def verify_polka(key: Sequence[Any], data: bytes, chain: Chain) -> None:
+    polka = unpack(data, 7, "polka")
+    same("key", [6, *key], polka[:5])
+    if polka[4] >= polka[2]:
+        raise Damage("valid round", f"below {polka[2]}", polka[4])
+    verify_quorum("prevote", polka, chain.validators(polka[1]), chain.signatures)
+
+
+def verify_blobs(
+    home: Path, named: set[Any], optional: set[Any], tip: int, found: Sequence[Any], report: Report
+) -> None:
+    stated = {row[:3]: row[3] for row in found}
+    for height, kind, root in sorted((named - set(stated)) | (set(stated) - named - optional)):
+        report.add(f"blobs {height}, {kind}", "rows", "those that blocks name", root)
+    present = set()
+    for path in sorted((home / "data/blobs/sha256").glob("*/*")):
+        if not re.fullmatch("[0-9a-f]{64}", path.name) or path.name[:2] != path.parent.name:
+            report.add(str(path.relative_to(home)), "name", "a root", path.name)
+            continue
+        present.add(bytes.fromhex(path.name))
+        report.guard(str(path.relative_to(home)), lambda: verify_blob(path))  # noqa: B023
+        report.blobs += 1
+    for (height, kind, root), status in sorted(stated.items()):
+        kept = tip - 8 < height if kind == "payload" else keeps_model(height, tip)
+        if (status == "held" and not kept) or (status == "pruned" and kept):
+            report.add(f"blobs {height}, {kind}", "retention", "kept" if kept else "pruned", status)
+        if status == "held" and root not in present:
+            report.add(f"blobs {height}, {kind}", "the blob is missing, not pruned", root, "no file")
+
+
+def verify_blob(path: Path) -> None:
+    same("the blob", path.name, chunk_root(path.read_bytes()).hex())
+
+
+def canonical_json(data: bytes, content: object) -> None:
+    same("spelling", (json.dumps(content, indent=2) + "\n").encode(), data)
+
+
+def verify_small_files(home: Path, chain: Chain, report: Report) -> None:
+    checks: dict[str, Callable[[bytes], None]] = {
+        "vote_state.json": verify_vote_state,
+        "key.json": verify_key,
+        "peers.json": lambda data: verify_peers(data, chain.signatures),
+    }
+    for name, check in checks.items():
+        path = home / name
+        if path.exists():
+            report.guard(name, lambda: check(path.read_bytes()))  # noqa: B023
+    key = home / "key.json"
+    if key.exists() and key.stat().st_mode & 0o077:
+        report.add(key.name, "mode", "600", f"{key.stat().st_mode & 0o777:o}")
+
+
+def verify_vote_state(data: bytes) -> None:
+    record = bytes.fromhex(json.loads(data)["record"])
+    checksum = hashlib.sha256(record).hexdigest()
+    canonical_json(data, {"version": 1, "record": record.hex(), "checksum": checksum})
+
+
+def verify_key(data: bytes) -> None:
+    secret = bytes.fromhex(json.loads(data)["secret"])
+    number = int.from_bytes(secret, "big")
+    if not 0 < number < ORDER:
+        raise Damage("secret", "a number of the group", "another")
+    public = VerifyingKey.from_public_point(SECP256k1.generator * number, SECP256k1).to_string("compressed")
+    canonical_json(data, {"version": 1, "public": public.hex(), "secret": secret.hex()})
+
+
+def verify_peers(data: bytes, signatures: Signatures) -> None:
+    listed = [unpack(bytes.fromhex(row["record"]), 5, "peer") for row in json.loads(data)["peers"]]
+    listing = [{"addresses": peer[3], "record": pack(peer).hex()} for peer in listed]
+    canonical_json(data, {"version": 1, "peers": listing})
+    for _, key, sequence, addresses, signature in listed:
+        signatures.verify(key, "peer", [key, sequence, addresses], signature)
+
+
+def genesis_array(shape: Any, value: Any) -> Any:
+    """Return JSON data in the order of the spec's fields, with "0x…" as bytes."""
+    if isinstance(shape, tuple):
+        return [genesis_array(shape[0], item) for item in value]
+    if isinstance(shape, dict):
+        if set(value) != set(shape):
+            raise KeyError(f"the keys are {sorted(value)} and not {sorted(shape)}")
+        return [genesis_array(inner, value[name]) for name, inner in shape.items()]
+    is_bytes = isinstance(value, str) and value.startswith("0x")
+    return bytes.fromhex(value[2:]) if is_bytes else value
+
+
+def is_running(home: Path) -> bool:
+    try:
+        with (home / "LOCK").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def verify(home: Path) -> Report:
+    """Check everything in `home`; raises OSError, ValueError or KeyError where genesis.json can't be used."""
+    report = Report()
+    genesis = json.loads((home / "genesis.json").read_bytes())
+    if genesis.get("name", "").startswith("0x"):
+        raise ValueError("a network's name starts with 0x")
+    chain = Chain(genesis_array(GENESIS, genesis))
+    database = home / "data/chain.db"
+    log = database.with_name("chain.db-wal")
+    if log.exists() and not is_running(home):
+        report.guard(log.name, lambda: verify_log(log.read_bytes()))
+    verify_small_files(home, chain, report)
+    if not database.is_file():
+        report.add(database.name, "there is no chain", "a file", "nothing")
+        return report
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        report.guard(database.name, lambda: connection.execute("PRAGMA cell_size_check = ON"))
+        report.guard(database.name, lambda: connection.execute("BEGIN"))
+        report.guard(database.name, lambda: verify_database(connection))
+        report.guard(database.name, lambda: verify_blocks(home, chain, connection, report))
+    report.signatures = chain.signatures.count
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check a p2pfed home without p2pfed.")
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    try:
+        report = verify(arguments.home)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        print(f"{arguments.home / 'genesis.json'} can't be used: {error}", file=sys.stderr)
+        return 3
+    counts = {"heights": report.heights, "signatures": report.signatures, "blobs": report.blobs}
+    if arguments.json:
+        result = {"schema": "p2pfed.verify-independent/1", "sound": not report.problems, **counts}
+        print(json.dumps({**result, "problems": report.problems}))
+    else:
+        for problem in report.problems:
+            print("{where}: {what}: expected {expected}, found {found}".format(**problem))
+        print(", ".join(f"{count} {name}" for name, count in counts.items()), end="; ")
+        print(f"{len(report.problems)} problems" if report.problems else "everything holds")
+    return 5 if report.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
