@@ -1,7 +1,7 @@
 """The default rule: median-norm clip, then nearest-neighbour mixing, then the trimmed mean.
 
-It had the best worst case over ten attacks (docs/spec/numerics.md). Clipping comes first: a sign flip has no
-variance, so without it the flipped row is nearer to an honest one than another honest row is.
+Clipping comes first: a sign flip has no variance, so without it the flipped row can lie nearer to an honest
+one than another honest row does, and mixing would spread it.
 """
 
 from __future__ import annotations

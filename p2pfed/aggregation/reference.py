@@ -1,7 +1,7 @@
 """The rules and the model step once more, slowly, in plain Python integers: what the fast kernels must equal.
 
 Written from docs/spec/numerics.md alone and sharing no arithmetic with the kernels, so a mistake must be made
-twice to go unseen. Tests and `verify --deep` use it; it takes seconds where the kernels take milliseconds.
+twice to go unseen. Tests and `verify --deep` use it; it is about a hundred times slower.
 """
 
 from __future__ import annotations
