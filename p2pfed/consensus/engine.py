@@ -183,15 +183,12 @@ class Engine:
         return self._votes.missing(theirs)
 
     def votes_ahead(self, their_round: int) -> tuple[Vote, ...]:
-        """Return all votes of the latest round that lifts a peer at `their_round` (U8), else nothing.
+        """Return all votes of the latest round that lifts a peer from `their_round` (U8); empty if none does.
 
         A peer drops votes more than ROUNDS_AHEAD_MAX rounds above its own, so a far one climbs in strides.
         """
-        reachable = min(self.round, their_round + ROUNDS_AHEAD_MAX)
-        if reachable <= their_round:
-            return ()
-        nobody = self._votes.summary(-1, has_proposal=False)
-        return self._votes.missing(RoundVotes(reachable, nobody.prevotes, nobody.precommits, False))
+        round_ = self._votes.round_ahead(their_round, their_round + ROUNDS_AHEAD_MAX)
+        return () if round_ is None else self._votes.first_votes(round_)
 
     def _restored(self) -> State:
         """Return the state that the record remembers (W6), or the one at the start of a height (C0)."""

@@ -14,6 +14,7 @@ from p2pfed.consensus.quorum import has_honest_voice, has_quorum
 from p2pfed.types.bitmap import bitmap_of, indices_of
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import DuplicateVote
+from p2pfed.types.params import ROUND_MAX
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.vote import Precommit, Prevote, Vote
 from p2pfed.types.wire import RoundVotes
@@ -110,13 +111,13 @@ class VoteKeeper:
         """Every commit certificate formed or received, in order of arrival."""
         return tuple(self._commits.values())
 
-    def round_ahead(self, round_: int) -> int | None:
-        """Return the largest round above `round_` in which more than a third voted, or None."""
+    def round_ahead(self, round_: int, round_max: int = ROUND_MAX) -> int | None:
+        """Return the largest round above `round_`, at most `round_max`, in which more than a third voted."""
         total = self._validators.total_power
         ahead = [
             later
             for later, held in self._rounds.items()
-            if later > round_ and has_honest_voice(held.voice, total)
+            if round_ < later <= round_max and has_honest_voice(held.voice, total)
         ]
         return max(ahead, default=None)
 
@@ -138,6 +139,11 @@ class VoteKeeper:
             known = frozenset(indices_of(bitmap, size))
             lacking += [tally.votes[index][0] for index in sorted(tally.votes) if index not in known]
         return tuple(lacking)
+
+    def first_votes(self, round_: int) -> tuple[Vote, ...]:
+        """Return all votes of a round, the first held of each sender and kind."""
+        nobody = bitmap_of((), len(self._validators))
+        return self.missing(RoundVotes(round_, nobody, nobody, has_proposal=False))
 
     def _votes_like(self, vote: Vote) -> tuple[Vote, ...]:
         held = self._rounds.get(vote.round)
