@@ -1,0 +1,45 @@
+"""An update counts once, and the last update set is remembered."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pfed.ledger.module import CountUpdates
+from p2pfed.ledger.modules import training
+from p2pfed.ledger.modules.training import TrainingState
+
+A, B, C = (bytes([2]) + bytes(31) + bytes([place]) for place in range(3))
+START = TrainingState((), ())
+
+
+def count(
+    state: TrainingState, base: int, *counted: bytes, dropped: tuple[bytes, ...] = (), is_empty: bool = False
+) -> TrainingState:
+    after, calls = training.execute(CountUpdates(base, counted, dropped, is_empty), A, base + 1, state)
+    assert calls == ()
+    return training.end_block(base + 1, after)
+
+
+def test_nobody_has_trained_at_first() -> None:
+    assert START.last_base(A) == -1
+
+
+def test_counted_and_dropped_updates_are_used_up() -> None:
+    state = count(START, 4, B, dropped=(C,))
+    assert [state.last_base(key) for key in (A, B, C)] == [-1, 4, 4]
+    assert state.last_trainers == (B,)
+    with pytest.raises(AssertionError):
+        count(state, 4, B)
+    assert count(state, 5, B).last_base(B) == 5
+
+
+def test_bases_are_kept_by_key() -> None:
+    state = count(count(START, 0, C), 1, A, B)
+    assert [entry.key for entry in state.last_bases] == [A, B, C]
+    assert state.last_base(C) == 0
+
+
+def test_an_empty_height_uses_updates_up_and_leaves_the_last_set() -> None:
+    state = count(count(START, 0, A, B), 1, C, is_empty=True)
+    assert state.last_trainers == (A, B)
+    assert state.last_base(C) == 1
