@@ -238,7 +238,9 @@ def explain(output: str, log: Path) -> str:
     if "No space left on device" in output:
         return f"The disk is full: free about 500 MB, or set P2PFED_ENV to a folder elsewhere (log: {log})."
     if "CERTIFICATE_VERIFY_FAILED" in output:
-        return f"pip distrusts the certificate of the package index: set PIP_CERT to your network's (log: {log})."
+        return (
+            f"pip distrusts the package index's certificate: set PIP_CERT to your network's own (log: {log})."
+        )
     if "gmp.h" in output or ("fastecdsa" in output and "Failed to build" in output):
         return (
             "libp2p needs fastecdsa, which is built with a C compiler and the GMP headers: on Debian or "
