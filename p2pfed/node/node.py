@@ -86,6 +86,14 @@ class Node:
         height_final = self.state.genesis.params.height_final
         return 0 < height_final <= self.state.height
 
+    @property
+    def is_everyone_finished(self) -> bool:
+        """Answer whether every member that a pipe leads to has the last block too, by its own word."""
+        members = self.neighbours.table.connected_members()
+        return self.is_finished and all(
+            self._catch_up.height_of(peer) > self.state.height for peer in members
+        )
+
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.
 

@@ -1,0 +1,1 @@
+"""The asyncio world: a process that carries out what a silent node asks for."""

@@ -1,0 +1,235 @@
+"""Pull blobs and blocks: one holder after the other, until they come or the height has passed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from p2pfed.aggregation.payload import decode_payload
+from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault
+from p2pfed.net.transport import Transport, TransportError
+from p2pfed.node.effects import FetchBlocks, FetchBody, FetchModel, FetchPayload
+from p2pfed.node.events import BlocksFetched, BodyFetched, Event, ModelFetched, PayloadFetched, PeerMisbehaved
+from p2pfed.primitives import codec
+from p2pfed.primitives.merkle import chunk_count, chunk_root, has_leaf
+from p2pfed.storage.store import Store
+from p2pfed.types.block import Block, Body
+from p2pfed.types.model import ModelState
+from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX
+from p2pfed.types.wire import Blocks, BulkResponse, Chunk, GetBlocks, GetChunk, Missing, decode_response
+
+REQUEST_TIMEOUT_MS = 10_000  # A chunk of 1 MiB at 100 kB/s; a slower holder is left for another.
+RETRY_FIRST_MS = 100  # After every holder was asked in vain; doubles up to RETRY_MAX_MS.
+RETRY_MAX_MS = 2_000
+FETCHES_AT_ONCE_MAX = 8  # Blobs under way at once; more only share the same link.
+WINDOW = 8  # Chunks of one blob under way at once.
+
+
+@dataclass(slots=True)
+class _Fetch:
+    """One blob that is wanted: who should have it, and the height after which nobody needs it."""
+
+    holders: dict[bytes, None]
+    height: int
+    task: asyncio.Task[None] | None = None
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Fetcher:
+    """All fetches of one peer. Every answer is an event; a blob is durable before its event is put."""
+
+    def __init__(
+        self, store: Store, transport: Transport, disk: Executor, put: Callable[[Event], None], own: bytes
+    ) -> None:
+        self._store = store
+        self._transport = transport
+        self._disk = disk
+        self._put = put
+        self._own = own
+        self._fetches: dict[bytes, _Fetch] = {}
+        self._slots = asyncio.Semaphore(FETCHES_AT_ONCE_MAX)
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def run_in(self, tasks: asyncio.TaskGroup) -> None:
+        """Start fetches as tasks of this group."""
+        self._tasks = tasks
+
+    def payload(self, effect: FetchPayload) -> None:
+        name = effect.header.update_id
+        self._want(name, effect.holders, effect.header.base_height + 1, lambda: self._payload(name, effect))
+
+    def body(self, effect: FetchBody) -> None:
+        name = effect.header.value_id
+        self._want(name, effect.holders, effect.header.height, lambda: self._body(name, effect))
+
+    def model(self, effect: FetchModel) -> None:
+        name = effect.header.model_root
+        self._want(name, effect.holders, effect.header.height + 1, lambda: self._model(name, effect))
+
+    def blocks(self, effect: FetchBlocks) -> None:
+        assert self._tasks is not None
+        self._tasks.create_task(self._blocks(effect), name=f"blocks-{effect.from_height}")
+
+    def passed(self, height: int) -> None:
+        """Give up what only the blocks up to `height` needed: they are final."""
+        for name, fetch in list(self._fetches.items()):
+            if fetch.height <= height and fetch.task is not None:
+                fetch.task.cancel()
+                del self._fetches[name]
+
+    def _want(
+        self,
+        name: bytes,
+        holders: Iterable[bytes],
+        height: int,
+        fetch: Callable[[], Coroutine[None, None, None]],
+    ) -> None:
+        """Start a fetch, or tell a running one of more holders."""
+        assert self._tasks is not None
+        known = self._fetches.get(name)
+        fresh = dict.fromkeys(holder for holder in holders if holder != self._own)
+        if known is not None:
+            known.holders.update(fresh)
+            known.news.set()
+            return
+        entry = self._fetches[name] = _Fetch(fresh, height)
+        entry.task = self._tasks.create_task(fetch(), name=f"fetch-{name.hex()[:8]}")
+
+    async def _payload(self, name: bytes, effect: FetchPayload) -> None:
+        header, manifest = effect.header, self._store.genesis.manifest
+        await self._blob(name, header.payload_root, header.payload_bytes)
+        loop = asyncio.get_running_loop()
+
+        def is_valid() -> bool:
+            data = self._store.blobs.load(header.payload_root)
+            assert data is not None
+            try:
+                decode_payload(data, manifest)
+            except OutOfBounds:
+                return False
+            return True
+
+        valid = await loop.run_in_executor(self._disk, is_valid)
+        self._finish(name, PayloadFetched(header.update_id, valid))
+
+    async def _body(self, name: bytes, effect: FetchBody) -> None:
+        header = effect.header
+        data = await asyncio.get_running_loop().run_in_executor(
+            self._disk, self._store.chain.body_bytes, header.body_hash
+        )
+        if data is None:
+            await self._blob(name, header.body_hash, None)
+            data = self._store.blobs.load(header.body_hash)
+        assert data is not None
+        try:
+            body = codec.decode(data, Body, BODY_BYTES_MAX)
+        except MalformedMessage:
+            return  # The proposer named bytes that are no body: nobody can vote for it.
+        self._finish(name, BodyFetched(header, body))
+
+    async def _model(self, name: bytes, effect: FetchModel) -> None:
+        header, manifest = effect.header, self._store.genesis.manifest
+        groups = len(manifest.groups)
+        await self._blob(name, header.exponents_root, 2 * groups)
+        await self._blob(name, header.model_root, 4 * manifest.size)
+        weights = self._store.blobs.load(header.model_root)
+        exponents = self._store.blobs.load(header.exponents_root)
+        assert weights is not None
+        assert exponents is not None
+        both = np.frombuffer(exponents, np.int8)
+        model = ModelState(
+            np.frombuffer(weights, "<i4").astype(np.int32, copy=False), both[:groups], both[groups:]
+        )
+        await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save_model, model)
+        self._finish(name, ModelFetched(header.height, model))
+
+    async def _blocks(self, effect: FetchBlocks) -> None:
+        blocks: tuple[Block, ...] = ()
+        try:
+            request = GetBlocks(effect.from_height, BLOCKS_PER_RESPONSE_MAX)
+            answer = await self._ask(effect.peer, request)
+            if isinstance(answer, Blocks):
+                blocks = answer.blocks
+        except TransportError:
+            pass  # It left meanwhile; an empty answer makes the node ask another.
+        self._put(BlocksFetched(effect.peer, blocks))
+
+    def _finish(self, name: bytes, event: Event) -> None:
+        self._fetches.pop(name, None)
+        self._put(event)
+
+    async def _blob(self, name: bytes, root: bytes, length: int | None) -> None:
+        """Return when the blob is durable here; `length` None: whatever the holders say, at most a body."""
+        wait_ms = RETRY_FIRST_MS
+        while not self._store.blobs.has(root):
+            fetch = self._fetches[name]
+            fetch.news.clear()
+            connected = self._transport.peers()
+            order = [peer for peer in fetch.holders if peer in connected]
+            order += [peer for peer in connected if peer not in fetch.holders]
+            async with self._slots:
+                for peer in order:
+                    if await self._from(peer, root, length):
+                        return
+            try:
+                async with asyncio.timeout(wait_ms / 1000):
+                    await fetch.news.wait()
+            except TimeoutError:
+                wait_ms = min(RETRY_MAX_MS, 2 * wait_ms)
+
+    async def _from(self, peer: bytes, root: bytes, length: int | None) -> bool:
+        """Try to pull the whole blob from one peer; False where it hasn't got it, or is slow, or lies."""
+        try:
+            first = await self._ask(peer, GetChunk(root, 0))
+            if not isinstance(first, Chunk):
+                return False
+            count = chunk_count(length if length is not None else BODY_BYTES_MAX)
+            if first.count > count or (length is not None and first.count != count):
+                raise OutOfBounds(f"{first.count} chunks of a blob that has {count}")
+            chunks = [first, *await self._rest(peer, root, first.count)]
+        except TransportError:
+            return False
+        except PeerFault as fault:
+            self._put(PeerMisbehaved(peer, fault))
+            return False
+        data = b"".join(chunk.data for chunk in chunks)
+        stored = await asyncio.get_running_loop().run_in_executor(self._disk, self._keep, root, data)
+        if not stored:
+            self._put(PeerMisbehaved(peer, OutOfBounds(f"chunks that are not those of {root.hex()[:12]}…")))
+        return stored
+
+    async def _rest(self, peer: bytes, root: bytes, count: int) -> list[Chunk]:
+        """Return the chunks 1 to `count` of a blob, a window of them under way at a time."""
+        window = asyncio.Semaphore(WINDOW)
+
+        async def one(index: int) -> Chunk:
+            async with window:
+                answer = await self._ask(peer, GetChunk(root, index))
+            if not isinstance(answer, Chunk) or answer.count != count:  # It deleted the blob meanwhile.
+                raise TransportError(f"the peer stopped serving {root.hex()[:12]}… at chunk {index}")
+            return answer
+
+        return list(await asyncio.gather(*(one(index) for index in range(1, count))))
+
+    def _keep(self, root: bytes, data: bytes) -> bool:
+        """Store the blob durably if it is the one that `root` names."""
+        if chunk_root(data) != root:
+            return False
+        self._store.blobs.put(data)
+        return True
+
+    async def _ask(self, peer: bytes, request: GetChunk | GetBlocks) -> BulkResponse:
+        """Return the peer's answer to a bulk request; raises TransportError or, where it lies, PeerFault."""
+        answer = await self._transport.request(peer, codec.encode(request), timeout_ms=REQUEST_TIMEOUT_MS)
+        response = decode_response(answer)
+        if not isinstance(response, Missing | (Blocks if isinstance(request, GetBlocks) else Chunk)):
+            raise MalformedMessage("another kind of answer than was asked for")
+        if isinstance(request, GetChunk) and isinstance(response, Chunk):
+            index, count = request.index, response.count
+            if not has_leaf(request.root, response.data, index, count, response.path):
+                raise OutOfBounds(f"chunk {index} is not one of {request.root.hex()[:12]}…")
+        return response

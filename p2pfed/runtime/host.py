@@ -1,0 +1,292 @@
+"""One peer as a process: takes events from the inbox, asks the node, carries the effects out in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar, assert_never
+
+from p2pfed.adversary.effects import AdversaryEffect, Craft, SendBytes
+from p2pfed.aggregation.payload import decode_payload
+from p2pfed.chain import check, propose
+from p2pfed.chain.state import encode_ledger
+from p2pfed.errors import InvalidBlock, StorageFault
+from p2pfed.learning.learner import Metrics
+from p2pfed.net.transport import Transport, TransportError
+from p2pfed.node import effects
+from p2pfed.node.effects import Effect
+from p2pfed.node.events import (
+    DialFailed,
+    Event,
+    ProposalBuilt,
+    ProposalChecked,
+    Started,
+    TimerFired,
+    Trained,
+)
+from p2pfed.node.facts import BlockCommitted, Fact, NetworkFinished
+from p2pfed.node.node import Node
+from p2pfed.primitives import codec
+from p2pfed.runtime.clock import Clock
+from p2pfed.runtime.feed import Entry, Feed, entry_of
+from p2pfed.runtime.fetcher import Fetcher
+from p2pfed.runtime.inbox import Inbox
+from p2pfed.runtime.trainer import Trainer
+from p2pfed.storage.peers_file import save_peers
+from p2pfed.storage.store import Store
+from p2pfed.storage.vote_state import VoteStateFile
+from p2pfed.types.address import peer_id
+from p2pfed.types.model import Int16Vector, Manifest
+from p2pfed.types.update import UpdateHeader
+
+T = TypeVar("T")
+
+DIAL_TIMEOUT_MS = 5_000
+
+
+class Actor(Protocol):
+    """A node, or a liar around one."""
+
+    def step(self, event: Event, now_ms: int) -> tuple[Effect | AdversaryEffect, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a peer stopped: one sentence, and the exit code of its process."""
+
+    reason: str
+    exit_code: int
+
+
+class Host:
+    """Owns the loop of one peer. Effects run one after the other: what must be durable is, before the next.
+
+    Disk work runs in one thread and heavy arithmetic in another, so pipes stay alive meanwhile.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        actor: Actor,
+        store: Store,
+        inbox: Inbox,
+        transport: Transport,
+        fetcher: Fetcher,
+        trainer: Trainer | None,
+        feed: Feed,
+        clock: Clock,
+        disk: ThreadPoolExecutor,
+        heights: int | None,
+    ) -> None:
+        self.node = node
+        self.feed = feed
+        self._actor = actor
+        self._store = store
+        self._inbox = inbox
+        self._transport = transport
+        self._fetcher = fetcher
+        self._trainer = trainer
+        self._clock = clock
+        self._disk = disk
+        self._compute = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._last_height = None if heights is None else node.state.height + heights
+        self._vote_state = VoteStateFile(store.home.vote_state)
+        self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._tasks: asyncio.TaskGroup | None = None
+        self.is_done = asyncio.Event()  # The last height that this peer works for is final.
+
+    async def run(self) -> Ending:
+        """Work until somebody calls `stop`, the node halts, or the disk fails.
+
+        Raises:
+            BaseExceptionGroup: Our own bug; the peer stops rather than vote on a broken state.
+        """
+        ending: Ending | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self._fetcher.run_in(tasks)
+                tasks.create_task(self._work(), name="node")
+                ending = await self._ending
+                raise _Stopped
+        except* _Stopped:
+            pass
+        except* StorageFault as faults:
+            fault = _first(faults)
+            ending = Ending(str(fault), fault.exit_code)
+        finally:
+            if self._trainer is not None:
+                await self._trainer.close()
+            await self._transport.close()
+            self._compute.shutdown(wait=True)
+        assert ending is not None
+        return ending
+
+    def stop(self, ending: Ending) -> None:
+        """End the peer; the first reason stands."""
+        if not self._ending.done():
+            self._ending.set_result(ending)
+
+    def say(self, event: str, **data: object) -> None:
+        """Publish something that is no fact of the node: an address, a figure."""
+        self.feed.publish(Entry(self._clock.now_ms(), event, dict(data)))
+
+    async def _work(self) -> None:
+        event: Event = Started()
+        while True:
+            for effect in self._actor.step(event, self._clock.now_ms()):
+                await self._carry_out(effect)
+            event = await self._inbox.get()
+
+    async def _carry_out(self, effect: Effect | AdversaryEffect) -> None:
+        assert self._tasks is not None
+        match effect:
+            case effects.Persist():
+                await self._on_disk(self._vote_state.save, codec.encode(effect.record))
+            case effects.Send():
+                data = codec.encode(effect.message)
+                for peer in effect.peers:
+                    self._transport.send(peer, data)
+            case effects.ScheduleTimeout():
+                put = partial(self._inbox.put, TimerFired(effect.timer))
+                asyncio.get_running_loop().call_later(effect.delay_ms / 1000, put)
+            case effects.Train():
+                if self._trainer is not None:
+                    self._trainer.train(effect, self._tasks)
+            case effects.FetchPayload():
+                self._fetcher.payload(effect)
+            case effects.FetchBody():
+                self._fetcher.body(effect)
+            case effects.FetchBlocks():
+                self._fetcher.blocks(effect)
+            case effects.FetchModel():
+                self._fetcher.model(effect)
+            case effects.BuildProposal():
+                self._tasks.create_task(self._build(effect), name=f"build-{effect.state.next_height}")
+            case effects.CheckProposal():
+                self._tasks.create_task(self._check(effect), name=f"check-{effect.header.height}")
+            case effects.StoreBlock():
+                await self._store_block(effect)
+            case effects.RememberPeers():
+                await self._on_disk(save_peers, self._store.home.peers, effect.records)
+            case effects.Dial():
+                self._tasks.create_task(self._dial(effect), name="dial")
+            case effects.Disconnect():
+                self._transport.disconnect(effect.peer, effect.reason)
+            case effects.Blame():
+                self.say("peer.fault", peer=peer_id(effect.peer), reason=str(effect.fault))
+            case effects.Observe():
+                self._observe(effect.fact)
+            case effects.Halt():
+                self.stop(Ending(effect.reason, effect.exit_code))
+            case Craft():
+                self._tasks.create_task(self._craft(effect), name="craft")
+            case SendBytes():
+                for peer in effect.peers:
+                    self._transport.send(peer, effect.data)
+            case _:
+                assert_never(effect)
+
+    async def _store_block(self, effect: effects.StoreBlock) -> None:
+        block, state = effect.block, effect.state
+
+        def save() -> None:
+            for polka in effect.polkas:
+                self._store.chain.save_polka(polka)
+            self._store.save_block(block, encode_ledger(state.ledger), state.model)
+            self._store.verify_space()
+
+        await self._on_disk(save)
+        self._fetcher.passed(block.header.height)
+        if state.height == self._last_height:
+            self.is_done.set()
+
+    def _observe(self, fact: Fact) -> None:
+        self.feed.publish(entry_of(fact, self._clock.now_ms()))
+        if isinstance(fact, NetworkFinished):
+            self.is_done.set()
+        if isinstance(fact, BlockCommitted) and self._trainer is not None and self._tasks is not None:
+            self._tasks.create_task(self._evaluate(fact), name=f"evaluate-{fact.height}")
+
+    async def _evaluate(self, fact: BlockCommitted) -> None:
+        """Measure the new model on this peer's learner; figures are shown, never compared by peers."""
+        assert self._trainer is not None
+        state = self.node.state
+        figures: Metrics = {}
+        if state.height == fact.height and state.model is not None:
+            figures = await self._trainer.evaluate(state)
+        self.feed.keep_figures(fact.height, figures)
+        self.say("block.evaluated", height=fact.height, **figures)
+
+    async def _build(self, effect: effects.BuildProposal) -> None:
+        """Build the block and keep it durably before anyone hears of it (W8)."""
+        header, body, state = await self._compute_in_thread(
+            propose.build, effect.state, effect.inputs, effect.round, self._payload
+        )
+        await self._on_disk(self._store.chain.save_pending, header, body)
+        self._inbox.put(ProposalBuilt(header.height, effect.round, header, body, state))
+
+    async def _check(self, effect: effects.CheckProposal) -> None:
+        """Recompute the block; a valid one is durable before it is voted for (W8)."""
+        header, body = effect.header, effect.body
+        try:
+            state = await self._compute_in_thread(check.check, effect.state, header, body, self._payload)
+        except InvalidBlock as refusal:
+            self._inbox.put(ProposalChecked(header.value_id, None, str(refusal)))
+            return
+        await self._on_disk(self._store.chain.save_pending, header, body)
+        self._inbox.put(ProposalChecked(header.value_id, state, ""))
+
+    async def _dial(self, effect: effects.Dial) -> None:
+        for address in effect.addresses:
+            try:
+                await self._transport.dial(address, timeout_ms=DIAL_TIMEOUT_MS)
+            except TransportError as error:
+                self.say("dial.failed", address=str(address), reason=str(error))
+            else:
+                return
+        self._inbox.put(DialFailed(effect.addresses))
+
+    async def _craft(self, effect: Craft) -> None:
+        """Let a liar make its payload out of what it holds."""
+        manifest = self._store.genesis.manifest
+
+        def craft() -> tuple[bytes, int]:
+            own = self._row(effect.own_root, manifest)
+            others = [self._row(root, manifest) for root in effect.other_roots]
+            payload = effect.craft(own, others)
+            return self._store.blobs.put(payload), len(payload)
+
+        root, size = await self._on_disk(craft)
+        self._inbox.put(Trained(effect.base_height, root, size, effect.examples))
+
+    def _payload(self, header: UpdateHeader) -> Int16Vector:
+        return self._row(header.payload_root, self._store.genesis.manifest)
+
+    def _row(self, root: bytes, manifest: Manifest) -> Int16Vector:
+        data = self._store.blobs.load(root)
+        if data is None:
+            raise StorageFault(f"the payload {root.hex()[:12]}… was durable and is gone")
+        return decode_payload(data, manifest)
+
+    async def _on_disk(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, function, *arguments)
+
+    async def _compute_in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._compute, function, *arguments)
+
+
+class _Stopped(Exception):
+    """Ends the task group in order."""
+
+
+def _first(faults: BaseExceptionGroup[StorageFault]) -> StorageFault:
+    first: BaseException = faults
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, StorageFault)
+    return first

@@ -1,0 +1,61 @@
+"""Where everything that happens becomes an event: the transport's handler and the node's one queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from p2pfed.errors import PeerFault
+from p2pfed.node.events import Event, MessageReceived, PeerConnected, PeerDisconnected, PeerMisbehaved
+from p2pfed.types.address import Multiaddr
+from p2pfed.types.wire import decode_control
+
+# Peers' messages that wait for the node. Then their pipes are not read: back-pressure, not memory.
+MESSAGES_WAITING_MAX = 1024
+
+Server = Callable[[bytes, bytes], Awaitable[bytes]]
+
+
+class Inbox:
+    """The queue of one node. Our own answers always fit; peers' messages wait for a place."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[tuple[Event, bool]] = asyncio.Queue()
+        self._places = asyncio.Semaphore(MESSAGES_WAITING_MAX)
+        self._server: Server | None = None
+
+    def serve_with(self, server: Server) -> None:
+        """Answer bulk requests with `server` from now on."""
+        self._server = server
+
+    def put(self, event: Event) -> None:
+        """Queue an event of our own."""
+        self._queue.put_nowait((event, False))
+
+    async def get(self) -> Event:
+        """Return the next event."""
+        event, is_message = await self._queue.get()
+        if is_message:
+            self._places.release()
+        return event
+
+    # The transport's handler
+
+    def connected(self, peer: bytes, address: Multiaddr | None, *, inbound: bool) -> None:
+        self.put(PeerConnected(peer, None if inbound else address))
+
+    def disconnected(self, peer: bytes, reason: str) -> None:  # noqa: ARG002 - the transport logs it
+        self.put(PeerDisconnected(peer))
+
+    async def message(self, peer: bytes, data: bytes) -> None:
+        try:
+            message = decode_control(data)
+        except PeerFault as fault:
+            self.put(PeerMisbehaved(peer, fault))
+            return
+        await self._places.acquire()
+        self._queue.put_nowait((MessageReceived(peer, message, len(data)), True))
+
+    async def serve(self, peer: bytes, data: bytes) -> bytes:
+        assert self._server is not None
+        return await self._server(peer, data)

@@ -1,0 +1,66 @@
+"""The learner's place in a peer: train from the newest model, quantise, keep the payload, tell the node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from p2pfed.aggregation.payload import encode_payload
+from p2pfed.chain.state import ChainState
+from p2pfed.errors import LocalError
+from p2pfed.learning.client import WorkerClient, WorkerFailed
+from p2pfed.learning.learner import Metrics
+from p2pfed.node.effects import Train
+from p2pfed.node.events import Event, Trained, TrainingFailed
+from p2pfed.privacy.mechanism import model_view, quantise
+from p2pfed.storage.store import Store
+
+
+class Trainer:
+    """Trains one height at a time; a newer height cancels an older one that nobody waits for any more."""
+
+    def __init__(
+        self, worker: WorkerClient, store: Store, disk: Executor, put: Callable[[Event], None]
+    ) -> None:
+        self._worker = worker
+        self._store = store
+        self._disk = disk
+        self._put = put
+        self._training: asyncio.Task[None] | None = None
+        self.last_ms = 0  # How long the last training took.
+
+    def train(self, effect: Train, tasks: asyncio.TaskGroup) -> None:
+        """Start to train; the answer is an event."""
+        if self._training is not None:
+            self._training.cancel()
+        self._training = tasks.create_task(self._train(effect), name=f"train-{effect.base_height}")
+
+    async def _train(self, effect: Train) -> None:
+        state, loop = effect.state, asyncio.get_running_loop()
+        assert state.model is not None
+        groups = state.genesis.manifest.groups
+        started = loop.time()
+        view = model_view(state.model, groups)
+        trained = await self._worker.train(view, height=state.next_height, train_index=state.train_index)
+        self.last_ms = int((loop.time() - started) * 1000)
+        if isinstance(trained, WorkerFailed):
+            self._put(TrainingFailed(effect.base_height, trained.reason))
+            return
+        try:
+            payload = encode_payload(quantise(trained.delta, groups, state.model.update_exponents))
+        except LocalError as error:
+            self._put(TrainingFailed(effect.base_height, str(error)))
+            return
+        root = await loop.run_in_executor(self._disk, self._store.blobs.put, payload)
+        self._put(Trained(effect.base_height, root, len(payload), trained.examples))
+
+    async def evaluate(self, state: ChainState) -> Metrics:
+        """Return the learner's figures of the model of `state`; none where it failed."""
+        assert state.model is not None
+        view = model_view(state.model, state.genesis.manifest.groups)
+        figures = await self._worker.evaluate(view, height=state.height, train_index=state.train_index)
+        return {} if isinstance(figures, WorkerFailed) else figures
+
+    async def close(self) -> None:
+        await self._worker.close()
