@@ -1,4 +1,4 @@
-"""A tiny chain of real blocks, made without a network: four validators, eight weights, every signature real."""
+"""A tiny chain of real blocks in a home, made without a network: four validators, eight weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from p2pfed.consensus.evidence import duplicate_vote
 from p2pfed.consensus.proposer import proposer_index
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
-from p2pfed.storage.blob_store import BlobStore
 from p2pfed.storage.files import replace_file
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import save_key
@@ -144,21 +143,23 @@ def steps(count: int) -> tuple[Step, ...]:
     return tuple(made)
 
 
-def keep(store: Store, step: Step) -> None:
+def keep(store: Store, step: Step, with_model: bool = True) -> None:
     """Store a height as a running peer does: payloads, the value that is voted on, the polka, the block."""
     for payload in step.payloads:
         store.blobs.put(payload)
     store.chain.save_pending(step.block.header, step.block.body)
     store.chain.save_polka(step.polka)
-    store.save_block(step.block, encode_ledger(step.state.ledger), step.state.model)
+    store.save_block(step.block, encode_ledger(step.state.ledger), step.state.model if with_model else None)
 
 
 def found(home: Home) -> Store:
-    """Make a home with everything but blocks in it, and return its open store."""
+    """Make a home with everything but blocks in it, where that is missing, and return its open store."""
     home.create()
     replace_file(home.genesis, dump_genesis(genesis()).encode(), "genesis")
-    save_key(home.key, KEYS[0])
-    VoteStateFile(home.vote_state).save(b"record 0")
+    if not home.key.exists():
+        save_key(home.key, KEYS[0])
+    if not home.vote_state.exists():
+        VoteStateFile(home.vote_state).save(b"record 0")
     store = Store(home, genesis())
     store.save_genesis(initial_model(), EVALUATION)
     return store
@@ -173,10 +174,6 @@ def make_home(home: Home, heights: int) -> None:
     store.chain.save_pending(made[heights].block.header, made[heights].block.body)
     store.chain.save_polka(made[heights].polka)
     store.close()
-
-
-def blob_store(home: Home) -> BlobStore:
-    return BlobStore(home.blobs)
 
 
 def _payment(chain_id: bytes) -> Transfer:
