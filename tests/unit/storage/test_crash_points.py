@@ -158,7 +158,8 @@ def test_a_process_that_locks_its_home_reads_the_wish_for_a_crash(tmp_path: Path
     home = Home(tmp_path / "home")
     home.create()
     program = (
-        "import sys; from p2pfed.storage.home import Home; from p2pfed.storage.vote_state import VoteStateFile\n"
+        "import sys\nfrom p2pfed.storage.home import Home\n"
+        "from p2pfed.storage.vote_state import VoteStateFile\n"
         "home = Home(sys.argv[1])\nwith home.lock(): VoteStateFile(home.vote_state).save(b'x')"
     )
     environment = {**os.environ, crash_points.VARIABLE: "vote_state.written"}

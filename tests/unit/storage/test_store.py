@@ -1,0 +1,258 @@
+"""Blocks, what hangs on them, and what retention leaves of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import tiny_chain
+
+from p2pfed.chain.state import decode_ledger, encode_ledger, restore
+from p2pfed.errors import DiskFull, LocalError, StorageFault
+from p2pfed.primitives import codec
+from p2pfed.primitives.merkle import chunk_root
+from p2pfed.storage import store as store_module
+from p2pfed.storage.audit import audit
+from p2pfed.storage.block_store import BlockStore
+from p2pfed.storage.home import Home
+from p2pfed.storage.store import Store, bytes_of_two_blocks
+
+STEPS = tiny_chain.steps(41)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def store(home: Home) -> Iterator[Store]:
+    store = tiny_chain.found(home)
+    yield store
+    store.close()
+
+
+def kept_after(store: Store, heights: int) -> None:
+    for step in STEPS[store.chain.height : heights]:
+        tiny_chain.keep(store, step)
+
+
+def test_blocks_come_back_after_a_restart(store: Store, home: Home) -> None:
+    kept_after(store, 5)
+    again = Store(home, tiny_chain.genesis())
+    assert again.chain.height == 5
+    for step in STEPS[:5]:
+        height, value_id = step.block.header.height, step.block.header.value_id
+        assert again.chain.block(height) == step.block
+        assert again.chain.header(height) == step.block.header
+        assert again.chain.height_of(value_id) == height
+        assert again.chain.polkas(height) == (step.polka,)
+        assert again.chain.ledger(height) == encode_ledger(step.state.ledger)
+    assert (again.chain.block(6), again.chain.header(6), again.chain.ledger(6)) == (None, None, None)
+    assert again.chain.height_of(bytes(32)) is None
+    again.close()
+
+
+def test_a_peer_goes_on_from_what_was_stored(store: Store) -> None:
+    kept_after(store, 6)
+    header, ledger = store.chain.header(6), store.chain.ledger(6)
+    assert header is not None
+    assert ledger is not None
+    state = restore(tiny_chain.genesis(), header, ledger, store.load_model(6))
+    assert tiny_chain.next_step(state, STEPS[5].block).block == STEPS[6].block
+
+
+def test_ranges_of_blocks_are_cut_by_count_and_bytes_but_never_empty(store: Store) -> None:
+    kept_after(store, 6)
+    blocks = tuple(step.block for step in STEPS)
+    assert store.chain.blocks(2, 3, 1 << 20) == blocks[1:4]
+    assert store.chain.blocks(5, 9, 1 << 20) == blocks[4:6]
+    assert store.chain.blocks(7, 9, 1 << 20) == ()
+    assert store.chain.blocks(1, 9, 0) == blocks[:1]
+    two = sum(
+        len(codec.encode(part)) for block in blocks[:2] for part in (block.header, block.body, block.commit)
+    )
+    assert store.chain.blocks(1, 9, two) == blocks[:2]
+    assert store.chain.blocks(1, 9, two - 1) == blocks[:1]
+
+
+def test_a_value_is_pending_until_its_height_is_decided(store: Store) -> None:
+    block = STEPS[0].block
+    store.chain.save_pending(block.header, block.body)
+    store.chain.save_pending(block.header, block.body)
+    assert store.chain.pending() == ((block.header, block.body),)
+    assert store.chain.body_bytes(block.header.body_hash) == codec.encode(block.body)
+    tiny_chain.keep(store, STEPS[0])
+    assert store.chain.pending() == ()
+    assert store.chain.body_bytes(block.header.body_hash) == codec.encode(block.body)
+    assert store.chain.body_bytes(bytes(32)) is None
+
+
+def test_only_the_next_block_on_top_of_the_last_can_be_stored(store: Store) -> None:
+    kept_after(store, 2)
+    for step in (STEPS[1], STEPS[3]):
+        with pytest.raises(AssertionError):
+            tiny_chain.keep(store, step)
+    assert store.chain.height == 2
+
+
+def test_retention_keeps_what_it_promises_and_says_what_it_removed(store: Store, home: Home) -> None:
+    kept_after(store, 41)
+    for step in STEPS:
+        height, header = step.block.header.height, step.block.header
+        is_recent = height > 41 - 8
+        for payload in step.payloads:
+            root = chunk_root(payload)
+            assert store.chain.blob_status(height, "payload", root) == ("held" if is_recent else "pruned")
+            assert (store.blobs.load(root) is not None) == is_recent
+        is_kept = is_recent or height == 32
+        model = store.load_model(height)
+        assert (model is not None) == is_kept
+        assert store.chain.blob_status(height, "model", header.model_root) == (
+            "held" if is_kept else "pruned"
+        )
+        assert (store.chain.ledger(height) is not None) == is_kept
+        if model is not None and step.state.model is not None:
+            assert np.array_equal(model.weights, step.state.model.weights)
+            assert model.root == header.model_root
+            assert model.exponents_root == header.exponents_root
+    genesis_model = store.load_model(0)
+    assert genesis_model is not None
+    assert genesis_model.root == tiny_chain.genesis().model_root
+    assert audit(home, tiny_chain.genesis()).problems == []
+
+
+def test_a_refused_update_stays_for_a_while_and_then_goes(store: Store) -> None:
+    kept_after(store, 2)
+    root = store.blobs.put(b"an update that no block took")
+    for heights, is_there in ((8, True), (9, True), (16, False)):
+        kept_after(store, heights)
+        assert store.blobs.path(root).exists() == is_there
+
+
+def test_a_payload_that_comes_again_is_not_deleted_with_its_older_self(store: Store) -> None:
+    kept_after(store, 8)
+    old = chunk_root(STEPS[0].payloads[0])
+    assert store.blobs.has(old)  # Somebody trains to the very same update at height 9.
+    kept_after(store, 9)
+    assert store.chain.blob_status(1, "payload", old) == "pruned"
+    assert store.blobs.path(old).exists()
+
+
+def test_a_model_that_was_left_out_is_absent_until_it_comes(store: Store, home: Home) -> None:
+    kept_after(store, 4)
+    tiny_chain.keep(store, STEPS[4], with_model=False)
+    header, model = STEPS[4].block.header, STEPS[4].state.model
+    assert model is not None
+    assert store.load_model(5) is None
+    assert store.chain.blob_status(5, "model", header.model_root) == "absent"
+    assert audit(home, tiny_chain.genesis()).problems == []
+    store.save_model(model)
+    loaded = store.load_model(5)
+    assert loaded is not None
+    assert loaded.root == model.root
+    assert audit(home, tiny_chain.genesis()).problems == []
+
+
+def test_a_model_that_comes_too_late_to_be_kept_stays_absent(store: Store) -> None:
+    tiny_chain.keep(store, STEPS[0], with_model=False)
+    kept_after(store, 12)
+    model = STEPS[0].state.model
+    assert model is not None
+    store.save_model(model)
+    assert store.load_model(1) is None
+
+
+def test_a_missing_model_is_not_a_pruned_one(store: Store) -> None:
+    kept_after(store, 2)
+    store.blobs.path(STEPS[1].block.header.model_root).unlink()
+    with pytest.raises(StorageFault, match="though it was not pruned"):
+        store.load_model(2)
+
+
+def test_chunks_of_payloads_models_and_bodies_are_served(store: Store) -> None:
+    kept_after(store, 2)
+    header = STEPS[1].block.header
+    for root in (
+        chunk_root(STEPS[1].payloads[0]),
+        header.model_root,
+        header.exponents_root,
+        header.body_hash,
+    ):
+        served = store.chunk(root, 0)
+        assert served is not None
+        assert chunk_root(served.data) == root
+        assert store.chunk(root, 1) is None
+    assert store.chunk(bytes(32), 0) is None
+
+
+def test_the_home_of_another_chain_is_refused(store: Store, home: Home) -> None:
+    with pytest.raises(LocalError, match="belongs to this genesis") as refusal:
+        BlockStore(home.chain_db, bytes(32))
+    assert refusal.value.exit_code == 3
+    with pytest.raises(LocalError, match="has not run yet"):
+        BlockStore(home.path / "nothing.db", None)
+
+
+def test_a_snapshot_reads_beside_the_writer(store: Store) -> None:
+    kept_after(store, 1)
+    with store.snapshot() as chain:
+        assert chain.height == 1
+        kept_after(store, 2)
+        assert chain.height == 2
+
+
+@pytest.mark.parametrize("table", ["blocks", "pending", "polkas"])
+def test_a_full_database_changes_nothing(table: str, store: Store, home: Home) -> None:
+    kept_after(store, 2)
+    connection = store.chain._database._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    step = STEPS[2]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DiskFull) as refusal:
+        for _ in range(60):  # Free room inside the last pages lets a few small rows in.
+            match table:
+                case "blocks":
+                    store.save_block(step.block, bytes(1 << 20), step.state.model)
+                case "pending":
+                    header, body = step.block.header, step.block.body
+                    store.chain.save_pending(header, body)
+                    step = STEPS[STEPS.index(step) + 1]
+                case _:
+                    store.chain.save_polka(step.polka)
+                    step = STEPS[STEPS.index(step) + 1]
+    assert refusal.value.exit_code == 8
+    connection.execute("PRAGMA max_page_count = 1000000")
+    assert store.chain.height == 2
+    kept_after(store, 3)
+    assert store.chain.height == 3
+    if table == "blocks":
+        assert audit(home, tiny_chain.genesis()).problems == []
+
+
+def test_a_height_needs_room_for_two_blocks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = bytes_of_two_blocks(tiny_chain.genesis())
+    assert needed > 2 * (4 * 16 + 32 + 4 * (1 << 20))
+    store.verify_space()
+    monkeypatch.setattr(
+        store_module, "verify_free_space", lambda _path, bytes_needed: pytest.fail(str(bytes_needed))
+    )
+    with pytest.raises(pytest.fail.Exception, match=str(needed)):
+        store.verify_space()
+
+
+def test_a_damaged_row_stops_the_reader(store: Store) -> None:
+    kept_after(store, 2)
+    store.chain._database._connection.execute("UPDATE blocks SET certificate = x'00' WHERE height = 2")
+    with pytest.raises(StorageFault, match="p2pfed verify"):
+        store.chain.block(2)
+    assert store.chain.block(1) == STEPS[0].block
+
+
+def test_the_ledger_that_was_stored_has_the_root_of_its_header(store: Store) -> None:
+    kept_after(store, 3)
+    ledger = store.chain.ledger(3)
+    assert ledger is not None
+    assert decode_ledger(ledger).root == STEPS[2].block.header.state_root
