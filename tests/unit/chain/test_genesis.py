@@ -1,0 +1,176 @@
+"""A genesis that can't keep its promises is refused before anybody starts, with the numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from support.chain import World, make_genesis, private_keys, small_manifest
+from support.mutate import mutations
+
+from p2pfed.chain.genesis import (
+    GENESIS_JSON_BYTES_MAX,
+    decode_genesis,
+    dump_genesis,
+    load_genesis,
+    verify_genesis,
+)
+from p2pfed.errors import LocalError, MalformedMessage
+from p2pfed.primitives import codec
+from p2pfed.types.genesis import Genesis, Participant
+from p2pfed.types.model import Manifest
+
+EQUAL = [100] * 4
+replace = msgspec.structs.replace
+
+
+def test_json_and_canonical_bytes_tell_the_same_genesis() -> None:
+    genesis = make_genesis(EQUAL, name="Zürich 模型")
+    verify_genesis(genesis)
+    again = load_genesis(dump_genesis(genesis).encode())
+    assert again == genesis
+    assert again.chain_id == genesis.chain_id
+    assert decode_genesis(codec.encode(genesis)) == genesis
+    assert f'"0x{genesis.model_root.hex()}"' in dump_genesis(genesis)
+
+
+def test_every_leaf_of_a_genesis_is_in_its_json_and_its_chain_id() -> None:
+    genesis = make_genesis(EQUAL)
+    texts, ids = {dump_genesis(genesis)}, {genesis.chain_id}
+    changed = [mutated for _, mutated in mutations(genesis)]
+    for mutated in changed:
+        texts.add(dump_genesis(mutated))
+        ids.add(mutated.chain_id)
+    assert len(texts) == len(ids) == len(changed) + 1
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> bytes:
+    plain = json.loads(dump_genesis(make_genesis(EQUAL)))
+    change(plain)
+    return json.dumps(plain).encode()
+
+
+def put(*path: Any, value: Any) -> bytes:
+    """Return genesis.json with another value at `path`."""
+
+    def change(plain: dict[str, Any]) -> None:
+        place: Any = plain
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+
+    return edited(change)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (put("parmas", value={}), "genesis has no key 'parmas'; the nearest is 'params'"),
+        (put("params", "update_min", value=1), "no key 'update_min'; the nearest is 'updates_min'"),
+        (put("participants", 2, "bnd", value=1), r"s\[2\] has no key 'bnd'; the nearest is 'bond'"),
+        (put("", value=1), "has no key ''"),
+        (edited(lambda plain: plain.pop("name")), "genesis lacks the key 'name'"),
+        (edited(lambda plain: plain["params"].pop("rules")), "genesis.params lacks the key 'rules'"),
+        (put("model_root", value="ab" * 32), "genesis.model_root must be"),
+        (put("model_root", value="0xzz"), "genesis.model_root must be"),
+        (put("model_root", value="0x" + "AB" * 32), "genesis.model_root must be"),
+        (put("model_root", value="0x" + " ab" * 32), "genesis.model_root must be"),
+        (put("model_root", value=7), "genesis.model_root must be"),
+        (put("model_root", value="0xab"), "length >= 32"),
+        (put("participants", 0, "key", value="0x02"), "length >= 33"),
+        (put("participants", 0, "bond", value=0), ">= 1"),
+        (put("participants", 0, "bond", value=1.0), "Expected `int`"),
+        (put("participants", 0, "bond", value=True), "Expected `int`"),
+        (put("participants", 0, "bond", value="1"), "Expected `int`"),
+        (put("participants", 0, "bond", value=1 << 61), "<= "),
+        (put("participants", value=[]), "length >= 1"),
+        (put("participants", value={}), "Expected `array`"),
+        (put("participants", 0, value=[]), r"genesis.participants\[0\] must be an object"),
+        (put("params", "preset", value="moon"), "Invalid enum value 'moon'"),
+        (put("params", "update_bits", value=15), "<= 14"),
+        (put("model_exponents", value=[31, 0]), "<= 30"),
+        (put("version", value=2), "Invalid enum value 2"),
+        (put("name", value="\ud800"), "surrogates not allowed"),
+        (b"[]", "genesis must be an object"),
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"name": 1, "name": 2}', "has the key 'name' twice"),
+        (b" " * (GENESIS_JSON_BYTES_MAX + 1), "at most"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_the_file_is_named_with_its_place(data: bytes, text: str) -> None:
+    with pytest.raises(LocalError, match=text):
+        load_genesis(data)
+
+
+def test_canonical_bytes_have_one_spelling() -> None:
+    data = codec.encode(make_genesis(EQUAL))
+    for bad in (data[:-1], data + b"\x00", b"", b"\x90"):
+        with pytest.raises(MalformedMessage):
+            decode_genesis(bad)
+
+
+def with_participants(*participants: Participant) -> Genesis:
+    return make_genesis(EQUAL, participants=participants)
+
+
+def people(count: int, bond: int = 1) -> list[Participant]:
+    return [Participant(key.public, bond, 0) for key in private_keys(count)]
+
+
+A, B, C = people(3)
+TWO_ARRAYS = small_manifest().arrays
+
+
+@pytest.mark.parametrize(
+    ("genesis", "text"),
+    [
+        (with_participants(A, A, B), "is listed twice"),
+        (with_participants(B, A, C), "not in ascending order"),
+        (with_participants(Participant(bytes(33), 1, 0), A), "is no compressed"),
+        (with_participants(A, B, Participant(bytes([5]) * 33, 1, 0)), "is no compressed"),
+        (with_participants(*people(401)), "401 participants; at most 400"),
+        (with_participants(replace(A, bond=1 << 60), B), "at most 1152921504606846976"),
+        (with_participants(replace(A, balance=1 << 60), B), "at most 1152921504606846976"),
+        (make_genesis(EQUAL, model_exponents=(20,)), "1 model_exponents for a model of 2 groups"),
+        (make_genesis(EQUAL, update_exponents=(1, 2, 3)), "3 update_exponents for a model of 2 groups"),
+        (make_genesis(EQUAL, update_exponents=(14, 6)), "exponent 21 and update exponent 6; they may be 14"),
+        (make_genesis(EQUAL, manifest=Manifest((TWO_ARRAYS[0], TWO_ARRAYS[0]))), "the same name"),
+        (make_genesis(EQUAL, rules=("krumm",)), "no aggregation rule 'krumm'"),
+        (make_genesis(EQUAL, rules=("mean", "median", "mean")), "a rule is listed twice"),
+        (make_genesis(EQUAL, updates_min=5), "updates_min is 5, but only 4"),
+        (make_genesis([1, 1, 1, 100]), "can't stand 3 liars among 4 trainers"),
+        (make_genesis([1, 1, 3, 3], rules=("mean", "median")), "rule median can't stand 2 liars among 4"),
+    ],
+)  # fmt: skip
+def test_a_genesis_that_cannot_work_is_refused_with_the_numbers(genesis: Genesis, text: str) -> None:
+    with pytest.raises(LocalError, match=text):
+        verify_genesis(genesis)
+
+
+@pytest.mark.parametrize(
+    "genesis",
+    [
+        make_genesis([1], updates_min=1),
+        make_genesis([1, 1, 1]),
+        make_genesis([1, 1, 1, 100], rules=("mean",)),
+        make_genesis([20, 20, 20, 10, 10, 10, 10]),
+        make_genesis(EQUAL, update_exponents=(6, 7)),
+        make_genesis(EQUAL, updates_min=4),
+    ],
+)
+def test_what_can_work_is_let_through(genesis: Genesis) -> None:
+    verify_genesis(genesis)
+
+
+def test_liars_must_hold_less_than_a_third() -> None:
+    world = World([100] * 6)
+    verify_genesis(world.genesis, world.publics[:1])
+    verify_genesis(world.genesis, ())
+    with pytest.raises(LocalError, match="hold 200 of 600: agreement needs less than a third"):
+        verify_genesis(world.genesis, world.publics[:2])
+    verify_genesis(World([100] * 7).genesis, World([100] * 7).publics[:2])
