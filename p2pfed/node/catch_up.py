@@ -33,10 +33,6 @@ class CatchUp:
         """Note that `peer` works on `height`: it claims to have the block before."""
         self._heights[peer] = max(height, self._heights.get(peer, 0))
 
-    def height_of(self, peer: bytes) -> int:
-        """Return the height that `peer` works on by its own word, 0 where it said nothing."""
-        return self._heights.get(peer, 0)
-
     def forget(self, peer: bytes) -> None:
         """Drop a peer that left; a fetch from it is given up."""
         self._heights.pop(peer, None)

@@ -69,6 +69,7 @@ class Node:
         self.last_commit = last_commit
         self.work: HeightWork | None = None
         self._is_learning = is_learning
+        self._height_final = genesis.params.height_final
         self._outbox: list[Effect] = []
         members = tuple(participant.key for participant in genesis.participants)
         self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
@@ -78,21 +79,20 @@ class Node:
         self._early: list[tuple[bytes, HeightMessage]] = []
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
+        self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
         self._remembered = (tuple(records), tuple(contacts))
 
     @property
     def is_finished(self) -> bool:
         """Answer whether the last height that genesis names is final."""
-        height_final = self.state.genesis.params.height_final
-        return 0 < height_final <= self.state.height
+        return 0 < self._height_final <= self.state.height
 
     @property
     def is_everyone_finished(self) -> bool:
-        """Answer whether every member that a pipe leads to has the last block too, by its own word."""
-        members = self.neighbours.table.connected_members()
-        return self.is_finished and all(
-            self._catch_up.height_of(peer) > self.state.height for peer in members
-        )
+        """Answer whether every other member said that it has the last block too."""
+        members = (participant.key for participant in self.state.genesis.participants)
+        own = self.hand.public
+        return self.is_finished and all(key in self._finished_peers for key in members if key != own)
 
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.
@@ -217,6 +217,8 @@ class Node:
     def _take_digest(self, peer: bytes, digest: Digest, now_ms: int) -> None:
         """Send the peer what it lacks, or note that it is ahead of us."""
         self._catch_up.note(peer, digest.height)
+        if self.neighbours.table.is_member(peer) and 0 < self._height_final < digest.height:
+            self._finished_peers.add(peer)
         if digest.height > self.state.next_height:
             self._schedule_sync()
             return

@@ -98,6 +98,7 @@ class Host:
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
         self.is_done = asyncio.Event()  # The last height that this peer works for is final.
+        self.is_everyone_done = asyncio.Event()  # No member needs us any more to reach the network's end.
 
     async def run(self) -> Ending:
         """Work until somebody calls `stop`, the node halts, or the disk fails.
@@ -140,6 +141,8 @@ class Host:
         while True:
             for effect in self._actor.step(event, self._clock.now_ms()):
                 await self._carry_out(effect)
+            if self.is_done.is_set() and self.node.is_everyone_finished:
+                self.is_everyone_done.set()
             event = await self._inbox.get()
 
     async def _carry_out(self, effect: Effect | AdversaryEffect) -> None:

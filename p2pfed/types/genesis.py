@@ -14,6 +14,7 @@ from p2pfed.types.model import Manifest
 from p2pfed.types.params import PARTICIPANTS_MAX, UPDATES_MAX
 from p2pfed.types.validators import Power, ValidatorSet, validator_set
 
+TransportName = Literal["tcp", "libp2p", "memory"]
 RuleName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
@@ -42,7 +43,7 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     version: Literal[1]
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     time_ms: TimeMs
-    transport: Literal["tcp", "libp2p", "memory"]
+    transport: TransportName
     params: Params
     participants: Annotated[tuple[Participant, ...], msgspec.Meta(min_length=1, max_length=PARTICIPANTS_MAX)]
     manifest: Manifest

@@ -1,0 +1,99 @@
+"""Join a network with an empty home: genesis and the initial model from one peer, both checked by hash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from p2pfed.chain.genesis import decode_genesis, verify_genesis
+from p2pfed.errors import LocalError, MalformedMessage, NoPeersError
+from p2pfed.net.factory import make_transport
+from p2pfed.net.transport import Transport, TransportError
+from p2pfed.primitives import codec
+from p2pfed.primitives.keys import PrivateKey
+from p2pfed.primitives.merkle import chunk_count, chunk_root
+from p2pfed.storage.store import genesis_exponents_root
+from p2pfed.types.address import Multiaddr
+from p2pfed.types.genesis import Genesis
+from p2pfed.types.model import ModelState
+from p2pfed.types.wire import Chunk, GenesisBytes, GetChunk, GetGenesis, decode_response
+
+REQUEST_TIMEOUT_MS = 10_000
+DIAL_TIMEOUT_MS = 5_000
+ATTEMPTS = 5  # The first contact may just be starting; about ten seconds in all.
+PAUSE_MS = 1_000
+
+
+class _Deaf:
+    """A handler for a peer that only asks."""
+
+    def connected(self, peer: bytes, address: Multiaddr | None, *, inbound: bool) -> None: ...
+
+    def disconnected(self, peer: bytes, reason: str) -> None: ...
+
+    async def message(self, peer: bytes, data: bytes) -> None: ...
+
+    async def serve(self, peer: bytes, data: bytes) -> bytes:  # noqa: ARG002
+        raise MalformedMessage("this peer has nothing yet")
+
+
+async def fetch_network(
+    key: PrivateKey, contacts: Sequence[Multiaddr], chain_id: bytes, transport_name: str
+) -> tuple[Genesis, ModelState]:
+    """Return genesis and the initial model of the network `chain_id` from the first contact that answers.
+
+    Raises:
+        NoPeersError: No contact answered; names the last reason.
+        LocalError: What came is not what `chain_id` names.
+    """
+    transport = make_transport(transport_name, key=key, chain_id=chain_id, handler=_Deaf())
+    reason = "no address was given"
+    try:
+        for attempt in range(ATTEMPTS):
+            for contact in contacts:
+                try:
+                    peer = await transport.dial(contact, timeout_ms=DIAL_TIMEOUT_MS)
+                    return await _fetch(transport, peer, chain_id)
+                except TransportError as error:
+                    reason = str(error)
+            if attempt < ATTEMPTS - 1:
+                await asyncio.sleep(PAUSE_MS / 1000)
+    finally:
+        await transport.close()
+    raise NoPeersError(f"no peer of network {chain_id.hex()[:12]}… could be asked: {reason}")
+
+
+async def _fetch(transport: Transport, peer: bytes, chain_id: bytes) -> tuple[Genesis, ModelState]:
+    answer = decode_response(await _ask(transport, peer, codec.encode(GetGenesis())))
+    if not isinstance(answer, GenesisBytes):
+        raise TransportError("the peer did not send its genesis")
+    genesis = decode_genesis(answer.data)
+    if genesis.chain_id != chain_id:
+        raise LocalError(f"the peer's genesis founds {genesis.chain_id.hex()}, --chain says {chain_id.hex()}")
+    verify_genesis(genesis)
+    groups = len(genesis.manifest.groups)
+    weights = await _blob(transport, peer, genesis.model_root, 4 * genesis.manifest.size)
+    exponents = await _blob(transport, peer, genesis_exponents_root(genesis), 2 * groups)
+    both = np.frombuffer(exponents, np.int8)
+    return genesis, ModelState(
+        np.frombuffer(weights, "<i4").astype(np.int32, copy=False), both[:groups], both[groups:]
+    )
+
+
+async def _blob(transport: Transport, peer: bytes, root: bytes, length: int) -> bytes:
+    pieces = []
+    for index in range(chunk_count(length)):
+        answer = decode_response(await _ask(transport, peer, codec.encode(GetChunk(root, index))))
+        if not isinstance(answer, Chunk):
+            raise TransportError("the peer does not keep the initial model any more; ask another one")
+        pieces.append(answer.data)
+    data = b"".join(pieces)
+    if chunk_root(data) != root:
+        raise LocalError(f"the peer sent an initial model that is not {root.hex()}; ask another one")
+    return data
+
+
+async def _ask(transport: Transport, peer: bytes, request: bytes) -> bytes:
+    return await transport.request(peer, request, timeout_ms=REQUEST_TIMEOUT_MS)

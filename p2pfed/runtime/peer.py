@@ -1,0 +1,234 @@
+"""A peer from its home folder: recover, connect, work, and end with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from p2pfed.chain.genesis import load_genesis, verify_genesis
+from p2pfed.chain.state import ChainState, genesis_state, restore
+from p2pfed.consensus.signer import SignRecord, decode_record, initial_record
+from p2pfed.errors import LocalError, MalformedMessage, StorageFault
+from p2pfed.learning.client import WorkerClient
+from p2pfed.learning.learner import AppContext
+from p2pfed.net.factory import make_transport
+from p2pfed.node.events import AddressesChanged
+from p2pfed.node.node import Node
+from p2pfed.primitives import codec
+from p2pfed.primitives.keys import PrivateKey
+from p2pfed.runtime.addresses import announced, parse_addresses
+from p2pfed.runtime.clock import Clock
+from p2pfed.runtime.config import Config, LearnerConfig
+from p2pfed.runtime.feed import Feed
+from p2pfed.runtime.fetcher import Fetcher
+from p2pfed.runtime.host import Actor, Ending, Host
+from p2pfed.runtime.inbox import Inbox
+from p2pfed.runtime.server import Server
+from p2pfed.runtime.trainer import Trainer
+from p2pfed.storage.home import Home
+from p2pfed.storage.key_store import load_key
+from p2pfed.storage.peers_file import load_peers
+from p2pfed.storage.store import Store
+from p2pfed.storage.vote_state import VoteStateFile
+from p2pfed.types.address import Multiaddr, peer_id, public_key_of
+from p2pfed.types.certificate import CommitCert
+from p2pfed.types.genesis import Genesis
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one run adds to the configuration.
+
+    heights: Stop after so many more heights; None: go on.
+    new_signer: The operator confirms that no other process can vote with this key.
+    """
+
+    heights: int | None = None
+    new_signer: bool = False
+
+
+class Interface(Protocol):
+    """The local HTTP API of a peer; `runtime` doesn't know who offers it."""
+
+    async def start(self, host: Host) -> int:
+        """Listen and return the port."""
+
+    async def stop(self) -> None: ...
+
+
+async def run_peer(
+    home: Home, config: Config, options: RunOptions, feed: Feed, interface: Interface | None = None
+) -> Ending:
+    """Run the peer of `home` until it ends; the caller holds the home's lock.
+
+    Raises:
+        LocalError: Configuration, key or genesis; carries the exit code.
+        StorageFault: Local data can't be trusted.
+    """
+    clock, key, genesis = Clock(), load_key(home.key), read_genesis(home)
+    async with AsyncExitStack() as stack:
+        disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        stack.callback(disk.shutdown, wait=True)
+        loop = asyncio.get_running_loop()
+        store = await loop.run_in_executor(disk, Store, home, genesis)
+        stack.push_async_callback(loop.run_in_executor, disk, store.close)
+        await loop.run_in_executor(disk, store.verify_space)
+        state, last_commit = await loop.run_in_executor(disk, recover, store)
+        record = load_record(home, state.height, new_signer=options.new_signer)
+        network = config.network
+        node = Node(
+            key=key,
+            state=state,
+            last_commit=last_commit,
+            record=record,
+            records=load_peers(home.peers, genesis.chain_id),
+            contacts=parse_addresses(network.join, network.port),
+            is_learning=bool(config.learner.app),
+        )
+        actor, withholds = _actor(config, node, key)
+        inbox = Inbox()
+        transport = make_transport(genesis.transport, key=key, chain_id=genesis.chain_id, handler=inbox)
+        inbox.serve_with(Server(store, disk, lambda root: not withholds(root)))
+        fetcher = Fetcher(store, transport, disk, inbox.put, key.public)
+        worker = make_worker(config.learner) if config.learner.app else None
+        host = Host(
+            node=node,
+            actor=actor,
+            store=store,
+            inbox=inbox,
+            transport=transport,
+            fetcher=fetcher,
+            trainer=Trainer(worker, store, disk, inbox.put) if worker is not None else None,
+            feed=feed,
+            clock=clock,
+            disk=disk,
+            heights=options.heights,
+        )
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            loop.add_signal_handler(number, host.stop, Ending("stopped by a signal", code))
+        port = await transport.listen(network.listen, network.port)
+        stack.push_async_callback(transport.close)
+        addresses = announced(network.listen, port, network.announce)
+        http_port = 0
+        if interface is not None:
+            http_port = await interface.start(host)
+            stack.push_async_callback(interface.stop)
+        _say_hello(host, genesis, key.public, addresses, http_port)
+        inbox.put(AddressesChanged(addresses))
+        leaving = asyncio.create_task(_leave_when_done(host, config.run.linger_s))
+        stack.callback(leaving.cancel)
+        return await host.run()
+
+
+def read_genesis(home: Home) -> Genesis:
+    """Return the genesis of a home, checked.
+
+    Raises:
+        LocalError: There is none, or it is not one that a network can start from.
+    """
+    try:
+        data = home.genesis.read_bytes()
+    except FileNotFoundError:
+        raise LocalError(
+            f"there is no {home.genesis}; found a network with `p2pfed init` or join one with "
+            "`p2pfed run --join ADDRESS --chain ID`"
+        ) from None
+    except OSError as error:
+        raise LocalError(f"can't read {home.genesis}: {error.strerror}") from None
+    genesis = load_genesis(data)
+    verify_genesis(genesis)
+    return genesis
+
+
+def recover(store: Store) -> tuple[ChainState, CommitCert | None]:
+    """Return the state after the newest block on disk, and its certificate."""
+    height, genesis = store.chain.height, store.genesis
+    if height == 0:
+        model = store.load_model(0)
+        if model is None:
+            raise StorageFault(f"{store.home.path} lacks the initial model; run `p2pfed run --join …` again")
+        return genesis_state(genesis, model), None
+    block, ledger = store.chain.block(height), store.chain.ledger(height)
+    if block is None or ledger is None:
+        raise StorageFault(f"block {height} of {store.home.chain_db} lacks its ledger; run `p2pfed verify`")
+    return restore(genesis, block.header, ledger, store.load_model(height)), block.commit
+
+
+def load_record(home: Home, height: int, *, new_signer: bool) -> SignRecord:
+    """Return the signer's record of a home whose newest block is `height`.
+
+    Raises:
+        LocalError: It is missing beside existing blocks: voting without it could sign twice.
+        StorageFault: It is damaged.
+    """
+    file = VoteStateFile(home.vote_state)
+    if new_signer:
+        file.save(codec.encode(initial_record()))
+    data = file.load()
+    if data is None:
+        if height > 0:
+            raise LocalError(
+                f"{home.vote_state} is missing beside {height} blocks; voting without it could sign twice "
+                "and cost the stake. Put it back, or add --new-signer once no other process has this key"
+            )
+        return initial_record()
+    try:
+        return decode_record(data)
+    except MalformedMessage as error:
+        raise StorageFault(f"{home.vote_state} holds no record: {error}") from None
+
+
+def make_worker(config: LearnerConfig) -> WorkerClient:
+    """Return the client of the learner that a configuration names; nothing starts yet."""
+    context = AppContext(
+        config.index, config.peers, config.partition, config.seed, config.data_dir, config.params
+    )
+    return WorkerClient(config.app, context)
+
+
+def _actor(config: Config, node: Node, key: PrivateKey) -> tuple[Actor, Callable[[bytes], bool]]:
+    """Return who acts, the node or a liar around it, and which roots it never serves."""
+    laboratory = config.laboratory
+    if not laboratory.byzantine:
+        return node, lambda _: False
+    from p2pfed.adversary.registry import make_adversary  # An honest peer never loads it.
+
+    colluders = tuple(public_key_of(text) for text in laboratory.colluders)
+    liar = make_adversary(laboratory.byzantine, node, key, laboratory.seed, colluders)
+    return liar, liar.withholds
+
+
+def _say_hello(
+    host: Host, genesis: Genesis, public: bytes, addresses: tuple[Multiaddr, ...], http_port: int
+) -> None:
+    """Say who this peer is, where it listens, and the line to paste on the next machine."""
+    named = [str(Multiaddr(address.host, address.port, public)) for address in addresses]
+    host.say(
+        "peer.started",
+        id=peer_id(public),
+        p2p=named,
+        http=f"127.0.0.1:{http_port}" if http_port else "",
+        height=host.node.state.height,
+        chain=genesis.chain_id.hex(),
+        network=genesis.name,
+        transport=genesis.transport,
+        is_member=any(participant.key == public for participant in genesis.participants),
+    )
+    if named:
+        chain = genesis.chain_id.hex()
+        host.say("peer.join_line", command=f"p2pfed run --join {named[0]} --chain {chain}")
+
+
+async def _leave_when_done(host: Host, linger_s: int) -> None:
+    """Serve others for a while after our last height, then end; sooner when nobody needs us any more."""
+    await host.is_done.wait()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(linger_s):
+            await host.is_everyone_done.wait()
+    height = host.node.state.height
+    host.stop(Ending(f"finished at height {height}", 0))
