@@ -6,7 +6,7 @@ so every hash, root and signature under a header is computed again and none is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,6 @@ from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.storage import retention
 from p2pfed.storage.blob_store import BlobStore
 from p2pfed.storage.block_store import BlockStore, blobs_named_by
-from p2pfed.storage.files import disk_errors
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
 from p2pfed.storage.peers_file import load_peers
@@ -250,7 +249,7 @@ class _Replay:
         for height, kind, root in sorted(stated.keys() - self._named.keys()):
             self._scan.report("a blob that no block names", f"blobs {height}, {kind}", "no row", root)
         store = BlobStore(self._home.blobs)
-        present = set(self._roots(store))
+        present = self._present(store)
         for name, status in sorted(stated.items()):
             height, kind, root = name
             if status == "held" and not retention.keeps(kind, height, tip):
@@ -264,18 +263,11 @@ class _Replay:
         for root in sorted(present):
             self._audit_blob(store, root)
 
-    def _roots(self, store: BlobStore) -> Iterator[bytes]:
-        roots = store.roots()
-        count = 0
-        with disk_errors(f"list {self._home.blobs}"):
-            files = sum(1 for path in (self._home.blobs / "sha256").glob("*/*") if path.is_file())
-        for root in roots:
-            count += 1
-            yield root
-        if files != count:
-            self._scan.report(
-                "files that are no blobs", "data/blobs/sha256", f"{count} files", f"{files} files"
-            )
+    def _present(self, store: BlobStore) -> frozenset[bytes]:
+        roots, strangers = store.listing()
+        for path in strangers:
+            self._scan.report("a file that is no blob", f"data/blobs/sha256/{path}", "a root", path)
+        return frozenset(roots)
 
     def _audit_blob(self, store: BlobStore, root: bytes) -> None:
         where = f"data/blobs/sha256/{root.hex()[:2]}/{root.hex()}"

@@ -123,6 +123,8 @@ class BlobStore:
         found = chunk_root(data)
         if found != root:
             raise self._damaged(root, found)
+        with self._lock:
+            self._used[root] = self.height
         return data
 
     def chunk(self, root: bytes, index: int) -> Chunk | None:
@@ -164,9 +166,21 @@ class BlobStore:
 
     def roots(self) -> tuple[bytes, ...]:
         """Return the root of every blob here, ascending; files that are no blobs are passed over."""
+        return self.listing()[0]
+
+    def listing(self) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+        """Return the roots of all blobs, ascending, and the paths of files that are no blobs."""
+        roots: list[bytes] = []
+        strangers: list[str] = []
         with disk_errors(f"list the blobs in {self._named}"):
-            names = [path.name for path in self._named.glob("??/*") if path.name[:2] == path.parent.name]
-        return tuple(bytes.fromhex(name) for name in sorted(names) if _ROOT_NAME.fullmatch(name))
+            for folder in sorted(os.listdir(self._named)) if self._named.is_dir() else ():
+                path = self._named / folder
+                for name in sorted(os.listdir(path)) if path.is_dir() else (None,):
+                    if name is not None and name[:2] == folder and _ROOT_NAME.fullmatch(name):
+                        roots.append(bytes.fromhex(name))
+                    else:
+                        strangers.append(f"{folder}/{name}" if name else folder)
+        return tuple(roots), tuple(strangers)
 
     def assemble(self, root: bytes, length: int) -> Assembly:
         """Return a writer for the `length` bytes under `root` whose chunks arrive in any order."""

@@ -18,6 +18,8 @@ PRIVATE_MODE = 0o600
 FOLDER_MODE = 0o700
 SMALL_FILE_BYTES_MAX = 16 << 20  # Key, vote state, peers: nothing honest comes near it.
 
+# Python's sqlite3 raises UnicodeDecodeError where SQLite's own message quotes damaged text.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -32,7 +34,7 @@ def disk_errors(action: str) -> Iterator[None]:
         raise StorageFault(
             f"can't {action}: {error.strerror or error}; check the disk and start again"
         ) from error
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
             raise DiskFull(f"the disk is full: can't {action}; free some space and start again") from error
         raise StorageFault(f"can't {action}: {error}; {REMEDY}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pfed.storage.database import APPLICATION_ID, connect
+from p2pfed.storage.files import SQLITE_ERRORS
 from p2pfed.storage.schema import INDEXES, SCHEMA_VERSION, SEALED, TABLES, TALLIES, Table, Tally, seal_of
 
 Row = tuple[Any, ...]
@@ -51,7 +52,7 @@ class Scan:
             self._connection = connect(self._path, read_only=True)
             self._connection.execute("BEGIN")
             self._verify_file(self._connection)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             self.report("SQLite can't read the file", self._path.name, "a database", str(error))
             return False
         self._tallies = {row[0]: Tally.of_row(row) for row in self.rows(TALLIES)}
@@ -88,7 +89,7 @@ class Scan:
                     yield row
                 else:
                     self.report("seal of the row", where, expected, seal)
-        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+        except SQLITE_ERRORS as error:
             self.report("SQLite can't read the table", table.name, "rows", str(error))
             return
         stated = self._tallies.get(table.name, Tally())

@@ -13,7 +13,7 @@ def test_payloads_of_eight_heights_are_kept() -> None:
 
 def test_models_of_genesis_the_last_eight_and_four_snapshots_are_kept() -> None:
     for tip in range(400):
-        snapshots = [height for height in range(0, tip + 1, 32)][-4:]
+        snapshots = list(range(0, tip + 1, 32))[-4:]
         expected = {0, *snapshots, *range(max(0, tip - 7), tip + 1)}
         assert {height for height in range(tip + 40) if retention.keeps_model(height, tip)} == expected
 

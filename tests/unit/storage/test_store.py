@@ -209,20 +209,19 @@ def test_a_full_database_changes_nothing(table: str, store: Store, home: Home) -
     kept_after(store, 2)
     connection = store.chain._database._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    step = STEPS[2]
+
+    def write_much() -> None:  # Free room inside the last pages lets a few small rows in.
+        for step in STEPS[2:]:
+            if table == "blocks":
+                store.save_block(step.block, bytes(1 << 20), step.state.model)
+            elif table == "pending":
+                store.chain.save_pending(step.block.header, step.block.body)
+            else:
+                store.chain.save_polka(step.polka)
+
     connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(DiskFull) as refusal:
-        for _ in range(60):  # Free room inside the last pages lets a few small rows in.
-            match table:
-                case "blocks":
-                    store.save_block(step.block, bytes(1 << 20), step.state.model)
-                case "pending":
-                    header, body = step.block.header, step.block.body
-                    store.chain.save_pending(header, body)
-                    step = STEPS[STEPS.index(step) + 1]
-                case _:
-                    store.chain.save_polka(step.polka)
-                    step = STEPS[STEPS.index(step) + 1]
+        write_much()
     assert refusal.value.exit_code == 8
     connection.execute("PRAGMA max_page_count = 1000000")
     assert store.chain.height == 2
