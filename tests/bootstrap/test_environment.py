@@ -235,6 +235,37 @@ def test_arguments_streams_and_exit_code_pass_through(folder: Path) -> None:
     assert done.stderr == ""
 
 
+def test_nobody_rebuilds_the_environment_while_a_program_runs_in_it(folder: Path) -> None:
+    gate = folder.parent / "gate"
+    os.mkfifo(gate)
+
+    def install(made, extra: str) -> None:
+        program = made.folder / "bin" / "p2pfed"
+        program.write_text(f"#!/bin/sh\necho running\nread line < {gate}\n")
+        program.chmod(0o755)
+
+    with environment.Environment(folder) as made:
+        made.ensure([""], install)
+    child = subprocess.Popen(
+        [sys.executable, str(BOOTSTRAP), "demo"],
+        env={**os.environ, "P2PFED_ENV": str(folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "running\n"
+    with (folder / environment.LOCK_NAME).open() as lock:
+        try:
+            environment.fcntl.flock(
+                lock, environment.fcntl.LOCK_SH | environment.fcntl.LOCK_NB
+            )  # Company is fine.
+            with pytest.raises(BlockingIOError):
+                environment.fcntl.flock(lock, environment.fcntl.LOCK_EX | environment.fcntl.LOCK_NB)
+        finally:
+            gate.write_text("go\n")
+    assert child.wait(30) == 0
+
+
 def test_without_a_package_index_one_sentence_says_what_to_do(tmp_path: Path) -> None:
     offline = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": ""}
     done = _run(tmp_path / "env", "demo", **offline)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 
 FILE_LINES_MAX = 450
+LENGTH_EXEMPT = ("p2pfed/independent/verify.py",)  # One file, so that a stranger can copy and read it.
 BELOW_THE_LINE = (
     "errors",
     "primitives",
@@ -182,5 +183,6 @@ def check(path: str, source: str) -> list[str]:
         rules += [hashes, set_loops]
         if path not in FLOAT_EXEMPT:
             rules.append(floats)
-    findings = [*length(source), *(finding for rule in rules for finding in rule(tree))]
+    measured = [] if path in LENGTH_EXEMPT else length(source)
+    findings = [*measured, *(finding for rule in rules for finding in rule(tree))]
     return [f"{path}:{line}: {text}" for line, text in sorted(findings)]

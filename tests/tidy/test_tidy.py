@@ -157,9 +157,10 @@ def test_a_module_says_what_it_is_for() -> None:
     assert rules.check(CORE, '"""   """\n') == [f"{CORE}:1: no docstring"]
 
 
-def test_a_file_of_too_many_lines_is_found() -> None:
+def test_a_file_of_too_many_lines_is_found_but_for_the_one_that_strangers_copy() -> None:
     body = '"""A planted module."""\n' + "x = 1\n" * rules.FILE_LINES_MAX
     assert "lines; at most" in rules.check(ABOVE, body)[0]
+    assert rules.check("p2pfed/independent/verify.py", body) == []
     assert rules.check(ABOVE, '"""A planted module."""\n' + "x = 1\n" * (rules.FILE_LINES_MAX - 2)) == []
 
 
