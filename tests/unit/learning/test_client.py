@@ -300,7 +300,7 @@ async def test_calls_wait_their_turn_up_to_a_limit_and_a_cancelled_one_is_skippe
     kinds = [type(answer) for answer in answers]
     assert kinds == [Trained, Trained, asyncio.CancelledError, Trained, *3 * [WorkerFailed]]
     assert answers[6] == WorkerFailed("the worker is busy and 4 requests wait")
-    assert log.read_text().split() == ["1", "2", "4"]  # noqa: ASYNC240 - a test may read a file
+    assert log.read_text().split() == ["1", "2", "4"]
 
 
 async def test_closing_answers_whoever_waits(app: Write) -> None:
