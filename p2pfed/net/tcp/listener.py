@@ -13,6 +13,7 @@ from typing import Any
 
 from p2pfed.errors import LocalError
 from p2pfed.net.limits import Limits
+from p2pfed.net.tasks import raise_in_loop
 from p2pfed.net.tcp.dialer import MULTISTREAM_FIRST_BYTE, TLS_FIRST_BYTE, place
 from p2pfed.types.address import Multiaddr
 
@@ -106,7 +107,10 @@ async def open_listener(host: str, port: int, serve: Serve, limits: Limits) -> L
     """
     where = place(Multiaddr(host, port))
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:  # An address needs no resolver, and so no thread of the loop's executor.
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise LocalError(f"the name {host} to listen on was not found: {error.strerror}") from None
     family, _, _, _, sockaddr = found[0]
@@ -125,14 +129,6 @@ async def open_listener(host: str, port: int, serve: Serve, limits: Limits) -> L
         raise LocalError(f"can't listen on {where}: {remedy}") from None
     sock.setblocking(False)
     return Listener(sock, serve, limits)
-
-
-def raise_in_loop(task: asyncio.Task[None]) -> None:
-    """Hand an unexpected error of a task to the loop's exception handler, where the host halts."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        task.get_loop().call_exception_handler(
-            {"message": "a transport failed by our own bug", "exception": error, "task": task}
-        )
 
 
 async def _peek(sock: socket.socket) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -142,7 +142,7 @@ class Pipe:
         """Carry frames until the pipe ends, then say why and close the connection."""
         try:
             async with asyncio.TaskGroup() as group:
-                works = (self._read(), self._write(), self._serve(), self._watch())
+                works = (self._read, self._write, self._serve, self._watch)
                 tasks = [group.create_task(self._until_end(work)) for work in works]
                 await self._ended.wait()
                 for task in tasks:
@@ -155,10 +155,10 @@ class Pipe:
 
     # The four tasks.
 
-    async def _until_end(self, work: Coroutine[None, None, None]) -> None:
+    async def _until_end(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work`; what a peer or a network can do to it ends the pipe, anything else is our own bug."""
         try:
-            await work
+            await work()
         except PeerFault as fault:
             self.end(f"{type(fault).__name__}: {fault}")
         except asyncio.IncompleteReadError:

@@ -13,11 +13,12 @@ from logging import getLogger
 
 from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.net.limits import DEFAULT_LIMITS, PROTOCOL_VERSION, Limits
+from p2pfed.net.tasks import raise_in_loop
 from p2pfed.net.tcp.certificate import dialer_context, listener_context
 from p2pfed.net.tcp.dialer import dial_tls, place
 from p2pfed.net.tcp.frames import Kind, frame, read_frame, sentence_frame, sentence_of
 from p2pfed.net.tcp.hello import Hello, Transcript, check_hello, check_proof, prove
-from p2pfed.net.tcp.listener import Listener, open_listener, raise_in_loop
+from p2pfed.net.tcp.listener import Listener, open_listener
 from p2pfed.net.tcp.pipe import Pipe
 from p2pfed.net.tcp.stream import Stream
 from p2pfed.net.transport import TransportError, TransportHandler
