@@ -30,4 +30,13 @@ class SendBytes:
     data: bytes
 
 
-AdversaryEffect = Craft | SendBytes
+@dataclass(frozen=True, slots=True)
+class Boast:
+    """Say in the liar's own log what it did, so that a trial can tell that it was active."""
+
+    kind: str
+    height: int
+    detail: str
+
+
+AdversaryEffect = Craft | SendBytes | Boast

@@ -16,10 +16,11 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
+from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
 from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.validators import ValidatorSet
-from p2pfed.types.wire import ControlMessage, PeerRecords
+from p2pfed.types.wire import ControlMessage, PeerRecords, ProposalMessage
 
 # Messages of a few heights of the largest network; a forgotten one is only checked twice.
 SEEN_MAX = 1 << 14
@@ -146,12 +147,14 @@ class Neighbours:
         """Pass on a message that was checked, once.
 
         Where every member has a pipe to us and all fit into one mesh, the author has reached them itself;
-        passing it on would only multiply it, and digests repair what was lost.
+        passing it on would only multiply it, and digests repair what was lost. Proposals and evidence go on
+        all the same: they are few, and two proposals of a liar convict it only where they meet.
         """
         if not self._seen.first_time(sha256(codec.encode(message))):
             return
         connected = self.table.connected_members()
-        if len(connected) == len(self._members) <= MESH_DEGREE:
+        is_rare = isinstance(message, ProposalMessage | DuplicateVote | DuplicateProposal)
+        if not is_rare and len(connected) == len(self._members) <= MESH_DEGREE:
             observers = [peer for peer in self.table.push_targets(source) if not self.table.is_member(peer)]
             self._send(tuple(observers), message)
         else:

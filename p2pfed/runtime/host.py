@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar, assert_never
 
-from p2pfed.adversary.effects import AdversaryEffect, Craft, SendBytes
+from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
 from p2pfed.chain.state import encode_ledger
@@ -132,6 +132,13 @@ class Host:
         if not self._ending.done():
             self._ending.set_result(ending)
 
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    def learner_state(self) -> str:
+        """Return one clause about this peer's learner."""
+        return "none" if self._trainer is None else self._trainer.state
+
     def say(self, event: str, **data: object) -> None:
         """Publish something that is no fact of the node: an address, a figure."""
         self.feed.publish(Entry(self._clock.now_ms(), event, dict(data)))
@@ -191,6 +198,8 @@ class Host:
             case SendBytes():
                 for peer in effect.peers:
                     self._transport.send(peer, effect.data)
+            case Boast():
+                self.say("adversary.acted", kind=effect.kind, height=effect.height, detail=effect.detail)
             case _:
                 assert_never(effect)
 
@@ -212,15 +221,15 @@ class Host:
         self.feed.publish(entry_of(fact, self._clock.now_ms()))
         if isinstance(fact, NetworkFinished):
             self.is_done.set()
-        if isinstance(fact, BlockCommitted) and self._trainer is not None and self._tasks is not None:
+        if isinstance(fact, BlockCommitted):
+            assert self._tasks is not None
             self._tasks.create_task(self._evaluate(fact), name=f"evaluate-{fact.height}")
 
     async def _evaluate(self, fact: BlockCommitted) -> None:
         """Measure the new model on this peer's learner; figures are shown, never compared by peers."""
-        assert self._trainer is not None
         state = self.node.state
         figures: Metrics = {}
-        if state.height == fact.height and state.model is not None:
+        if self._trainer is not None and state.height == fact.height and state.model is not None:
             figures = await self._trainer.evaluate(state)
         self.feed.keep_figures(fact.height, figures)
         self.say("block.evaluated", height=fact.height, **figures)

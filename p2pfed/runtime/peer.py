@@ -30,6 +30,7 @@ from p2pfed.runtime.host import Actor, Ending, Host
 from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.server import Server
 from p2pfed.runtime.trainer import Trainer
+from p2pfed.storage.files import replace_file
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
 from p2pfed.storage.peers_file import load_peers
@@ -117,6 +118,7 @@ async def run_peer(
         http_port = 0
         if interface is not None:
             http_port = await interface.start(host)
+            replace_file(home.run / "http", f"127.0.0.1:{http_port}\n".encode())
             stack.push_async_callback(interface.stop)
         _say_hello(host, genesis, key.public, addresses, http_port)
         inbox.put(AddressesChanged(addresses))

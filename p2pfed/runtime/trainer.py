@@ -29,6 +29,7 @@ class Trainer:
         self._put = put
         self._training: asyncio.Task[None] | None = None
         self.last_ms = 0  # How long the last training took.
+        self.state = "starting"  # One clause for `status`.
 
     def train(self, effect: Train, tasks: asyncio.TaskGroup) -> None:
         """Start to train; the answer is an event."""
@@ -41,19 +42,25 @@ class Trainer:
         assert state.model is not None
         groups = state.genesis.manifest.groups
         started = loop.time()
+        self.state = f"training for height {state.next_height}"
         view = model_view(state.model, groups)
         trained = await self._worker.train(view, height=state.next_height, train_index=state.train_index)
         self.last_ms = int((loop.time() - started) * 1000)
         if isinstance(trained, WorkerFailed):
-            self._put(TrainingFailed(effect.base_height, trained.reason))
+            self._fail(effect, trained.reason)
             return
         try:
             payload = encode_payload(quantise(trained.delta, groups, state.model.update_exponents))
         except LocalError as error:
-            self._put(TrainingFailed(effect.base_height, str(error)))
+            self._fail(effect, str(error))
             return
         root = await loop.run_in_executor(self._disk, self._store.blobs.put, payload)
+        self.state = f"trained for height {state.next_height} in {self.last_ms} ms"
         self._put(Trained(effect.base_height, root, len(payload), trained.examples))
+
+    def _fail(self, effect: Train, reason: str) -> None:
+        self.state = f"no update for height {effect.state.next_height}: {reason}"
+        self._put(TrainingFailed(effect.base_height, reason))
 
     async def evaluate(self, state: ChainState) -> Metrics:
         """Return the learner's figures of the model of `state`; none where it failed."""

@@ -1,0 +1,98 @@
+"""The honest node inside every liar: by default everything passes through unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft
+from p2pfed.node import events
+from p2pfed.node.effects import Effect
+from p2pfed.node.events import Event
+from p2pfed.node.node import Node
+from p2pfed.primitives.keys import PrivateKey
+from p2pfed.types.model import Int16Vector
+
+Effects = tuple[Effect | AdversaryEffect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a liar has: an honest node, its key, dice, friends, and the settings of its kind."""
+
+    node: Node
+    key: PrivateKey
+    seed: int
+    colluders: tuple[bytes, ...]
+    settings: Mapping[str, float]
+
+
+class Adversary:
+    """A peer that lies in one way. Subclasses change what goes in or what comes out."""
+
+    kind = ""
+
+    def __init__(self, means: Means) -> None:
+        self.node = means.node
+        self.key = means.key
+        self.seed = means.seed
+        self.colluders = means.colluders
+        self.settings = means.settings
+
+    def step(self, event: Event, now_ms: int) -> Effects:
+        """Return what the liar does about `event`."""
+        return self.node.step(event, now_ms)
+
+    def withholds(self, root: bytes) -> bool:  # noqa: ARG002 - an honest peer serves all it has
+        """Answer whether the chunks of this blob are never served."""
+        return False
+
+    @property
+    def own_index(self) -> int | None:
+        return self.node.state.validators.index_of(self.key.public)
+
+    def dice(self, height: int) -> np.random.Generator:
+        """Return dice that repeat for this liar and height."""
+        return np.random.default_rng([self.seed, height, int.from_bytes(self.key.public[1:9], "big")])
+
+    def boast(self, height: int, detail: str) -> Boast:
+        return Boast(self.kind, height, detail)
+
+
+class PayloadLiar(Adversary):
+    """A liar that trains honestly, keeps that update back, and publishes another payload in its place."""
+
+    def __init__(self, means: Means) -> None:
+        super().__init__(means)
+        self._crafting: int | None = None  # The base height whose honest update was kept back.
+
+    def step(self, event: Event, now_ms: int) -> Effects:
+        if not isinstance(event, events.Trained) or event.base_height != self.node.state.height:
+            return super().step(event, now_ms)
+        if self._crafting == event.base_height:
+            height = event.base_height + 1
+            return (
+                self.boast(height, "published another update than it trained"),
+                *self.publish(event, now_ms),
+            )
+        self._crafting = event.base_height
+        return (self.craft_from(event, ()),)
+
+    def publish(self, event: events.Trained, now_ms: int) -> Effects:
+        """Return how the crafted payload is announced; by default as an honest one would be."""
+        return self.node.step(event, now_ms)
+
+    def craft_from(self, event: events.Trained, other_roots: tuple[bytes, ...]) -> Craft:
+        """Return the request to make this height's payload."""
+        height = event.base_height + 1
+
+        def craft(own: Int16Vector, others: Sequence[Int16Vector]) -> bytes:
+            return self.payload(height, own, others)
+
+        return Craft(event.base_height, event.examples, event.payload_root, other_roots, craft)
+
+    def payload(self, height: int, own: Int16Vector, others: Sequence[Int16Vector]) -> bytes:
+        """Return the bytes to publish; `own` is the honest update, int16, shape `(d,)`."""
+        raise NotImplementedError

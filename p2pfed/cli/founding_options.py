@@ -1,0 +1,110 @@
+"""The options that say what a new network is: model, data, rules, end. Shared by init, testnet and demo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from p2pfed.errors import UsageError
+from p2pfed.runtime.config import LearnerConfig
+from p2pfed.types.genesis import Params
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_RULES = "clip_nnm_trimmed_mean"
+
+
+def founding_options(preset: str, app: str) -> Callable[[F], F]:
+    """Add the options of a founder; `preset` and `app` are the defaults."""
+    options = (
+        click.option("--app", default=app, show_default=True, help="Learner: digits:mlp, my_file.py:name."),
+        click.option("--data-dir", default="", help="Folder of a data set that does not ship, e.g. MNIST."),
+        click.option("--partition", default="iid", show_default=True,
+                     help="How shipped data is split: iid, dirichlet:1.0, label:2."),
+        click.option("--param", "learner_params", multiple=True, metavar="KEY=VALUE",
+                     help="A setting of the learner, e.g. lr=0.2."),
+        click.option("--rules", default=DEFAULT_RULES, show_default=True,
+                     help="Aggregation rules, tried in this order, separated by commas."),
+        click.option("--preset", type=click.Choice(["local", "lan", "wan"]), default=preset,
+                     show_default=True, help="Timeouts."),
+        click.option("--transport", type=click.Choice(["tcp", "libp2p"]), default="tcp", show_default=True),
+        click.option("--updates-min", type=click.IntRange(1), default=1, show_default=True,
+                     help="Fewer updates than this: the height carries no new model."),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+                     help="Dice of data split, initial weights and training."),
+    )  # fmt: skip
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def learner_config(given: dict[str, Any], peers: int) -> LearnerConfig:
+    """Return the learner that the founding options name."""
+    params = {}
+    for text in given["learner_params"]:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise UsageError(f"--param takes KEY=VALUE, not {text!r}")
+        params[key] = value
+    return LearnerConfig(
+        app=given["app"],
+        peers=peers,
+        partition=given["partition"],
+        seed=given["seed"],
+        data_dir=given["data_dir"],
+        params=params,
+    )
+
+
+def network_params(given: dict[str, Any], height_final: int) -> Params:
+    """Return the parameters of genesis that the founding options name."""
+    return Params(
+        preset=given["preset"],
+        rules=tuple(rule.strip() for rule in given["rules"].split(",") if rule.strip()),
+        updates_min=given["updates_min"],
+        update_bits=12,
+        examples_cap=4,
+        height_final=height_final,
+    )
+
+
+def parse_stakes(text: str | None, peers: int) -> tuple[int, ...]:
+    """Return one stake a peer: `20,20,10`, or 10 each where nothing is given.
+
+    Raises:
+        UsageError: Not numbers, or not one for each peer.
+    """
+    if text is None:
+        return (10,) * peers
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--stake takes whole numbers from 1 on, separated by commas, not {text!r}")
+    if len(parts) != peers:
+        raise UsageError(f"--stake names {len(parts)} stakes for {peers} peers")
+    return tuple(int(part) for part in parts)
+
+
+def parse_byzantine(texts: tuple[str, ...], peers: int) -> tuple[str, ...]:
+    """Return the kinds of the last peers, in order, from COUNT:KIND[:key=value,…].
+
+    Raises:
+        UsageError: A count or kind that makes no sense, or more liars than peers.
+    """
+    from p2pfed.adversary.registry import verify_spec
+
+    kinds: list[str] = []
+    for text in texts:
+        count, colon, spec = text.partition(":")
+        if not (colon and count.isascii() and count.isdigit() and int(count) > 0):
+            raise UsageError(f"--byzantine takes COUNT:KIND[:key=value,…], not {text!r}")
+        verify_spec(spec)
+        kinds.extend([spec] * int(count))
+    if len(kinds) >= peers and kinds:
+        raise UsageError(f"{len(kinds)} of {peers} peers would be Byzantine; somebody must be honest")
+    return tuple(kinds)

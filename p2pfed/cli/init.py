@@ -1,0 +1,93 @@
+"""`p2pfed init`: found a network for members who made their keys on their own machines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from p2pfed.cli.founding_options import founding_options, learner_config, network_params
+from p2pfed.cli.options import home_option
+from p2pfed.errors import LocalError, MalformedMessage
+from p2pfed.primitives.keys import is_public_key
+from p2pfed.runtime.config import Config
+from p2pfed.runtime.founding import found_network, write_home
+from p2pfed.storage.home import Home
+from p2pfed.storage.key_store import load_key, new_key
+from p2pfed.types.address import public_key_of
+from p2pfed.types.genesis import Participant
+
+DEFAULT_STAKE = 10
+
+
+@click.command()
+@home_option
+@click.option("--members", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+              help="A file with one member a line: public key or peer id, and its stake.")  # fmt: skip
+@click.option("--name", default="p2pfed", show_default=True, help="What people call this network.")
+@click.option("--heights", type=click.IntRange(0), default=0, help="The network's last height; 0: none.")
+@founding_options(preset="lan", app="digits:mlp")
+def init(home: Home, members: Path, name: str, heights: int, **given: Any) -> None:
+    """Found a network: the learner is asked once for its weights, and genesis binds them to the members.
+
+    The founder's home is ready to run; the others join with the line that `p2pfed run` prints.
+    """
+    if home.genesis.exists():
+        raise LocalError(f"{home.path} belongs to a network already; name another folder with --home")
+    participants = read_members(members)
+    key = load_key(home.key) if home.key.exists() else new_key()
+    keys = sorted(participant.key for participant in participants)
+    if key.public not in keys:
+        where = home.key if home.key.exists() else "a new key"
+        raise LocalError(
+            f"your own key ({where}) is not among the {len(keys)} members of {members}; "
+            f"make it with `p2pfed keys new --home {home.path}` and add the line it prints"
+        )
+    learner = msgspec.structs.replace(learner_config(given, len(keys)), index=keys.index(key.public))
+    genesis, model = asyncio.run(
+        found_network(
+            learner,
+            participants,
+            name=name,
+            time_ms=time.time_ns() // 1_000_000,
+            transport=given["transport"],
+            params=network_params(given, heights),
+        )
+    )
+    write_home(home, genesis, model, Config(learner=learner), None if home.key.exists() else key)
+    click.echo(f"network {name!r} of {len(keys)} members, chain {genesis.chain_id.hex()}", err=True)
+    click.echo(f"p2pfed run --home {home.path}")
+
+
+def read_members(path: Path) -> list[Participant]:
+    """Return the members in a file: `KEY [STAKE]` a line, `#` begins a comment.
+
+    Raises:
+        LocalError: A line is no member; names file and line.
+    """
+    participants = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        stake = words[1] if len(words) == 2 else str(DEFAULT_STAKE)
+        if len(words) > 2 or not (stake.isascii() and stake.isdigit() and int(stake) > 0):
+            raise LocalError(f"{path}:{number}: {line.strip()!r} is not KEY [STAKE], a stake of 1 or more")
+        participants.append(Participant(_key(words[0], f"{path}:{number}"), int(stake), 0))
+    if not participants:
+        raise LocalError(f"{path} names no member; put the line that `p2pfed keys new` prints into it")
+    return participants
+
+
+def _key(text: str, where: str) -> bytes:
+    try:
+        public = bytes.fromhex(text) if len(text) == 66 else public_key_of(text)
+    except (ValueError, MalformedMessage):
+        public = b""
+    if not is_public_key(public):
+        raise LocalError(f"{where}: {text!r} is neither a public key (66 hexadecimal digits) nor a peer id")
+    return public

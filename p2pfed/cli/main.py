@@ -1,0 +1,82 @@
+"""`p2pfed`: the list of commands, loaded one by one, and what becomes of an expected failure."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from p2pfed import __version__
+from p2pfed.errors import LocalError, P2PFedError, StorageFault
+
+# Name -> module, attribute, one line of help: `--help` needs no import of a command.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("p2pfed.cli.demo", "demo", "Run a whole network with liars on this machine and judge it."),
+    "init": ("p2pfed.cli.init", "init", "Found a network for given members."),
+    "run": ("p2pfed.cli.run", "run", "Run one peer."),
+    "status": ("p2pfed.cli.status", "status", "Where a peer stands and whom it waits for."),
+    "peers": ("p2pfed.cli.peers", "peers", "List the peers that a peer knows."),
+    "blocks": ("p2pfed.cli.blocks", "blocks", "List final blocks; `blocks show H` shows one."),
+    "verify": ("p2pfed.cli.verify", "verify", "Check every stored value, certificate and signature offline."),
+    "export": ("p2pfed.cli.export", "export", "Write an agreed model to a file."),
+    "watch": ("p2pfed.cli.watch", "watch", "Follow convergence live."),
+    "testnet": ("p2pfed.cli.testnet", "testnet", "Make, start and stop a network of several peers."),
+    "keys": ("p2pfed.cli.keys", "keys", "Make, show, back up and restore a peer's key."),
+    "completion": ("p2pfed.cli.completion", "completion", "Print the completion script of your shell."),
+    "version": ("p2pfed.cli.version", "version", "Print the version and those of what it stands on."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="p2pfed")
+def cli() -> None:
+    """Train one model together without a coordinator: peers agree on every aggregate by stake."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its code; an expected failure is one sentence on standard error."""
+    if not __debug__:
+        _fail("python -O takes out the assertions that keep a peer from a wrong vote; start it without -O", 2)
+    try:
+        code = cli.main(arguments, prog_name="p2pfed", standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        code = leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped", 130)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `| head` does; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except (LocalError, StorageFault) as error:
+        _fail(str(error), error.exit_code)
+    except P2PFedError as error:
+        _fail(str(error), 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"p2pfed: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,118 @@
+"""Read a home: from its running peer where there is one, else from what is on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+from p2pfed.errors import LocalError
+from p2pfed.primitives import codec
+from p2pfed.runtime.peer import read_genesis
+from p2pfed.storage.block_store import BlockStore
+from p2pfed.storage.home import Home
+
+TIMEOUT_S = 5
+
+
+def tip_of(home: Home) -> tuple[int, str]:
+    """Return height and hash of the newest block on disk; (0, "") where there is none."""
+    if not home.chain_db.exists():
+        return 0, ""
+    with open_chain(home) as chain:
+        height = chain.height
+        header = chain.header(height)
+    return height, header.value_id.hex() if header is not None else ""
+
+
+@contextmanager
+def open_chain(home: Home) -> Iterator[BlockStore]:
+    """Open the chain of a home read only, beside a running peer if there is one.
+
+    Raises:
+        LocalError: The home holds no chain.
+    """
+    if not home.chain_db.exists():
+        raise LocalError(
+            f"there is no chain in {home.path}; name the folder of a peer with --home, or found a network"
+        )
+    chain = BlockStore(home.chain_db, None)
+    try:
+        yield chain
+    finally:
+        chain.close()
+
+
+def api_address(home: Home) -> tuple[str, int] | None:
+    """Return where the running peer of a home answers; None where none runs or it offers no API."""
+    if not home.is_locked():
+        return None
+    try:
+        host, _, port = (home.run / "http").read_text().strip().rpartition(":")
+        return host, int(port)
+    except (OSError, ValueError):
+        return None
+
+
+def ask_status(home: Home) -> dict[str, Any] | None:
+    """Return `/v1/status` of the running peer; None where no peer answers."""
+    address = api_address(home)
+    if address is None:
+        return None
+    connection = HTTPConnection(*address, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/v1/status")
+        response = connection.getresponse()
+        if response.status != 200:
+            return None
+        status: dict[str, Any] = json.loads(response.read())
+        return status
+    except (OSError, HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def stored_status(home: Home) -> dict[str, Any]:
+    """Return what `status` can say of a peer that does not run."""
+    genesis = read_genesis(home)
+    height, block_hash = tip_of(home)
+    return {
+        "schema": "p2pfed.status/1",
+        "network": genesis.name,
+        "chain": genesis.chain_id.hex(),
+        "transport": genesis.transport,
+        "height": height,
+        "hash": block_hash,
+        "step": "stopped",
+        "waiting_for": [],
+        "is_finished": 0 < genesis.params.height_final <= height,
+        "stake_total": genesis.validators.total_power,
+    }
+
+
+def block_rows(chain: BlockStore, heights: range) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `blocks` for those of `heights` that exist."""
+    for height in heights:
+        block = chain.block(height)
+        if block is None:
+            continue
+        header = block.header
+        yield {
+            "schema": "p2pfed.block/1",
+            "height": height,
+            "hash": header.value_id.hex(),
+            "round": block.commit.round,
+            "time_ms": header.time_ms,
+            "rule": header.rule,
+            "updates": len(block.body.updates),
+            "is_empty": header.is_empty,
+            "model_root": header.model_root.hex(),
+            "proposer": header.proposer.hex(),
+            "signatures": len(block.commit.signatures),
+            "evidence": len(block.body.evidence),
+            "transactions": len(block.body.transactions),
+            "bytes": len(codec.encode(block)),
+        }

@@ -1,0 +1,111 @@
+"""`p2pfed run`: one peer, until it is stopped or the network ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import click
+
+from p2pfed.cli.options import home_option
+from p2pfed.errors import UsageError
+from p2pfed.primitives.digest import DIGEST_BYTES
+from p2pfed.runtime.addresses import parse_addresses
+from p2pfed.runtime.config import Config, load_config
+from p2pfed.runtime.feed import Feed
+from p2pfed.runtime.founding import write_home
+from p2pfed.runtime.host import Ending
+from p2pfed.runtime.joining import fetch_network
+from p2pfed.runtime.logs import open_log, open_log_file
+from p2pfed.runtime.peer import Interface, RunOptions, run_peer
+from p2pfed.storage.home import Home
+from p2pfed.storage.key_store import load_key, new_key
+
+PRIVACY_NOTE = (
+    "note: your updates are visible to all members and can leak training data; "
+    "p2pfed protects integrity, not yet secrecy"
+)
+
+
+@click.command()
+@home_option
+@click.option("--app", help="The learner: digits:mlp, mnist:mlp, or my_file.py:learner.")
+@click.option("--join", multiple=True, metavar="MULTIADDR", help="A peer to ask first; may be repeated.")
+@click.option("--chain", metavar="HEX", help="The network's chain id; needed to join with an empty home.")
+@click.option("--transport", type=click.Choice(["tcp", "libp2p"]), default="tcp", show_default=True,
+              help="What the network speaks; asked only when joining with an empty home.")  # fmt: skip
+@click.option("--listen", metavar="HOST", help="Address to listen on; 0.0.0.0 for other machines.")
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 lets the system choose.")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="Port of the local HTTP API.")
+@click.option("--no-http", is_flag=True, help="Offer no HTTP API.")
+@click.option("--announce", multiple=True, metavar="ADDRESS", help="Where others reach this peer.")
+@click.option("--heights", type=click.IntRange(1), help="Stop this peer after so many more heights.")
+@click.option("--linger", type=click.IntRange(0), metavar="SECONDS", help="Serve others so long at the end.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), help="What the log says.")
+@click.option("--new-signer", is_flag=True, help="The vote state is lost and no other process has this key.")
+def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **flags: Any) -> None:
+    """Run one peer.
+
+    With an empty home, --join and --chain fetch the network from that peer first. A key that genesis does not
+    list follows as an observer: it verifies, stores and exports.
+    """
+    settings = {
+        "learner.app": flags["app"],
+        "network.join": join or None,
+        "network.listen": flags["listen"],
+        "network.port": flags["port"],
+        "network.announce": flags["announce"] or None,
+        "http.port": flags["http_port"],
+        "http.enabled": False if flags["no_http"] else None,
+        "run.linger_s": flags["linger"],
+        "log.level": flags["log_level"],
+    }
+    config = load_config(home.config, os.environ, settings)
+    if not home.genesis.exists() and (join or chain):
+        asyncio.run(_join(home, config, chain, transport))
+    home.create()
+    feed = Feed()
+    with home.lock():
+        is_first_start = not (home.logs / "peer.log").exists()
+        feed.listen(open_log(config.log.level, config.log.format))
+        feed.listen(open_log_file(home.logs / "peer.log"))
+        if is_first_start:
+            click.echo(PRIVACY_NOTE, err=True)
+        options = RunOptions(heights=flags["heights"], new_signer=flags["new_signer"])
+        ending = asyncio.run(_run(home, config, options, feed))
+    click.echo(f"p2pfed: {ending.reason}", err=True)
+    raise click.exceptions.Exit(ending.exit_code)
+
+
+async def _run(home: Home, config: Config, options: RunOptions, feed: Feed) -> Ending:
+    """Run the peer with its HTTP API; web is imported only where it is wanted."""
+    interface: Interface | None = None
+    if config.http.enabled:
+        from p2pfed.web.interface import WebInterface
+
+        interface = WebInterface(config.http.port)
+    return await run_peer(home, config, options, feed, interface)
+
+
+async def _join(home: Home, config: Config, chain: str | None, transport: str) -> None:
+    """Fill an empty home: a key where there is none, genesis and the initial model from a first contact."""
+    if not chain or not config.network.join:
+        raise UsageError("joining with an empty home needs both --join ADDRESS and --chain ID")
+    try:
+        chain_id = bytes.fromhex(chain)
+    except ValueError:
+        chain_id = b""
+    if len(chain_id) != DIGEST_BYTES:
+        raise UsageError(f"--chain takes the 64 hexadecimal digits of a chain id, not {chain!r}")
+    home.create()
+    key = load_key(home.key) if home.key.exists() else new_key()
+    contacts = parse_addresses(config.network.join, config.network.port)
+    genesis, model = await fetch_network(key, contacts, chain_id, transport)
+    write_home(home, genesis, model, config, None if home.key.exists() else key)
+    if key.public not in [participant.key for participant in genesis.participants]:
+        click.echo(
+            "note: this key is no member of the network, so the peer follows as an observer: "
+            "it verifies, stores and exports, and neither votes nor trains",
+            err=True,
+        )

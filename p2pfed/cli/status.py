@@ -1,0 +1,56 @@
+"""`p2pfed status`: where a peer stands and whom it waits for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from p2pfed.cli.options import home_option, json_option
+from p2pfed.cli.reading import ask_status, stored_status
+from p2pfed.runtime.logs import short
+from p2pfed.storage.home import Home
+
+
+@click.command()
+@home_option
+@json_option
+def status(home: Home, as_json: bool) -> None:
+    """Say where a peer stands: its last final block, its step, and whom it waits for."""
+    found = ask_status(home)
+    is_running = found is not None
+    shown = found if found is not None else stored_status(home)
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    for line in _lines(shown, is_running=is_running):
+        click.echo(line)
+
+
+def _lines(status: dict[str, Any], *, is_running: bool) -> list[str]:
+    lines = [
+        f"network   {status['network']}  chain {status['chain'][:16]}…  transport {status['transport']}",
+        f"height    {status['height']}  hash {status['hash'][:16]}",
+    ]
+    if not is_running:
+        return [*lines, "peer      does not run; start it with `p2pfed run`"]
+    if status["figures"]:
+        figures = "  ".join(f"{name} {value:.3f}" for name, value in status["figures"].items())
+        lines.append(f"model     {figures}")
+    lines.append(f"stake     {status['stake_connected']} of {status['stake_total']} connected")
+    lines.append(f"learner   {status['learner']}")
+    if status["is_finished"]:
+        lines.append("step      finished: this is the network's last height")
+    elif status["is_halted"]:
+        lines.append(
+            "step      halted: peers of more than 2/3 of the stake must be connected; "
+            "it goes on by itself when they return"
+        )
+    else:
+        waiting = ", ".join(short(peer) for peer in status["waiting_for"]) or "nobody"
+        lines.append(
+            f"step      {status['step']} of height {status['height'] + 1}, round {status['round']}; "
+            f"waits for {waiting}"
+        )
+    return lines

@@ -1,0 +1,146 @@
+"""`p2pfed testnet`: a network of several peers in one folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from p2pfed.cli.founding_options import (
+    founding_options,
+    learner_config,
+    network_params,
+    parse_byzantine,
+    parse_stakes,
+)
+from p2pfed.cli.options import json_option
+from p2pfed.errors import LocalError
+from p2pfed.runtime import testnet as network
+from p2pfed.storage.home import Home
+
+_folder = click.argument("folder", type=click.Path(path_type=Path), default=Path("p2pfed-net"))
+
+
+@click.group()
+def testnet() -> None:
+    """Make, start and stop a network of several peers."""
+
+
+@testnet.command("create")
+@click.option("--peers", type=click.IntRange(1, network.PEERS_MAX), default=4, show_default=True)
+@click.option("--byzantine", multiple=True, metavar="COUNT:KIND[:key=value,…]",
+              help="Make the last peers lie; may be repeated.")  # fmt: skip
+@click.option("--stake", help="Bonds, one a peer, separated by commas; 10 each by default.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), default=Path("p2pfed-net"), show_default=True
+)
+@click.option("--hosts", default="", help="Addresses of machines, separated by commas: one archive for each.")
+@click.option("--port", type=click.IntRange(0, 65535), default=network.PORT_FIRST, show_default=True)
+@click.option(
+    "--http-port", type=click.IntRange(0, 65535), default=network.HTTP_PORT_FIRST, show_default=True
+)
+@click.option("--heights", type=click.IntRange(0), default=0, help="The network's last height; 0: none.")
+@click.option("--linger", type=click.IntRange(0), default=30, show_default=True, metavar="SECONDS")
+@click.option("--unsafe", is_flag=True, help="Allow a third of the stake or more to lie.")
+@founding_options(preset="local", app="digits:mlp")
+def create(peers: int, byzantine: tuple[str, ...], stake: str | None, output: Path, **given: Any) -> None:
+    """Write a home for each peer; nothing runs yet."""
+    plan = network.TestnetPlan(
+        peers=peers,
+        stakes=parse_stakes(stake, peers),
+        byzantine=parse_byzantine(byzantine, peers),
+        learner=learner_config(given, peers),
+        params=network_params(given, given["heights"]),
+        transport=given["transport"],
+        hosts=tuple(host for host in given["hosts"].split(",") if host),
+        port=given["port"],
+        http_port=given["http_port"],
+        linger_s=given["linger"],
+        seed=given["seed"],
+    )
+    network.verify_byzantine_stake(plan, unsafe=given["unsafe"])
+    made = network.create_testnet(output, plan)
+    liars = sum(1 for peer in made.peers if peer.byzantine)
+    click.echo(f"{peers} peers ({liars} Byzantine) of network {made.chain[:12]}… in {output}", err=True)
+    if plan.hosts:
+        click.echo("copy each archive to its machine, unpack it, and run every peer in it:", err=True)
+        click.echo("p2pfed run --home peer0")
+    else:
+        click.echo(f"p2pfed testnet start {output}")
+
+
+@testnet.command("start")
+@_folder
+def start(folder: Path) -> None:
+    """Start every peer that doesn't run, each as a process of its own."""
+    made = network.load_testnet(folder)
+    for peer in made.peers:
+        home = folder / peer.name
+        if network.running_pid(home) is None:
+            pid = network.start_peer(home)
+            click.echo(f"{peer.name} started, process {pid}, log {home / 'logs' / 'output.log'}", err=True)
+        else:
+            click.echo(f"{peer.name} runs already", err=True)
+
+
+@testnet.command("stop")
+@_folder
+def stop(folder: Path) -> None:
+    """Stop every peer that runs."""
+    made = network.load_testnet(folder)
+    stopped = network.stop_peers([folder / peer.name for peer in made.peers])
+    click.echo(f"stopped {', '.join(stopped)}" if stopped else "no peer ran", err=True)
+
+
+@testnet.command("status")
+@_folder
+@json_option
+def status(folder: Path, as_json: bool) -> None:
+    """Say of each peer whether it runs, and its last final height."""
+    from p2pfed.cli.reading import tip_of
+
+    for peer in network.load_testnet(folder).peers:
+        home = Home(folder / peer.name)
+        height, block_hash = tip_of(home)
+        row = {
+            "schema": "p2pfed.testnet/1",
+            "name": peer.name,
+            "running": network.running_pid(home.path) is not None,
+            "height": height,
+            "hash": block_hash,
+            "byzantine": peer.byzantine,
+        }
+        if as_json:
+            click.echo(json.dumps(row))
+        else:
+            state = "runs" if row["running"] else "stopped"
+            click.echo(f"{peer.name:<8} {state:<8} height {height:<6} {block_hash[:12]} {peer.byzantine}")
+
+
+@testnet.command("logs")
+@_folder
+@click.option("--peer", default="peer0", show_default=True, help="Whose log.")
+@click.option("--lines", "-n", type=click.IntRange(1), default=50, show_default=True)
+def logs(folder: Path, peer: str, lines: int) -> None:
+    """Print the last lines of a peer's output."""
+    names = [known.name for known in network.load_testnet(folder).peers]
+    if peer not in names:
+        raise LocalError(f"there is no {peer!r} in {folder}; there are {', '.join(names)}")
+    path = folder / peer / "logs" / "output.log"
+    if not path.exists():
+        raise LocalError(f"{peer} has not run yet; start it with `p2pfed testnet start {folder}`")
+    for line in path.read_text(errors="replace").splitlines()[-lines:]:
+        click.echo(line)
+
+
+@testnet.command("clean")
+@_folder
+@click.confirmation_option(prompt="Delete every home, key and block of this testnet?")
+def clean(folder: Path) -> None:
+    """Stop the peers and delete the folder."""
+    made = network.load_testnet(folder)
+    network.stop_peers([folder / peer.name for peer in made.peers])
+    shutil.rmtree(folder)

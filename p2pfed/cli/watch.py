@@ -1,0 +1,113 @@
+"""`p2pfed watch`: follow a peer's blocks live, or until a target is reached."""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+import click
+
+from p2pfed.cli.options import home_option, json_option
+from p2pfed.cli.reading import api_address
+from p2pfed.errors import LocalError, TargetMissedError, UsageError
+from p2pfed.learning.learner import ACCURACY_PUBLIC, LOSS_PUBLIC
+from p2pfed.runtime.feed import Entry
+from p2pfed.runtime.logs import TextLog
+from p2pfed.storage.home import Home
+
+_TARGET = re.compile(r"(accuracy|loss|height)\s*(>=|<=|>|<)\s*([0-9]*\.?[0-9]+)")
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+_FIGURES = {"accuracy": ACCURACY_PUBLIC, "loss": LOSS_PUBLIC, "height": "height"}
+SHOWN = frozenset({"block.committed", "block.evaluated", "update.refused", "proposal.refused", "peer.slashed",
+                   "peer.equivocated", "peer.joined", "peer.left", "network.finished"})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What `--until` asks for: a figure, a comparison and a number."""
+
+    figure: str
+    sign: str
+    number: float
+
+    def is_met_by(self, data: dict[str, Any]) -> bool:
+        value = data.get(_FIGURES[self.figure])
+        return value is not None and _COMPARE[self.sign](value, self.number)
+
+
+def parse_target(text: str) -> Target:
+    """Return the target that `accuracy>=0.9` spells; raises UsageError."""
+    match = _TARGET.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"--until takes accuracy>=0.9, loss<0.2 or height>=20, not {text!r}")
+    return Target(match[1], match[2], float(match[3]))
+
+
+@click.command()
+@home_option
+@json_option
+@click.option("--until", "until", help="Stop at a target: accuracy>=0.9, loss<0.2, height>=20.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0), help="Give up after so many seconds.")
+def watch(home: Home, as_json: bool, until: str | None, timeout_s: float | None) -> None:
+    """Follow the blocks of a running peer; exit code 6 where the target is missed."""
+    target = parse_target(until) if until else None
+    address = api_address(home)
+    if address is None:
+        raise LocalError(f"no peer with an HTTP API runs in {home.path}; start it with `p2pfed run`")
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    text = TextLog(click.echo)
+    best: dict[str, Any] = {}
+    for row in _events(address, deadline):
+        if row["event"] in SHOWN:
+            if as_json:
+                click.echo(json.dumps(row))
+            else:
+                text(_entry(row))
+        if row["event"] == "block.evaluated":
+            best = row
+            if target is not None and target.is_met_by(row):
+                return
+    if target is not None:
+        value = best.get(_FIGURES[target.figure], "nothing")
+        raise TargetMissedError(f"{until} was not reached; the last value is {value}")
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    data = {key: value for key, value in row.items() if key not in ("schema", "time_ms", "event")}
+    return Entry(row["time_ms"], row["event"], data)
+
+
+def _events(address: tuple[str, int], deadline: float | None) -> Iterator[dict[str, Any]]:
+    """Yield the peer's events, the history first, until it ends or the deadline passes."""
+    connection = HTTPConnection(*address, timeout=None if deadline is None else _left(deadline))
+    try:
+        connection.request("GET", "/v1/events")
+        response = connection.getresponse()
+        if response.status != 200:
+            raise LocalError(f"the peer refuses: {response.read(200).decode(errors='replace').strip()}")
+        while deadline is None or time.monotonic() < deadline:
+            if deadline is not None and connection.sock is not None:
+                connection.sock.settimeout(_left(deadline))
+            line = response.readline()
+            if not line:
+                return
+            if line.startswith(b"data: "):
+                yield json.loads(line[6:])
+    except TimeoutError:
+        return
+    except (OSError, HTTPException) as error:
+        raise LocalError(f"the peer at {address[0]}:{address[1]} does not answer: {error}") from None
+    finally:
+        connection.close()
+
+
+def _left(deadline: float) -> float:
+    return max(0.01, deadline - time.monotonic())

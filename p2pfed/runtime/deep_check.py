@@ -1,0 +1,87 @@
+"""`verify --deep`: recompute every aggregate whose payloads are held, with the slow reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from p2pfed.aggregation import reference
+from p2pfed.aggregation.engine import faulty_max
+from p2pfed.aggregation.payload import decode_payload
+from p2pfed.chain.derive import merged_roots
+from p2pfed.chain.state import ChainState, genesis_state, restore
+from p2pfed.chain.update_set import update_set
+from p2pfed.storage.store import Store
+from p2pfed.types.block import Block
+from p2pfed.types.model import Int16Vector
+from p2pfed.types.update import UpdateHeader
+
+
+@dataclass(frozen=True, slots=True)
+class DeepResult:
+    """One height: recomputed and equal (`problem` empty), wrong, or not held any more (`is_held` False)."""
+
+    height: int
+    is_held: bool
+    problem: str
+
+
+def deep_check(store: Store) -> Iterator[DeepResult]:
+    """Yield one result a height, ascending; an EMPTY height has nothing to recompute and is left out."""
+    for height in range(1, store.chain.height + 1):
+        block = store.chain.block(height)
+        if block is None or block.header.is_empty:
+            continue
+        before = _state_before(store, height)
+        rows = _rows(store, update_set(block.body.updates, block.header.round0).updates)
+        if before is None or rows is None:
+            yield DeepResult(height, is_held=False, problem="")
+        else:
+            yield DeepResult(height, is_held=True, problem=_compare(before, block, rows))
+
+
+def _state_before(store: Store, height: int) -> ChainState | None:
+    model = store.load_model(height - 1)
+    if model is None:
+        return None
+    if height == 1:
+        return genesis_state(store.genesis, model)
+    header, ledger = store.chain.header(height - 1), store.chain.ledger(height - 1)
+    if header is None or ledger is None:
+        return None
+    return restore(store.genesis, header, ledger, model)
+
+
+def _rows(store: Store, updates: tuple[UpdateHeader, ...]) -> list[Int16Vector] | None:
+    rows = []
+    for update in updates:
+        data = store.blobs.load(update.payload_root)
+        if data is None:
+            return None
+        rows.append(decode_payload(data, store.genesis.manifest))
+    return rows
+
+
+def _compare(before: ChainState, block: Block, rows: list[Int16Vector]) -> str:
+    assert before.model is not None
+    header, params = block.header, before.genesis.params
+    updates = update_set(block.body.updates, header.round0).updates
+    result = reference.merge(
+        before.genesis.manifest,
+        before.model,
+        rows,
+        [update.examples for update in updates],
+        faulty_max=faulty_max(before.trainer_bonds),
+        rule=header.rule,
+        update_bits=params.update_bits,
+        examples_cap=params.examples_cap,
+    )
+    roots = merged_roots(result)
+    for name, ours, stored in (
+        ("aggregate_root", roots.aggregate, header.aggregate_root),
+        ("exponents_root", roots.exponents, header.exponents_root),
+        ("model_root", roots.model, header.model_root),
+    ):
+        if ours != stored:
+            return f"{name} of height {header.height} is {stored.hex()}, recomputed {ours.hex()}"
+    return ""

@@ -1,0 +1,1 @@
+"""The local HTTP API of a peer: status and events, on loopback only."""

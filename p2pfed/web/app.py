@@ -1,0 +1,62 @@
+"""GET /v1/status and GET /v1/events of one peer; also /livez and /readyz."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from p2pfed.runtime.host import Host
+from p2pfed.runtime.status import status_of
+from p2pfed.web.guard import LoopbackGuard
+
+STREAMS_MAX = 16  # Each keeps a backlog; more readers than a person has windows are a mistake.
+
+
+def make_app(host: Host, port: int) -> ASGIApp:
+    """Return the API of `host`, answering to loopback names with `port` only."""
+    streams = 0
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(status_of(host))
+
+    async def events(request: Request) -> Response:
+        """Server-sent events: the history first, then what happens."""
+        nonlocal streams
+        if streams >= STREAMS_MAX:
+            return PlainTextResponse(f"{STREAMS_MAX} readers are connected already\n", 503)
+        last = request.headers.get("last-event-id", "")
+        after_ms = int(last) if last.isascii() and last.isdigit() and len(last) < 20 else -1
+        streams += 1
+
+        async def lines() -> AsyncIterator[str]:
+            nonlocal streams
+            try:
+                with host.feed.stream() as entries:
+                    async for entry in entries:
+                        if entry.time_ms > after_ms:
+                            yield f"id: {entry.time_ms}\ndata: {json.dumps(entry.as_json())}\n\n"
+            finally:
+                streams -= 1
+
+        return StreamingResponse(lines(), media_type="text/event-stream")
+
+    async def live(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(_: Request) -> Response:
+        is_ready = host.node.work is not None or host.node.is_finished
+        return PlainTextResponse("ready\n" if is_ready else "catching up\n", 200 if is_ready else 503)
+
+    routes = [
+        Route("/v1/status", status),
+        Route("/v1/events", events),
+        Route("/livez", live),
+        Route("/readyz", ready),
+    ]
+    return LoopbackGuard(Starlette(routes=routes), port)

@@ -1,0 +1,77 @@
+"""The API's server beside a host: uvicorn on loopback, in the peer's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from p2pfed.errors import LocalError
+from p2pfed.runtime.host import Host
+from p2pfed.web.app import make_app
+
+LOOPBACK = "127.0.0.1"
+CONNECTIONS_MAX = 64
+STOP_S = 1  # Open event streams get no longer than this when the peer ends.
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the host."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class WebInterface:
+    """Serves `web.app` on 127.0.0.1; a taken default port is one clear sentence."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._socket: socket.socket | None = None
+
+    async def start(self, host: Host) -> int:
+        """Listen and return the port.
+
+        Raises:
+            LocalError: The port is in use.
+        """
+        listener = self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, self._port))
+        except OSError as error:
+            listener.close()
+            raise LocalError(
+                f"the HTTP port {LOOPBACK}:{self._port} can't be used ({error.strerror}); "
+                "choose another with --http-port, 0 for any, or --no-http"
+            ) from None
+        port: int = listener.getsockname()[1]
+        config = uvicorn.Config(
+            make_app(host, port),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_graceful_shutdown=STOP_S,
+            ws="none",
+            http="h11",
+            loop="none",
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
+        return port
+
+    async def stop(self) -> None:
+        """Stop serving; returns when the port is free."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+        if self._socket is not None:
+            self._socket.close()
