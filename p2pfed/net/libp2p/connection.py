@@ -134,7 +134,7 @@ class Connection:
             self.closed.set()
 
     def end(self, reason: str, *, by_peer: bool = False) -> None:
-        """End at once; the first reason stays."""
+        """End at once; the first reason stays. `by_peer`: it left, so what it said before still counts."""
         if not self.reason:
             self.reason, self.is_ended_by_peer = reason, by_peer
         self._scope.cancel()
@@ -155,13 +155,13 @@ class Connection:
 
     def _lose(self, reason: str) -> None:
         """The connection is gone; whoever reads the control stream reads to its end, and then ends this."""
-        if not self._is_read:
-            self.end(reason, by_peer=True)
+        if not self._is_read or not self._raw.is_cut:
+            self.end(reason)
 
     async def _drain(self) -> None:
         is_stalled = await self._raw.drain()
         if is_stalled:
-            self.end(self._raw.failure, by_peer=True)
+            self.end(self._raw.failure)
         self._lose(self._raw.failure)
 
     async def _shake_hands(self, greet: Callable[[Connection], Awaitable[None]]) -> None:
@@ -172,7 +172,7 @@ class Connection:
             self._nursery.start_soon(self._accept)
             await greet(self)
         except (UpgradeFailed, StreamGone) as gone:
-            self.end(str(gone), by_peer=True)
+            self.end(str(gone))
 
     async def _run_muxer(self) -> None:
         await run_muxer(self._muxer)
@@ -228,7 +228,7 @@ class Connection:
                 elif kind == frames.GOODBYE:
                     self.end(f"it said goodbye: {frames.sentence_of(payload)}", by_peer=True)
                 elif kind != frames.ALIVE:
-                    self.end(f"it sent a control frame of the unknown kind {kind}", by_peer=True)
+                    self.end(f"it sent a control frame of the unknown kind {kind}")
         except StreamGone as gone:
             self.end(str(gone), by_peer=True)
 
@@ -262,7 +262,7 @@ class Connection:
             self.end(self.reason)
         except StreamGone as gone:
             if not self._raw.failure:
-                self.end(str(gone), by_peer=True)  # The control stream alone is gone.
+                self.end(str(gone))  # The control stream alone is gone.
 
     def _take(self) -> bytes:
         """Return queued frames that fit one piece together: many votes, one encryption."""
@@ -282,7 +282,7 @@ class Connection:
                 # We were stopped ourselves: what the peer said meanwhile is not read yet.
                 self._raw.heard_at = trio.current_time()
             elif self._raw.heard_at + silence_s <= deadline:
-                self.end(f"silent for {self._limits.silence_ms} ms", by_peer=True)
+                self.end(self._raw.failure or f"silent for {self._limits.silence_ms} ms")
 
     # The bulk plane.
 

@@ -185,9 +185,9 @@ class Engine:
             kind, payload = await connection.hear()
             if kind == frames.GOODBYE:
                 connection.is_superseded = frames.sentence_of(payload) == frames.CROSSED
-                connection.end(f"it refused: {frames.sentence_of(payload)}", by_peer=True)
+                connection.end(f"it refused: {frames.sentence_of(payload)}")
             elif kind != frames.HELLO:
-                connection.end("it answered our hello with something else", by_peer=True)
+                connection.end("it answered our hello with something else")
             elif reason := frames.refusal(payload, self._chain_id):
                 await connection.refuse(reason)
             else:
@@ -221,7 +221,7 @@ class Engine:
             if kind == frames.CONFIRM:
                 self._make_pipe(connection)
             else:
-                connection.end("it did not confirm its hello", by_peer=True)
+                connection.end("it did not confirm its hello")
         finally:
             self._leave_greeting(connection)
 

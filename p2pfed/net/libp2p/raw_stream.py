@@ -37,6 +37,7 @@ class RawStream:
         self.is_initiator = is_initiator
         self.heard_at: float = trio.current_time()
         self.failure = ""  # The first reason this stream ended, as one clause.
+        self.is_cut = False  # It ended because the other end or the network closed it, not for a misdeed.
         self.guard: Callable[[], str] = str  # Says what is wrong with the peer's use of buffers, if anything.
         self.has_unread: Callable[[], bool] = bool  # Answers whether streams hold what nobody has read yet.
         self._socket = socket
@@ -70,10 +71,10 @@ class RawStream:
         try:
             data = await self._socket.receive_some(RECEIVE_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise self._fail("the connection broke") from None
+            raise self._cut("the connection broke") from None
         if not data:
             await self._until_read()
-            raise self._fail("it closed the connection")
+            raise self._cut("it closed the connection")
         self.heard_at = trio.current_time()
         self._received += data
         if not self._is_greeted:
@@ -123,7 +124,7 @@ class RawStream:
                     try:
                         await self._socket.send_all(data)
                     except (trio.BrokenResourceError, trio.ClosedResourceError):
-                        self._fail("the connection broke")
+                        self._cut("the connection broke")
                         return False
                 if deadline.cancelled_caught:
                     self._fail(f"it took none of our bytes for {self._stall_s:g} s")
@@ -151,6 +152,10 @@ class RawStream:
         """Wait until at most `limit` bytes are unsent."""
         while self._unsent_bytes > limit:
             await self.until_progress()
+
+    def _cut(self, reason: str) -> ConnectionClosedError:
+        self.is_cut = self.is_cut or not self.failure
+        return self._fail(reason)
 
     def _fail(self, reason: str) -> ConnectionClosedError:
         self.failure = self.failure or reason

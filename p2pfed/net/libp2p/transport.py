@@ -132,7 +132,9 @@ class Libp2pTransport:
         if pipe is None or pipe.connection is not connection:
             return
         if connection.is_ended_by_peer:
-            pipe.end_when_handled()  # What it said before it left still counts.
+            # What it said before it left still counts, unless its owner takes too long to hear it.
+            pipe.end_when_handled()
+            asyncio.get_running_loop().call_later(self._limits.close_ms / 1000, self.end_handled, pipe)
         else:
             self._end(pipe, connection.reason)
 
@@ -174,7 +176,7 @@ class Libp2pTransport:
         self._thread.post(connection.note_queued)
 
     def end_handled(self, pipe: _Pipe) -> None:
-        """Everything of a pipe that its peer ended is handled."""
+        """Everything that was said on a pipe that its peer ended is handled, or time is up."""
         if self._pipes.get(pipe.peer) is pipe:
             self._end(pipe, pipe.connection.reason)
 
