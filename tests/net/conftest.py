@@ -119,7 +119,12 @@ class World:
         self.errors: list[dict[str, object]] = []
         self._links: list[_Link] = []
         self._strangers: list[asyncio.subprocess.Process] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.errors.append(context))
+        self.failed = asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(self._note_error)
+
+    def _note_error(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        self.errors.append(context)
+        self.failed.set()
 
     def key(self, number: int) -> PrivateKey:
         return PrivateKey(bytes((number,)) * 32)
