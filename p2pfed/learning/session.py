@@ -9,6 +9,7 @@ from math import isfinite
 
 import numpy as np
 
+from p2pfed.errors import P2PFedError
 from p2pfed.learning.delta import describe, difference, flatten, unflatten
 from p2pfed.learning.learner import (
     AppContext,
@@ -19,13 +20,16 @@ from p2pfed.learning.learner import (
     TrainResult,
     train_context,
 )
+from p2pfed.primitives import codec
 from p2pfed.primitives.digest import DIGEST_BYTES
 from p2pfed.primitives.merkle import EMPTY_ROOT
 from p2pfed.types.model import Float32Vector, Manifest, verify_manifest
+from p2pfed.types.params import GENESIS_BYTES_MAX
 from p2pfed.types.update import EXAMPLES_MAX
 
 METRICS_MAX = 64  # Figures of one turn; a line of the log shows a handful.
 METRIC_NAME_MAX = 64
+MANIFEST_BYTES_MAX = GENESIS_BYTES_MAX // 2  # The other half holds the participants and the exponents.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +53,7 @@ class Session:
         arrays = _as_arrays(learner.weights())
         offered = getattr(learner, "manifest", None)
         self.app = app
-        self.manifest: Manifest = describe(arrays) if offered is None else _checked_manifest(offered())
+        self.manifest: Manifest = _checked_manifest(describe(arrays) if offered is None else offered())
         self.initial: Float32Vector = flatten(arrays, self.manifest)
         self.evaluation_root: bytes = getattr(learner, "evaluation_root", EMPTY_ROOT)
         if not isinstance(self.evaluation_root, bytes) or len(self.evaluation_root) != DIGEST_BYTES:
@@ -95,7 +99,10 @@ def checked_metrics(metrics: object) -> Metrics:
             raise LearnerError(f"a metric's name must be a text of 1 to {METRIC_NAME_MAX} characters")
         if not isinstance(value, (bool, int, float, np.integer, np.floating)):
             raise LearnerError(f"the metric {name} is {type(value).__name__}, not a number")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            continue
         if isfinite(number):
             # Numbers above 2^53 would not survive JSON readers as integers, so they become floats.
             plain[name] = (
@@ -107,8 +114,13 @@ def checked_metrics(metrics: object) -> Metrics:
 def _checked_manifest(manifest: object) -> Manifest:
     if not isinstance(manifest, Manifest):
         raise LearnerError(f"manifest() returned {type(manifest).__name__}, not p2pfed.types.model.Manifest")
-    verify_manifest(manifest)
-    return manifest
+    try:
+        # Names, shapes and rank have limits that only a decoder checks.
+        checked = codec.decode(codec.encode(manifest), Manifest, MANIFEST_BYTES_MAX)
+        verify_manifest(checked)
+    except P2PFedError as error:
+        raise LearnerError(f"genesis can't hold these arrays: {error}") from None
+    return checked
 
 
 def _checked_examples(examples: object) -> int:

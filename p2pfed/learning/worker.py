@@ -84,12 +84,8 @@ class Worker:
 
     def _load(self, hello: Hello) -> Answer:
         app = AppContext(hello.index, hello.peers, hello.partition, hello.seed, hello.data_dir, hello.params)
-        session = Session(load_learner(hello.app, app), app)
-        ready = Ready(session.manifest, session.evaluation_root)
-        if len(codec.encode(ready)) > MESSAGE_BYTES_MAX:
-            raise LearnerError(f"the names and shapes of the arrays take more than {MESSAGE_BYTES_MAX} bytes")
-        self._session = session
-        return ready, session.initial
+        self._session = session = Session(load_learner(hello.app, app), app)
+        return Ready(session.manifest, session.evaluation_root), session.initial
 
 
 def read_frame(pipe: BinaryIO) -> Frame | None:
