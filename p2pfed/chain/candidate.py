@@ -21,8 +21,7 @@ def verify_update(state: ChainState, header: UpdateHeader) -> None:
     assert UPDATE_LAG == 1
     if header.base_height != state.height:
         raise WrongHeight(f"an update from height {header.base_height} where {state.height} is the last one")
-    account = state.ledger.account(header.trainer)
-    if account is None or not account.bond or account.tombstoned:
+    if header.trainer not in state.trainers:
         raise OutOfBounds(f"{header.trainer.hex()[:12]}… is no trainer of this network")
     if header.base_height <= state.ledger.training.last_base(header.trainer):
         raise WrongHeight(f"an update from height {header.base_height} counted already")

@@ -318,6 +318,7 @@ def test_the_last_commit_is_one_of_the_last_block() -> None:
 
 def test_a_network_ends_at_its_final_height() -> None:
     world = World(NETWORKS[0], height_final=1)
+    check(world.state, *world.build()[:2], world.payload)
     world.advance()
     header, body, _ = world.build()
     with pytest.raises(InvalidBlock, match="ended at height 1"):
@@ -337,3 +338,26 @@ def test_payloads_are_asked_for_in_the_order_of_the_trainers() -> None:
     assert tuple(asked) == verify_body(world.state, header, body)
     assert [update.trainer for update in asked] == sorted(update.trainer for update in asked)
     assert list(body.updates) == sorted(body.updates, key=lambda update: update.update_id)
+
+
+def test_a_candidate_that_nobody_lists_spoils_the_block() -> None:
+    world = World(NETWORKS[0])
+    _, body, _ = world.build()
+    header, body = body_with(world, candidates=(*body.candidates, b"\xff" * 32))
+    with pytest.raises(InvalidBlock, match="5 candidates, 4 of them in a list"):
+        check(world.state, header, body, world.payload)
+
+
+def test_a_body_and_its_evidence_fit_their_limits_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, header, body, _ = rich_world(NETWORKS[0])
+    sizes = {
+        "BODY_BYTES_MAX": len(codec.encode(body)),
+        "EVIDENCE_BYTES_MAX": sum(len(codec.encode(item)) for item in body.evidence),
+    }
+    for name, size in sizes.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(f"p2pfed.chain.check.{name}", size)
+            check(world.state, header, body, world.payload)
+            patch.setattr(f"p2pfed.chain.check.{name}", size - 1)
+            with pytest.raises(InvalidBlock, match=str(size - 1)):
+                check(world.state, header, body, world.payload)

@@ -70,3 +70,13 @@ def test_genesis_owns_what_its_participants_own() -> None:
     assert ledger.accounts.total == 5 + 6 + 7 + 3 * 1000
     assert [account.key for account in ledger.trainers] == world.publics
     assert ledger.account(bytes(33)) is None
+
+
+def test_who_has_no_bond_left_does_not_train() -> None:
+    world = World([5, 6, 7])
+    ledger = genesis_ledger(world.genesis)
+    first, *others = ledger.accounts.accounts
+    poor = msgspec.structs.replace(
+        ledger.accounts, accounts=(msgspec.structs.replace(first, bond=0), *others)
+    )
+    assert list(msgspec.structs.replace(ledger, accounts=poor).trainers) == others
