@@ -131,6 +131,13 @@ def test_a_chunk_that_does_not_belong_is_its_senders_fault(store: BlobStore) -> 
     assembly.abandon()
 
 
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_blob_is_as_long_as_was_announced(wrong: int, store: BlobStore) -> None:
+    assembly = store.assemble(chunk_root(b"five5"), 5 + wrong)
+    with pytest.raises(MalformedMessage, match=f"has 5 bytes and not {5 + wrong}"):
+        assembly.add(0, 1, b"five5", ())
+
+
 def test_no_bytes_have_no_root_but_the_empty_one(store: BlobStore) -> None:
     with pytest.raises(MalformedMessage):
         store.assemble(chunk_root(b"x"), 0).finish()

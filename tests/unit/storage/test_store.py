@@ -231,6 +231,33 @@ def test_a_full_database_changes_nothing(table: str, store: Store, home: Home) -
         assert audit(home, tiny_chain.genesis()).problems == []
 
 
+def test_a_transaction_that_fails_half_way_leaves_no_trace(store: Store, home: Home) -> None:
+    kept_after(store, 2)
+    step = STEPS[2]
+
+    def broken(_root: bytes) -> bool:
+        raise StorageFault("the disk is gone")
+
+    with pytest.raises(StorageFault, match="gone"):
+        store.chain.save_block(step.block, encode_ledger(step.state.ledger), broken)
+    assert store.chain.height == 2
+    kept_after(store, 3)
+    assert audit(home, tiny_chain.genesis()).problems == []
+
+
+def test_a_model_that_two_heights_share_stays_while_one_of_them_is_kept(store: Store) -> None:
+    kept_after(store, 11)  # Height 4 was EMPTY: its model is that of height 3, which is no longer kept.
+    assert STEPS[3].block.header.model_root == STEPS[2].block.header.model_root
+    assert store.load_model(3) is None
+    assert store.load_model(4) is not None
+
+
+def test_sqlite_makes_every_commit_durable(store: Store) -> None:
+    connection = store.chain._database._connection
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL.
+
+
 def test_a_height_needs_room_for_two_blocks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     needed = bytes_of_two_blocks(tiny_chain.genesis())
     assert needed > 2 * (4 * 16 + 32 + 4 * (1 << 20))
