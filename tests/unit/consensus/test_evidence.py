@@ -11,7 +11,7 @@ from p2pfed.errors import BadSignature, MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.primitives.digest import sha256
 from p2pfed.types.evidence import DuplicateProposal, DuplicateVote, Evidence
 
-FOUR = Committee()
+FOUR, NEXT = Committee(), Committee(height=2)
 X, Y = sha256(b"X"), sha256(b"Y")
 
 
@@ -56,7 +56,7 @@ def test_an_honest_voter_can_not_be_framed() -> None:
         FOUR.prevote("B", 3, Y),
         FOUR.prevote("C", 2, Y),
         FOUR.precommit("B", 2, Y),
-        Committee(height=2).prevote("B", 2, Y),
+        NEXT.prevote(NEXT.name(FOUR.index("B")), 2, Y),  # The same key at another height.
         replace(FOUR.prevote("B", 2, Y), signature=bytes(64)),
         replace(FOUR.prevote("C", 2, Y), validator_index=FOUR.index("B")),
     ]
