@@ -174,7 +174,6 @@ class Pipe:
                     self._is_handling = True
                     await _ours(self._handler.message(self.peer, received.data))
                     self._is_handling = False
-                    self._stream.heard_now()  # We did not listen meanwhile.
                 case Kind.REQUEST:
                     self._accept_request(received)
                 case Kind.PIECE | Kind.LAST_PIECE | Kind.FAILED:
