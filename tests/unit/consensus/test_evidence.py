@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from ecdsa import SECP256k1, SigningKey
+from ecdsa.util import sigencode_string_canonize
 from msgspec.structs import replace
 from support.consensus import CHAIN_ID, Committee
 
@@ -64,6 +66,26 @@ def test_an_honest_voter_can_not_be_framed() -> None:
         for pair in ((vote, other), (other, vote)):
             with pytest.raises(PeerFault):
                 culprit(DuplicateVote(*pair))
+
+
+def test_a_vote_in_the_name_of_another_convicts_nobody() -> None:
+    named_c = replace(FOUR.prevote("B", 2, Y), validator_index=FOUR.index("C"))
+    named_c = replace(named_c, signature=FOUR.key("B").sign(named_c.digest(CHAIN_ID)))
+    for pair in ((FOUR.prevote("B", 2, X), named_c), (named_c, FOUR.prevote("B", 2, X))):
+        with pytest.raises(MalformedMessage, match="validator_index"):
+            culprit(DuplicateVote(*pair))
+
+
+def test_one_vote_signed_twice_is_no_lie() -> None:
+    vote = FOUR.prevote("B", 2, X)
+    key = SigningKey.from_string(FOUR.key("B").secret, curve=SECP256k1)
+    digest = vote.digest(CHAIN_ID)
+    again = replace(vote, signature=key.sign_digest(digest, sigencode=sigencode_string_canonize, k=12345))
+    assert again.is_signed_by(FOUR.key("B").public, CHAIN_ID)
+    assert again != vote
+    for pair in ((vote, again), (again, vote)):
+        with pytest.raises(MalformedMessage, match="same"):
+            culprit(DuplicateVote(*pair))
 
 
 def test_each_signature_is_checked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from support.consensus import CHAIN_ID, Committee
 
 from p2pfed.consensus.signer import (
@@ -27,7 +28,7 @@ from p2pfed.types.availability import list_hash
 
 FOUR = Committee(height=5)
 KEY, INDEX = FOUR.key("A"), FOUR.index("A")
-HEADER = FOUR.header()
+HEADER, OTHER = FOUR.header(), FOUR.header(salt=1)
 X, Y = HEADER.value_id, sha256(b"Y")
 
 
@@ -155,6 +156,7 @@ def test_a_precommit_needs_the_polka_and_header_of_its_own_place() -> None:
         SignPrecommit(6, 2, X, INDEX, good.lock_cert, HEADER),
         SignPrecommit(5, 2, Y, INDEX, good.lock_cert, HEADER),
         SignPrecommit(5, 2, X, INDEX, good.lock_cert, FOUR.header(salt=1)),
+        SignPrecommit(5, 2, OTHER.value_id, INDEX, good.lock_cert, OTHER),
     ]
     assert all(is_refused(initial_record(), request) for request in bad)
     assert not is_refused(initial_record(), good)
@@ -200,6 +202,12 @@ def test_the_slots_do_not_disturb_each_other() -> None:
     assert not is_refused(record, prevote(3, None))
     votes_later = signed(record, prevote(0, None, height=6))
     assert (votes_later.avail, votes_later.trainer) == (record.avail, record.trainer)
+
+
+def test_a_damaged_record_that_lost_its_message_signs_nothing_in_its_place() -> None:
+    lost = replace(after(prevote(2, X)), prevote=None)
+    assert is_refused(lost, prevote(2, None))
+    assert not is_refused(lost, nil_precommit(2))
 
 
 def test_a_nil_prevote_with_a_valid_round_is_our_bug() -> None:
