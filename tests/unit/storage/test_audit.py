@@ -276,3 +276,9 @@ def test_a_running_peer_can_be_audited(home: Home) -> None:
         report = audited(home)
     store.close()
     assert (report.problems, report.heights) == ([], HEIGHTS + 1)
+
+
+def test_a_lost_index_is_found(home: Home) -> None:
+    with changed(home) as database:
+        database.execute("DROP INDEX blobs_by_root")
+        assert [problem.what for problem in audited(home).problems] == ["schema"]
