@@ -174,3 +174,13 @@ def test_liars_must_hold_less_than_a_third() -> None:
     with pytest.raises(LocalError, match="hold 200 of 600: agreement needs less than a third"):
         verify_genesis(world.genesis, world.publics[:2])
     verify_genesis(World([100] * 7).genesis, World([100] * 7).publics[:2])
+
+
+def test_a_genesis_fits_its_limit_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    genesis = make_genesis(EQUAL)
+    size = len(codec.encode(genesis))
+    monkeypatch.setattr("p2pfed.chain.genesis.GENESIS_BYTES_MAX", size)
+    verify_genesis(genesis)
+    monkeypatch.setattr("p2pfed.chain.genesis.GENESIS_BYTES_MAX", size - 1)
+    with pytest.raises(LocalError, match=f"longer than {size - 1} bytes"):
+        verify_genesis(genesis)
