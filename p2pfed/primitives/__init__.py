@@ -1,1 +1,1 @@
-"""Codec, digests, Merkle trees, keys and fixed-point arithmetic: what every floor above stands on."""
+"""Codec, digests, Merkle trees and keys: what every floor above stands on."""
