@@ -5,14 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from p2pfed.errors import LocalError
+from p2pfed.net.libp2p import LIBP2P_MISSING
 from p2pfed.net.limits import DEFAULT_LIMITS, Limits
 from p2pfed.net.transport import Transport, TransportHandler
 from p2pfed.primitives.keys import PrivateKey
-
-LIBP2P_MISSING = (
-    "this network speaks libp2p, which is not installed: run `pip install 'p2pfed[libp2p]'` "
-    "(it compiles fastecdsa, so on Debian first `apt-get install gcc libgmp-dev`)"
-)
 
 
 def make_transport(

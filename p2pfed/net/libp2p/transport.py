@@ -11,7 +11,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
 from p2pfed.errors import LocalError, OutOfBounds, PeerFault
-from p2pfed.net.factory import LIBP2P_MISSING
+from p2pfed.net.libp2p import LIBP2P_MISSING
 from p2pfed.net.limits import DEFAULT_LIMITS, Limits
 from p2pfed.net.transport import TransportError, TransportHandler
 from p2pfed.primitives.keys import PrivateKey
