@@ -162,6 +162,12 @@ def test_a_forged_second_proposal_is_no_evidence(engine: Engine) -> None:
     assert [type(output) for output in engine.step(ProposalReceived(message))] == [FoundEvidence]
 
 
+def test_one_value_proposed_with_two_valid_rounds_is_evidence(engine: Engine) -> None:
+    engine.step(ProposalReceived(FOUR.proposal(2, HEADER, 0)))
+    outputs = engine.step(ProposalReceived(FOUR.proposal(2, HEADER, 1)))
+    assert [type(output) for output in outputs] == [FoundEvidence]
+
+
 def test_a_value_is_asked_for_once_and_its_first_verdict_stands(engine: Engine) -> None:
     assert NeedValue(X, HEADER) in engine.step(ProposalReceived(FOUR.proposal(0, HEADER)))
     assert engine.header(X) == HEADER
