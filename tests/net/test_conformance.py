@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import socket
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -97,6 +99,38 @@ async def test_more_requests_than_may_be_in_flight_wait_their_turn(world: World)
     assert await asyncio.gather(*asked) == [b"%d" % i for i in range(12)]
     assert 1 <= first.handler.serving_most <= 4
     assert not first.handler.reasons
+
+
+async def test_requests_that_wait_their_turn_fail_with_the_pipe(world: World) -> None:
+    first, second = await world.pair(limits=replace(_quick(world), requests_in_flight=2))
+    first.handler.on_serve = lambda _, data: _after(asyncio.Event(), data)
+    asked = [asyncio.ensure_future(second.ask(first.public, timeout_ms=600_000)) for _ in range(4)]
+    await first.handler.until(lambda: first.handler.serving)
+    second.transport.disconnect(first.public, "enough")
+    async with asyncio.timeout(10):
+        failed = await asyncio.gather(*asked, return_exceptions=True)
+    assert [str(error).rpartition(": ")[2] for error in failed] == ["enough"] * 4
+
+
+async def test_a_caller_who_gives_up_as_the_pipe_ends_leaves_no_error_behind(world: World) -> None:
+    first, second = await world.pair()
+    first.handler.on_serve = lambda _, data: _after(asyncio.Event(), data)
+    asked = asyncio.ensure_future(second.ask(first.public))
+    await first.handler.until(lambda: first.handler.serving)
+    second.transport.disconnect(first.public, "enough")
+    asked.cancel()
+    await asyncio.wait((asked,))
+    del asked
+    gc.collect()  # asyncio complains of an error that nobody saw when the future is freed.
+    assert not world.errors
+
+
+async def test_a_peer_that_was_stopped_itself_does_not_take_that_for_the_others_silence(world: World) -> None:
+    first, second = await world.pair(limits=replace(_quick(world), heartbeat_ms=100, silence_ms=500))
+    time.sleep(1.0)  # noqa: ASYNC251 - the loop that stands still is what happens here
+    assert await second.ask(first.public, b"x") == b"answer to x"
+    assert not first.handler.reasons
+    assert not second.handler.reasons
 
 
 async def test_an_answer_beyond_the_limit_is_not_sent(world: World) -> None:

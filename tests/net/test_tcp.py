@@ -304,6 +304,24 @@ async def test_a_replayed_hello_and_proof_are_worth_nothing(tcp_world: World, li
     await again.stream.abort()
 
 
+async def test_an_earlier_dial_that_arrives_late_does_not_replace_a_later_one(
+    tcp_world: World, liar: Liar
+) -> None:
+    """Or else each end might keep the pipe that the other one closes."""
+    peer, late, life = await tcp_world.peer(1), Liar(), os.urandom(16)
+    await liar.dial(peer.port, process=life, dial=2)
+    await peer.handler.until(peer.transport.peers)
+    await late.dial(peer.port, process=life, dial=1)
+    assert b"another pipe" in (await late.read(Kind.GOODBYE)).data
+    await late.stream.abort()
+    assert await _round_trip(peer, liar)
+    newer = Liar()
+    await newer.dial(peer.port, process=life, dial=3)
+    await peer.handler.parted()
+    assert await _round_trip(peer, newer)
+    await newer.stream.abort()
+
+
 async def test_a_dialer_who_stops_amid_the_hello_is_closed_in_time(tcp_world: World, liar: Liar) -> None:
     peer = await tcp_world.peer(1)
     await liar.connect(peer.port)
@@ -425,3 +443,9 @@ async def test_the_port_of_a_closed_transport_is_free_at_once(tcp_world: World) 
 
 async def _soon(value: bytes) -> bytes:
     return value
+
+
+async def _round_trip(peer: Any, liar: Liar) -> bool:
+    """Answer whether a request of `liar` is answered by `peer`."""
+    await liar.write(frame(Kind.REQUEST, b"x", 1))
+    return (await liar.read(Kind.LAST_PIECE)).data == b"answer to x"
