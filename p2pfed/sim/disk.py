@@ -1,0 +1,146 @@
+"""A disk in memory that forgets what was not synced: what a real one holds after a crash, at worst."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from p2pfed.chain.state import ChainState, encode_ledger, genesis_state, restore
+from p2pfed.consensus.signer import SignRecord, decode_record, initial_record
+from p2pfed.primitives import codec
+from p2pfed.primitives.merkle import chunk_root
+from p2pfed.storage import retention
+from p2pfed.types.block import Block
+from p2pfed.types.certificate import CommitCert
+from p2pfed.types.genesis import Genesis
+from p2pfed.types.model import ModelState
+from p2pfed.types.params import BODY_BYTES_MAX, CONTROL_BYTES_MAX, PEERS_KNOWN_MAX
+from p2pfed.types.peer import PeerRecord
+
+_RECORD, _PEERS = "record", "peers"
+
+
+class Disk:
+    """Files by name, as bytes, so that whatever comes back went through the codec."""
+
+    def __init__(self, genesis: Genesis, model: ModelState) -> None:
+        self._genesis = genesis
+        self._synced: dict[str, bytes] = {}
+        self._unsynced: dict[str, bytes] = {}
+        self._model_roots = {0: model.root}  # By height, of those that are kept.
+        self.height = 0
+        self._save_model(model)
+        self._sync()
+
+    def lose(self) -> None:
+        """Forget what was written and not synced: the power is gone."""
+        self._unsynced.clear()
+
+    def save_record(self, record: SignRecord) -> None:
+        self._write(_RECORD, codec.encode(record))
+        self._sync()
+
+    def load_record(self) -> SignRecord:
+        data = self._read(_RECORD)
+        return initial_record() if data is None else decode_record(data)
+
+    def save_peers(self, records: tuple[PeerRecord, ...]) -> None:
+        """Write the records; not synced, for they are not urgent."""
+        self._write(_PEERS, codec.encode(records))
+
+    def load_peers(self) -> tuple[PeerRecord, ...]:
+        data = self._read(_PEERS)
+        if data is None:
+            return ()
+        return codec.decode(data, tuple[PeerRecord, ...], PEERS_KNOWN_MAX * CONTROL_BYTES_MAX)
+
+    def put(self, data: bytes) -> bytes:
+        """Keep a blob durably and return its root."""
+        root = chunk_root(data)
+        self._write(_blob(root), data)
+        self._sync()
+        return root
+
+    def blob(self, root: bytes) -> bytes | None:
+        return self._read(_blob(root))
+
+    def save_block(self, block: Block, state: ChainState) -> None:
+        """Keep the next final block with the state after it, all of it or nothing."""
+        height = block.header.height
+        assert height == self.height + 1
+        if state.model is not None:
+            self._save_model(state.model)
+        self._write(_blob(block.header.body_hash), codec.encode(block.body))
+        self._write(f"block/{height}", codec.encode(block))
+        self._write(f"ledger/{height}", encode_ledger(state.ledger))
+        self._sync()
+        self.height = height
+        self._model_roots[height] = block.header.model_root
+        self._prune()
+
+    def save_model(self, model: ModelState) -> None:
+        self._save_model(model)
+        self._sync()
+
+    def load_model(self, root: bytes, exponents_root: bytes) -> ModelState | None:
+        weights, exponents = self.blob(root), self.blob(exponents_root)
+        if weights is None or exponents is None:
+            return None
+        groups = len(exponents) // 2
+        both = np.frombuffer(exponents, np.int8)
+        return ModelState(np.frombuffer(weights, "<i4").astype(np.int32), both[:groups], both[groups:])
+
+    def block(self, height: int) -> Block | None:
+        data = self._read(f"block/{height}")
+        return None if data is None else codec.decode(data, Block, 2 * BODY_BYTES_MAX)
+
+    def blocks(self, from_height: int, count: int) -> tuple[Block, ...]:
+        """Return up to `count` consecutive blocks."""
+        found = [
+            self.block(height) for height in range(from_height, min(from_height + count, self.height + 1))
+        ]
+        return tuple(block for block in found if block is not None)
+
+    def recover(self) -> tuple[ChainState, CommitCert | None]:
+        """Return the state after the newest block, and its certificate."""
+        block = self.block(self.height)
+        if block is None:
+            model = self.load_model(self._genesis.model_root, _exponents_root(self._genesis))
+            assert model is not None
+            return genesis_state(self._genesis, model), None
+        ledger = self._read(f"ledger/{self.height}")
+        assert ledger is not None
+        header = block.header
+        model = self.load_model(header.model_root, header.exponents_root)
+        return restore(self._genesis, header, ledger, model), block.commit
+
+    def _save_model(self, model: ModelState) -> None:
+        for data in (model.weights_bytes(), model.exponents_bytes()):
+            self._write(_blob(chunk_root(data)), data)
+
+    def _prune(self) -> None:
+        """Forget models that production doesn't keep, unless a kept height has the same one."""
+        tip = self.height
+        old = [height for height in self._model_roots if not retention.keeps("model", height, tip)]
+        pruned = [self._model_roots.pop(height) for height in old]
+        for root in pruned:
+            if root not in self._model_roots.values():
+                self._synced.pop(_blob(root), None)
+
+    def _write(self, name: str, data: bytes) -> None:
+        self._unsynced[name] = data
+
+    def _sync(self) -> None:
+        self._synced.update(self._unsynced)
+        self._unsynced.clear()
+
+    def _read(self, name: str) -> bytes | None:
+        return self._unsynced.get(name, self._synced.get(name))
+
+
+def _blob(root: bytes) -> str:
+    return f"blob/{root.hex()}"
+
+
+def _exponents_root(genesis: Genesis) -> bytes:
+    update, model = np.array(genesis.update_exponents, np.int8), np.array(genesis.model_exponents, np.int8)
+    return chunk_root(update.tobytes() + model.tobytes())

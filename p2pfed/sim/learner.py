@@ -1,0 +1,73 @@
+"""A tiny real learner for each peer: softmax regression on the digits, in the network's integers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from p2pfed.aggregation.payload import encode_payload
+from p2pfed.chain.genesis import verify_genesis
+from p2pfed.chain.state import ChainState
+from p2pfed.learning.builtin import builtin_learner
+from p2pfed.learning.founding import found_in_process
+from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext
+from p2pfed.learning.session import Session
+from p2pfed.primitives.keys import PrivateKey
+from p2pfed.privacy.mechanism import model_view, quantise
+from p2pfed.types.genesis import Genesis, Params, Participant
+from p2pfed.types.model import ModelState
+
+GENESIS_TIME_MS = 1_700_000_000_000
+UPDATE_BITS = 12
+BOND, BALANCE = 100, 1_000
+# One pass over the data in large steps: about a millisecond, and the model is useful after ten heights.
+_PARAMS = {"epochs": "1", "batch": "64", "lr": "0.5", "holdout": "0"}
+DATA_SEED = 7  # Not the run's: five hundred schedules share one split and load it once.
+
+
+@lru_cache(maxsize=64)
+def session(index: int, peers: int) -> Session:
+    """Return the learner of a peer; it keeps nothing from call to call, so runs may share it."""
+    context = AppContext(index, peers, "dirichlet:1.0", DATA_SEED, "", _PARAMS)
+    return Session(builtin_learner("digits", "softmax", context), context)
+
+
+@lru_cache(maxsize=8)
+def _found(peers: int) -> tuple[Session, ModelState]:
+    founder = session(0, peers)
+    return founder, found_in_process(founder, UPDATE_BITS).model
+
+
+def found(keys: tuple[PrivateKey, ...], heights: int) -> tuple[Genesis, ModelState]:
+    """Return the genesis of a network of `keys` (ascending) with equal stake, and its first model."""
+    founder, model = _found(len(keys))
+    genesis = Genesis(
+        version=1,
+        name="simulation",
+        time_ms=GENESIS_TIME_MS,
+        transport="memory",
+        params=Params("local", ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, 4, heights),
+        participants=tuple(Participant(key.public, BOND, BALANCE) for key in keys),
+        manifest=founder.manifest,
+        model_root=model.root,
+        update_exponents=tuple(model.update_exponents.tolist()),
+        model_exponents=tuple(model.model_exponents.tolist()),
+        evaluation_root=founder.evaluation_root,
+    )
+    verify_genesis(genesis)
+    return genesis, model
+
+
+def train(learner: Session, state: ChainState) -> tuple[bytes, int]:
+    """Return the payload of an honest update from the model of `state`, and its number of examples."""
+    assert state.model is not None
+    groups = state.genesis.manifest.groups
+    trained = learner.train(model_view(state.model, groups), state.next_height, state.train_index)
+    payload = encode_payload(quantise(trained.delta, groups, state.model.update_exponents))
+    return payload, trained.examples
+
+
+def accuracy(learner: Session, state: ChainState) -> float:
+    """Return the share of the public digits that the model of `state` names right."""
+    assert state.model is not None
+    view = model_view(state.model, state.genesis.manifest.groups)
+    return float(learner.evaluate(view, state.height, state.train_index)[ACCURACY_PUBLIC])

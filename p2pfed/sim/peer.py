@@ -1,0 +1,286 @@
+"""One simulated peer: carries out its node's effects in order, dies between any two, comes back from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, assert_never
+
+from p2pfed.adversary.base import Adversary
+from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
+from p2pfed.adversary.registry import make_adversary
+from p2pfed.aggregation.payload import decode_payload
+from p2pfed.chain import check, propose
+from p2pfed.errors import InvalidBlock, OutOfBounds
+from p2pfed.learning.session import Session
+from p2pfed.node import effects, events
+from p2pfed.node.effects import Effect
+from p2pfed.node.events import Event
+from p2pfed.node.node import Node
+from p2pfed.primitives import codec
+from p2pfed.primitives.keys import PrivateKey
+from p2pfed.sim.bulk import Pulls
+from p2pfed.sim.disk import Disk
+from p2pfed.sim.learner import train
+from p2pfed.sim.trace import summary
+from p2pfed.types.address import Multiaddr
+from p2pfed.types.block import Block, Body
+from p2pfed.types.model import Int16Vector
+from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX
+from p2pfed.types.update import UpdateHeader
+from p2pfed.types.wire import ControlMessage, decode_control
+
+if TYPE_CHECKING:
+    from p2pfed.sim.world import World
+
+TRAIN_MS = (10, 120)  # Shortest and longest; drawn for each training.
+COMPUTE_MS = (1, 8)
+PORT = 7400
+
+
+class SimPeer:
+    """A key, a disk that survives, and a node that doesn't. `learner` None: an observer."""
+
+    def __init__(
+        self,
+        world: World,
+        number: int,
+        key: PrivateKey,
+        disk: Disk,
+        *,
+        learner: Session | None,
+        byzantine: str,
+        skew_ms: int,
+    ) -> None:
+        self.number = number
+        self.key = key
+        self.disk = disk
+        self.byzantine = byzantine
+        self.is_up = False
+        self.effects_done = 0  # Over all lives: what crashes are counted in.
+        self._world = world
+        self._learner = learner
+        self._skew_ms = skew_ms
+        self._life = 0
+        self._due_crashes = sorted(
+            (crash.effect, crash.down_ms) for crash in world.scenario.crashes if crash.peer == number
+        )
+
+    @property
+    def public(self) -> bytes:
+        return self.key.public
+
+    @property
+    def address(self) -> Multiaddr:
+        return Multiaddr(f"10.0.{self.number >> 8}.{self.number & 255}", PORT, None)
+
+    def has_model_of(self, height: int) -> bool:
+        """Answer whether this peer is up and has the model after `height`."""
+        return self.is_up and self.node.state.height >= height and self.node.state.model is not None
+
+    def start(self) -> None:
+        """Begin a life from what the disk holds."""
+        world = self._world
+        state, last_commit = self.disk.recover()
+        self.is_up = True
+        self._life += 1
+        self._pulls = Pulls(self)
+        self.node = Node(
+            key=self.key,
+            state=state,
+            last_commit=last_commit,
+            record=self.disk.load_record(),
+            records=self.disk.load_peers(),
+            contacts=() if self.number == 0 else (world.peers[0].address,),
+            is_learning=self._learner is not None,
+        )
+        self._actor: Node | Adversary = self.node
+        if self.byzantine:
+            liars = tuple(peer.public for peer in world.peers if peer.byzantine)
+            self._actor = make_adversary(self.byzantine, self.node, self.key, world.scenario.seed, liars)
+        self.handle(events.Started())
+        self.handle(events.AddressesChanged((self.address,)))
+
+    def handle(self, event: Event) -> None:
+        """Let the peer take a step and carry out what it asks for, unless it dies on the way."""
+        if not self.is_up:
+            return
+        world = self._world
+        world.trace.add(world.now_ms, self.number, summary(event))
+        for effect in self._actor.step(event, world.now_ms + self._skew_ms):
+            if self._due_crashes and self._due_crashes[0][0] <= self.effects_done:
+                self._crash(self._due_crashes.pop(0)[1])
+                return
+            self.effects_done += 1
+            self._carry_out(effect)
+
+    def later(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """Do something in this life, if it lasts."""
+        life = self._life
+
+        def act() -> None:
+            if self.is_up and self._life == life:
+                action()
+
+        self._world.after(delay_ms, act)
+
+    def _crash(self, down_ms: int) -> None:
+        self.is_up = False
+        self.disk.lose()
+        self._world.died(self, down_ms)
+
+    def _carry_out(self, effect: Effect | AdversaryEffect) -> None:
+        world = self._world
+        match effect:
+            case effects.Persist():
+                self.disk.save_record(effect.record)
+                world.persisted(self, effect.record)
+            case effects.Send():
+                self._send(effect)
+            case effects.ScheduleTimeout():
+                self.later(effect.delay_ms, lambda: self.handle(events.TimerFired(effect.timer)))
+            case effects.Train():
+                if self._learner is not None:
+                    self.later(world.draw(TRAIN_MS), lambda: self._train(effect))
+            case effects.FetchPayload():
+                self._fetch_payload(effect)
+            case effects.FetchBody():
+                self._fetch_body(effect)
+            case effects.FetchBlocks():
+                world.ask_blocks(self, effect.peer, effect.from_height)
+            case effects.FetchModel():
+                self._fetch_model(effect)
+            case effects.BuildProposal():
+                self.later(world.draw(COMPUTE_MS), lambda: self._build(effect))
+            case effects.CheckProposal():
+                self.later(world.draw(COMPUTE_MS), lambda: self._check(effect))
+            case effects.StoreBlock():
+                self.disk.save_block(effect.block, effect.state)
+                self._pulls.passed(effect.block.header.height)
+                world.stored(self, effect.block, effect.state)
+            case effects.RememberPeers():
+                self.disk.save_peers(effect.records)
+            case effects.Dial():
+                world.dial(self, effect.addresses)
+            case effects.Disconnect():
+                world.disconnect(self, effect.peer)
+            case effects.Blame():
+                world.blamed(self, effect.peer, effect.fault)
+            case effects.Observe():
+                world.observed(self, effect.fact)
+            case effects.Halt():
+                world.halted(self, effect.reason)
+            case Craft():
+                self.later(world.draw(COMPUTE_MS), lambda: self._craft(effect))
+            case SendBytes():
+                for peer in effect.peers:
+                    world.send(self, peer, effect.data)
+            case Boast():
+                world.observed(self, effect)
+            case _:
+                assert_never(effect)
+
+    def _send(self, effect: effects.Send) -> None:
+        data = codec.encode(effect.message)
+        message = decode_control(data)  # Once for all receivers; what we send is what they read.
+        self._world.speaks(self, message)
+        for peer in effect.peers:
+            self._world.send(self, peer, data, message)
+
+    def hear(self, sender: bytes, data: bytes, message: ControlMessage) -> None:
+        self.handle(events.MessageReceived(sender, message, len(data)))
+
+    # Work that takes time
+
+    def _train(self, effect: effects.Train) -> None:
+        assert self._learner is not None
+        payload, examples = train(self._learner, effect.state)
+        root = self.disk.put(payload)
+        self.handle(events.Trained(effect.base_height, root, len(payload), examples))
+
+    def _build(self, effect: effects.BuildProposal) -> None:
+        header, body, state = propose.build(effect.state, effect.inputs, effect.round, self._payload)
+        self.disk.put(codec.encode(body))
+        self.handle(events.ProposalBuilt(header.height, effect.round, header, body, state))
+
+    def _check(self, effect: effects.CheckProposal) -> None:
+        value_id = effect.header.value_id
+        try:
+            state = check.check(effect.state, effect.header, effect.body, self._payload)
+        except InvalidBlock as refusal:
+            self.handle(events.ProposalChecked(value_id, None, str(refusal)))
+        else:
+            self.handle(events.ProposalChecked(value_id, state, ""))
+
+    def _craft(self, effect: Craft) -> None:
+        others = [self._row(root) for root in effect.other_roots]
+        payload = effect.craft(self._row(effect.own_root), others)
+        root = self.disk.put(payload)
+        self.handle(events.Trained(effect.base_height, root, len(payload), effect.examples))
+
+    def _payload(self, header: UpdateHeader) -> Int16Vector:
+        return self._row(header.payload_root)
+
+    def _row(self, root: bytes) -> Int16Vector:
+        data = self.disk.blob(root)
+        assert data is not None
+        return decode_payload(data, self._world.genesis.manifest)
+
+    # Pulls
+
+    def _fetch_payload(self, effect: effects.FetchPayload) -> None:
+        header = effect.header
+
+        def done(data: bytes) -> None:
+            try:
+                decode_payload(data, self._world.genesis.manifest)
+            except OutOfBounds:
+                self.handle(events.PayloadFetched(header.update_id, is_valid=False))
+            else:
+                self.handle(events.PayloadFetched(header.update_id, is_valid=True))
+
+        self._pulls.want(header.update_id, header.payload_root, effect.holders, header.base_height + 1, done)
+
+    def _fetch_body(self, effect: effects.FetchBody) -> None:
+        header = effect.header
+
+        def done(data: bytes) -> None:
+            self.handle(events.BodyFetched(header, codec.decode(data, Body, BODY_BYTES_MAX)))
+
+        self._pulls.want(header.value_id, header.body_hash, effect.holders, header.height, done)
+
+    def _fetch_model(self, effect: effects.FetchModel) -> None:
+        header, height = effect.header, effect.header.height
+
+        def done(_: bytes) -> None:
+            model = self.disk.load_model(header.model_root, header.exponents_root)
+            assert model is not None
+            self.handle(events.ModelFetched(height, model))
+
+        def half_done(_: bytes) -> None:
+            self._pulls.want(header.model_root, header.model_root, effect.holders, height + 1, done)
+
+        self._pulls.want(header.exponents_root, header.exponents_root, effect.holders, height + 1, half_done)
+
+    def take_blocks(self, source: bytes, blocks: tuple[Block, ...]) -> None:
+        self.handle(events.BlocksFetched(source, blocks))
+
+    def blob(self, root: bytes) -> bytes | None:
+        return self.disk.blob(root)
+
+    def keep(self, data: bytes) -> None:
+        self.disk.put(data)
+
+    def connected(self) -> tuple[bytes, ...]:
+        return self._world.partners(self)
+
+    def request_blob(self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None]) -> None:
+        self._world.request(self, peer, lambda other: other.serve(root), answer)
+
+    def serve(self, root: bytes) -> bytes | None:
+        """Return a blob for whoever asks; a liar may keep it back."""
+        if isinstance(self._actor, Adversary) and self._actor.withholds(root):
+            return None
+        return self.disk.blob(root)
+
+    def serve_blocks(self, from_height: int) -> tuple[Block, ...] | None:
+        return self.disk.blocks(from_height, BLOCKS_PER_RESPONSE_MAX)

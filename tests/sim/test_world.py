@@ -1,0 +1,75 @@
+"""A small network in virtual time: what holds in every run, and that a seed repeats it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from p2pfed.sim.__main__ import repeat_line, run_schedule
+from p2pfed.sim.scenario import Crash, Partition, Scenario, random_scenario
+from p2pfed.sim.world import World, run
+
+SIGN_FLIP = ("sign_flip:scale=4",)
+
+
+def test_four_peers_on_a_good_network_agree_on_twenty_models_that_learn() -> None:
+    result = run(Scenario())
+    assert result.violations == ()
+    assert result.heights == (20, 20, 20, 20)
+    assert len(set(result.decided)) == 20
+    assert result.accuracy > 0.9
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_whatever_the_network_does_there_is_one_chain(seed: int) -> None:
+    result = run_schedule(seed, 4, 10, SIGN_FLIP)
+    assert result.violations == (), repeat_line(seed, 4, 10, SIGN_FLIP)
+    assert result.heights[:3] == (10, 10, 10)
+    assert result.accuracy > 0.5
+
+
+def test_the_same_seed_gives_the_same_trace_whatever_the_order_of_sets_and_dictionaries() -> None:
+    program = (
+        "from p2pfed.sim.scenario import random_scenario; from p2pfed.sim.world import run;"
+        f"print(run(random_scenario(5, 4, 4, {SIGN_FLIP!r})).trace_hash)"
+    )
+    hashes = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True, capture_output=True, text=True,
+        ).stdout
+        for hash_seed in ("0", "1")
+    ]  # fmt: skip
+    assert hashes[0] == hashes[1]
+    assert hashes[0].strip() == run(random_scenario(5, 4, 4, SIGN_FLIP)).trace_hash
+
+
+def test_another_seed_gives_another_trace() -> None:
+    assert run(Scenario(heights=1, seed=1)).trace_hash != run(Scenario(heights=1, seed=2)).trace_hash
+
+
+def test_heights_wait_while_a_third_of_the_stake_is_away_and_go_on_when_it_returns() -> None:
+    away = tuple(Crash(peer, 60, 30_000) for peer in (0, 1))
+    world = World(Scenario(heights=6, crashes=away))
+    result = world.run()
+    assert result.violations == ()
+    assert result.crashes == 2
+    assert result.heights == (6, 6, 6, 6)
+    assert result.virtual_ms > 30_000
+
+
+def test_a_partition_stops_both_halves_and_its_end_joins_them() -> None:
+    result = run(Scenario(heights=6, partitions=(Partition((0, 1), 500, 20_000),)))
+    assert result.violations == ()
+    assert result.heights == (6, 6, 6, 6)
+    assert result.virtual_ms > 20_000
+
+
+def test_a_network_that_can_not_go_on_is_reported_as_a_stall() -> None:
+    result = run(Scenario(heights=4, byzantine=("silent", "silent")))
+    assert len(result.violations) == 1
+    assert "no progress" in result.violations[0]
