@@ -31,13 +31,15 @@ def adapted_exponent(update_exponent: int, peaks: Sequence[int], faulty_max: int
     """Return the exponent e that the next updates of this group use.
 
     The yardstick L is the (k+1)-th largest peak with `k = max(f, (n-1) div 3)`: f liars alone can't raise it,
-    and as many can't lower it below an honest row's.
+    and as many can't lower it below an honest row's. With f updates or fewer nothing can be trusted: e stays.
 
     Args:
         peaks: `max |q|` of each row.
         update_bits: How many bits L should have, `T`.
     """
     skipped = max(faulty_max, (len(peaks) - 1) // 3)
+    if skipped >= len(peaks):
+        return update_exponent
     yardstick = sorted(peaks, reverse=True)[skipped]
     bits = yardstick.bit_length()
     if not bits:

@@ -87,6 +87,8 @@ def model_units(fraction: Fraction, e: int, m: int) -> Row:
 def adapted_exponent(rows: list[Row], e: int, faulty_max: int, update_bits: int) -> int:
     """Return the update exponent after these rows."""
     k = max(faulty_max, (len(rows) - 1) // 3)
+    if k >= len(rows):
+        return e
     bits = sorted((max(abs(q) for q in row) for row in rows), reverse=True)[k].bit_length()
     if bits == 0:
         return e

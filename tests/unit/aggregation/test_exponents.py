@@ -21,6 +21,11 @@ def test_a_fall_is_at_most_four_and_a_rise_at_most_two() -> None:
     assert adapted_exponent(10, [1], 0, 14) == 12
 
 
+@pytest.mark.parametrize("peaks", [[2901], [32767, 1]])
+def test_no_more_updates_than_possible_liars_leave_the_exponent_alone(peaks: list[int]) -> None:
+    assert adapted_exponent(14, peaks, len(peaks), 12) == 14
+
+
 def test_e_stays_within_its_range() -> None:
     assert adapted_exponent(-7, [32767], 0, 10) == -8
     assert adapted_exponent(29, [1], 0, 12) == 30
