@@ -127,6 +127,8 @@ class HeightWork:
             header = self.pool.known.get(update_id)
             if header is not None and not self.pool.is_settled(update_id):
                 self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
+        if not self._is_collecting:
+            self._share_headers(message)
         self.refresh(now_ms)
         return True
 
@@ -249,6 +251,14 @@ class HeightWork:
             if isinstance(message, AvailMessage):
                 self.pool.add_avail(message)
                 self._shared.neighbours.push(message)
+        for _, other in sorted(self.pool.avails.items()):
+            self._share_headers(other)
+
+    def _share_headers(self, message: AvailMessage) -> None:
+        """Tell a voter the headers it lacks of what we voted to hold: a block of its own may need them."""
+        voter = self.state.validators.validators[message.avail.validator_index].key
+        for header in self.pool.held_but_not_listed(message):
+            self._shared.neighbours.tell(voter, header)
 
     def _try_build(self, round_: int) -> None:
         """C2: build the block once availability votes of a quorum and everything they call for are here."""

@@ -12,7 +12,7 @@ from p2pfed.errors import BadSignature, OutOfBounds, WrongHeight
 from p2pfed.types.availability import AvailMessage, list_hash
 from p2pfed.types.update import UpdateHeader
 
-# Two updates of one trainer at one base prove the lie; a third adds nothing and only fills memory.
+# Two updates of one trainer at one base prove the lie; a third only fills memory, unless somebody lists it.
 UPDATES_PER_TRAINER_MAX = 2
 
 
@@ -30,8 +30,11 @@ class UpdatePool:
     avails: dict[int, AvailMessage] = field(default_factory=dict)
     _by_trainer: dict[bytes, list[bytes]] = field(default_factory=dict)
 
-    def add_header(self, header: UpdateHeader) -> bool:
+    def add_header(self, header: UpdateHeader, *, is_in_block: bool = False) -> bool:
         """Verify and keep a header; False where it is known or one too many of its trainer.
+
+        One that a validator votes to hold, or that stands in a block, is never too many: a liar that sends
+        every validator another update must not keep a proposer from the headers that its block needs.
 
         Raises:
             PeerFault: The header is not a candidate of this height (`chain.candidate`).
@@ -39,7 +42,8 @@ class UpdatePool:
         update_id = header.update_id
         if update_id in self.known:
             return False
-        if len(self._by_trainer.get(header.trainer, ())) >= UPDATES_PER_TRAINER_MAX:
+        is_one_too_many = len(self._by_trainer.get(header.trainer, ())) >= UPDATES_PER_TRAINER_MAX
+        if is_one_too_many and not is_in_block and not self._is_listed(update_id):
             return False
         verify_update(self.state, header)
         self.known[update_id] = header
@@ -102,6 +106,14 @@ class UpdatePool:
         """Return ids that availability votes list and whose header never came, ascending."""
         listed = {update_id for message in self.avails.values() for update_id in message.update_ids}
         return tuple(sorted(update_id for update_id in listed if update_id not in self.known))
+
+    def held_but_not_listed(self, message: AvailMessage) -> tuple[UpdateHeader, ...]:
+        """Return the headers of what we hold and the voter of `message` does not, ascending by id."""
+        listed = frozenset(message.update_ids)
+        return tuple(self.known[update_id] for update_id in self.held_ids() if update_id not in listed)
+
+    def _is_listed(self, update_id: bytes) -> bool:
+        return any(update_id in message.update_ids for message in self.avails.values())
 
     def holders_of(self, header: UpdateHeader) -> tuple[bytes, ...]:
         """Return the keys that should hold a payload: its trainer, then who voted that it does."""

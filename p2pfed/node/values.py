@@ -63,7 +63,7 @@ class Values:
             value.refusal = str(refusal)
             return value.refusal
         for update in value.needed:
-            self._pool.add_header(update)
+            self._pool.add_header(update, is_in_block=True)
             if not self._pool.is_settled(update.update_id):
                 self._outbox.append(FetchPayload(update, self._pool.holders_of(update)))
         self.progress()

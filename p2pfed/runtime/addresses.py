@@ -24,7 +24,11 @@ def parse_addresses(texts: Sequence[str], default_port: int) -> tuple[Multiaddr,
 def announced(listen: str, port: int, announce: Sequence[str]) -> tuple[Multiaddr, ...]:
     """Return the addresses to announce; a wildcard becomes the addresses of this machine, never itself."""
     if announce:
-        return parse_addresses(announce, port)
+        addresses = parse_addresses(announce, port)
+        for address in addresses:
+            if address.is_wildcard:
+                raise LocalError(f"nobody can dial {address.host}: announce an address of this machine")
+        return addresses
     listened = Multiaddr(listen, port)
     if not listened.is_wildcard:
         return (listened,)
