@@ -14,6 +14,10 @@ from p2pfed.types.block import Block
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.model import ModelState
 
+# Peers keep the models of the last 8 heights. One that has not come by half of that is given up for a newer
+# one; sooner would start it anew with every block, later would ask for what everybody has deleted.
+MODEL_AGE_MAX = 4
+
 
 class CatchUp:
     """Which peers are ahead, and the fetch that is under way.
@@ -43,16 +47,22 @@ class CatchUp:
         """Answer whether a connected peer claims a block that we lack, or our newest block has no model."""
         return state.model is None or any(height > state.next_height for height in self._heights.values())
 
+    def is_far_behind(self, state: ChainState) -> bool:
+        """Answer whether a connected peer claims more than the one block that we are just voting on."""
+        return any(height > state.next_height + 1 for height in self._heights.values())
+
     def proceed(self, state: ChainState) -> None:
         """Ask for the next thing that is missing, unless a question is out."""
-        if self._source is not None or self._awaits_model_at is not None:
+        if self._source is not None:
             return
-        ahead = [(height, peer) for peer, height in self._heights.items() if height > state.next_height]
+        awaits_model = self._awaits_model_at == state.height
+        needed = state.next_height + (MODEL_AGE_MAX if awaits_model else 0)
+        ahead = [(height, peer) for peer, height in self._heights.items() if height > needed]
         if ahead:
             height, self._source = max(ahead)
             self._outbox.append(Observe(CatchingUp(state.height, height - 1, self._source)))
             self._outbox.append(FetchBlocks(self._source, state.next_height))
-        elif state.model is None:
+        elif state.model is None and not awaits_model:
             assert state.header is not None
             holders = tuple(sorted(p for p, height in self._heights.items() if height >= state.next_height))
             if holders:
@@ -94,7 +104,7 @@ class CatchUp:
             return state
         self._awaits_model_at = None
         if model is None or state.height != height or state.model is not None:
-            return state
+            return state  # Blocks went on meanwhile; the next question is about the newest.
         return with_model(state, model)
 
     def _drop(self, peer: bytes, fault: PeerFault, now_ms: int) -> None:

@@ -144,7 +144,9 @@ class Node:
                 self._take_blocks(event, now_ms)
             case events.ModelFetched():
                 self.state = self._catch_up.take_model(self.state, event.height, event.model)
+                self._catch_up.proceed(self.state)
                 self._start_height(now_ms)
+                self._ask_for_height()
             case (
                 events.PayloadFetched()
                 | events.BodyFetched()
@@ -182,7 +184,7 @@ class Node:
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
-            self._schedule_sync()
+            self._sync()
         if self.work is None or height > current:
             if height <= current + 1:
                 self._keep_early(peer, message)
@@ -220,7 +222,7 @@ class Node:
         if self.neighbours.table.is_member(peer) and 0 < self._height_final < digest.height:
             self._finished_peers.add(peer)
         if digest.height > self.state.next_height:
-            self._schedule_sync()
+            self._sync()
             return
         if now_ms - self._answered_ms.get(peer, -GOSSIP_MS) < GOSSIP_MS // 4:
             return  # Answers are larger than digests: they are not given as fast as anyone asks.
@@ -238,10 +240,9 @@ class Node:
     def _take_timer(self, timer: Timer, now_ms: int) -> None:
         if timer.kind == "gossip":
             self.neighbours.tick(now_ms)
-            digest = digest_of(self.state, self.work)
-            for peer in self.neighbours.table.push_targets():
-                self.neighbours.tell(peer, digest)
-            if self._catch_up.is_behind(self.state) and self.work is None and not self.is_finished:
+            self._tell_digest()
+            is_wanting = not self.is_finished or self.state.model is None  # The last model counts too.
+            if self._catch_up.is_behind(self.state) and self.work is None and is_wanting:
                 self._catch_up.proceed(self.state)
             self._schedule_gossip()
         elif timer.kind == "sync":
@@ -301,6 +302,7 @@ class Node:
             self._settle_after_block()
         self._catch_up.proceed(self.state)
         self._start_height(now_ms)
+        self._ask_for_height()
 
     # Heights
 
@@ -366,8 +368,25 @@ class Node:
         if self.is_finished:
             self._outbox.append(Observe(NetworkFinished(self.state.height)))
 
+    def _ask_for_height(self) -> None:
+        """After catching up, ask for what the others have said of this height before we listened."""
+        if self.work is not None:
+            self._tell_digest()
+
+    def _tell_digest(self) -> None:
+        digest = digest_of(self.state, self.work)
+        for peer in self.neighbours.table.push_targets():
+            self.neighbours.tell(peer, digest)
+
     def _schedule_gossip(self) -> None:
         self._outbox.append(ScheduleTimeout(Timer("gossip", 0, 0), GOSSIP_MS))
+
+    def _sync(self) -> None:
+        """Fetch blocks: at once where a peer is far ahead, else only if our own vote doesn't finish ours."""
+        if self._catch_up.is_far_behind(self.state):
+            self._catch_up.proceed(self.state)
+        else:
+            self._schedule_sync()
 
     def _schedule_sync(self) -> None:
         if not self._is_sync_due:

@@ -156,6 +156,8 @@ class Fetcher:
                 blocks = answer.blocks
         except TransportError:
             pass  # It left meanwhile; an empty answer makes the node ask another.
+        except PeerFault as fault:
+            self._put(PeerMisbehaved(effect.peer, fault))
         self._put(BlocksFetched(effect.peer, blocks))
 
     def _finish(self, name: bytes, event: Event) -> None:
