@@ -130,7 +130,9 @@ class Peer:
                 *lines, _ = file.read().split(b"\n")
             self._offset += sum(len(line) + 1 for line in lines)
             for line in lines:
-                with_cut = line.rpartition(b'{"schema": "p2pfed.event/1"')  # The rest of a cut line is before it.
+                with_cut = line.rpartition(
+                    b'{"schema": "p2pfed.event/1"'
+                )  # The rest of a cut line is before it.
                 self._events.append(json.loads(with_cut[1] + with_cut[2]))
         return self._events
 
