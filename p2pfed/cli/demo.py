@@ -202,7 +202,7 @@ def _fresh(out: Path) -> Path:
 
 
 def _initial_model(home: Home) -> ModelState:
-    store = Store(home, read_genesis(home))
+    store = Store(home, read_genesis(home), read_only=True)
     try:
         model = store.load_model(0)
     finally:

@@ -28,7 +28,7 @@ from p2pfed.types.model import Float32Vector
 def export(home: Home, height: str, form: str, output: Path) -> None:
     """Write the model that was agreed at HEIGHT, and beside it OUTPUT.proof.json: header and certificate."""
     genesis = read_genesis(home)
-    store = Store(home, genesis)
+    store = Store(home, genesis, read_only=True)
     try:
         tip = store.chain.height
         if height != "latest" and not height.isdigit():

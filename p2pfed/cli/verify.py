@@ -43,7 +43,7 @@ def verify(home: Home, as_json: bool, deep: bool, independent: bool) -> None:
     problems = [str(problem) for problem in report.problems]
     recomputed, pruned = 0, 0
     if deep and not problems:
-        store = Store(home, genesis)
+        store = Store(home, genesis, read_only=True)
         try:
             with Progress("recompute", tip) as progress:
                 for result in deep_check(store):

@@ -285,12 +285,16 @@ class _Replay:
         self._report.bytes += len(data)
 
     def _is_pruned_since(self, name: BlobName) -> bool:
-        if not self._home.is_locked():
-            return False
+        """Answer whether a peer that runs, or ran a moment ago, pruned the blob after our view began."""
         height, kind, root = name
-        now = BlockStore(self._home.chain_db, None)
+        try:
+            now = BlockStore(self._home.chain_db, None)
+        except P2PFedError:
+            return False  # Damage that the scan has reported.
         try:
             return now.blob_status(height, kind, root) == "pruned"  # type: ignore[arg-type]
+        except StorageFault:
+            return False
         finally:
             now.close()
 

@@ -33,15 +33,16 @@ class BlockStore:
     All methods may raise StorageFault (damaged rows, read errors); those that write also DiskFull.
     """
 
-    def __init__(self, path: Path, chain_id: bytes | None) -> None:
-        """Open the chain in `path`, creating it; `chain_id` None opens an existing one, read only.
+    def __init__(self, path: Path, chain_id: bytes | None, *, read_only: bool = False) -> None:
+        """Open the chain in `path`, creating it unless `read_only`; `chain_id` None reads whichever it is.
 
         Raises:
             LocalError: The chain in `path` is another one, or there is none to read.
         """
-        self._database = Database(path, read_only=chain_id is None)
+        read_only = read_only or chain_id is None
+        self._database = Database(path, read_only)
         found = self._meta("chain_id")
-        if found is None and chain_id is not None:
+        if found is None and chain_id is not None and not read_only:
             with self._database.transaction("meta"):
                 self._database.insert(META, ("chain_id", chain_id))
             found = chain_id

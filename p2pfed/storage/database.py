@@ -58,6 +58,7 @@ class Database:
             StorageFault: It is damaged or no database of p2pfed.
         """
         self.path = path
+        self._is_read_only = read_only
         if read_only and not path.is_file():
             raise LocalError(f"there is no chain in {path}; the peer has not run yet")
         with disk_errors(f"open {path}"):
@@ -101,9 +102,14 @@ class Database:
         sync_folder(self.path.parent)
 
     def close(self) -> None:
-        """Move everything into the main file and let go of it."""
-        with suppress(sqlite3.Error):  # A reader may be in the way; the log is then merged at the next start.
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Let go of the file; whoever writes it first moves everything into the main file.
+
+        A reader must not: SQLite lets even a read-only connection take the writer's lock for that, and a peer
+        that can't write for BUSY_TIMEOUT_S halts.
+        """
+        if not self._is_read_only:
+            with suppress(sqlite3.Error):  # A reader may be in the way; the next start merges the log.
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
 
     @contextmanager

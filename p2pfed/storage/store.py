@@ -32,14 +32,20 @@ class Store:
     All methods may raise StorageFault; those that write also DiskFull.
     """
 
-    def __init__(self, home: Home, genesis: Genesis) -> None:
-        """Open the store of `home`, creating it. Raises LocalError where it holds another chain."""
-        home.create()
+    def __init__(self, home: Home, genesis: Genesis, *, read_only: bool = False) -> None:
+        """Open the store of `home`, creating it; `read_only` leaves a peer that runs there undisturbed.
+
+        Raises:
+            LocalError: It holds another chain, or there is none to read.
+        """
+        if not read_only:
+            home.create()
         self.home = home
         self.genesis = genesis
-        self.chain = BlockStore(home.chain_db, genesis.chain_id)
+        self.chain = BlockStore(home.chain_db, genesis.chain_id, read_only=read_only)
         self.blobs = BlobStore(home.blobs)
-        self.blobs.open()
+        if not read_only:
+            self.blobs.open()  # Throws away unfinished blobs: only the one who writes them may.
         self.blobs.height = self.chain.height
 
     def close(self) -> None:
@@ -95,6 +101,8 @@ class Store:
             return None
         weights, exponents = self.blobs.load(roots[0]), self.blobs.load(roots[1])
         if weights is None or exponents is None:
+            if self.chain.blob_status(height, "model", roots[0]) != "held":
+                return None  # The running peer pruned it while we read.
             missing = roots[0] if weights is None else roots[1]
             raise StorageFault(
                 f"the model of height {height} is missing though it was not pruned "

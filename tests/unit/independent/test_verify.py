@@ -26,6 +26,7 @@ from p2pfed.storage.audit import audit
 from p2pfed.storage.home import Home
 from p2pfed.storage.peers_file import save_peers
 from p2pfed.storage.schema import SEALED, TABLES, TALLIES, Tally, seal_of
+from p2pfed.storage.store import Store
 from p2pfed.types.bitmap import bitmap_of
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert
@@ -374,3 +375,26 @@ def test_its_trees_are_those_of_the_main_implementation() -> None:
     for count in range(40):
         leaves = [b"%d" % number for number in range(count)]
         assert VERIFY.merkle(leaves) == merkle.root(leaves)
+
+
+def test_what_a_peer_prunes_meanwhile_is_not_missing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    genesis, slow = tiny_chain.genesis(), VERIFY.verify_blobs
+    with closing(Store(home, genesis)) as store:
+        header = store.chain.header(2)
+        assert header is not None
+
+        def verify_blobs(*arguments: Any) -> None:
+            with store.chain._database.transaction("held"):
+                store.chain._set_status((2, "model", header.model_root, "held"), "pruned")
+            store.blobs.path(header.model_root).unlink()
+            slow(*arguments)
+
+        monkeypatch.setattr(VERIFY, "verify_blobs", verify_blobs)
+        with home.lock():
+            assert VERIFY.verify(home.path).problems == []
+    monkeypatch.undo()
+    with closing(Store(home, genesis)) as store:
+        header = store.chain.header(3)
+        assert header is not None
+        store.blobs.path(header.model_root).unlink()
+    assert "the blob is missing, not pruned" in [p["what"] for p in VERIFY.verify(home.path).problems]

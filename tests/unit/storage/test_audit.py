@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -282,3 +282,32 @@ def test_a_lost_index_is_found(home: Home) -> None:
     with changed(home) as database:
         database.execute("DROP INDEX blobs_by_root")
         assert [problem.what for problem in audited(home).problems] == ["schema"]
+
+
+@pytest.mark.parametrize("is_still_running", [True, False])
+def test_what_a_peer_prunes_during_the_audit_is_not_missing(home: Home, is_still_running: bool) -> None:
+    with closing(Store(home, tiny_chain.genesis())) as store:
+        header = store.chain.header(2)
+        assert header is not None
+
+        def prune(height: int) -> None:
+            if height == HEIGHTS:
+                with store.chain._database.transaction("held"):
+                    store.chain._set_status((2, "model", header.model_root, "held"), "pruned")
+                store.blobs.path(header.model_root).unlink()
+
+        with home.lock() if is_still_running else nullcontext():
+            assert audit(home, tiny_chain.genesis(), prune).problems == []
+        # The same file gone without a word in the chain is damage, whether or not anybody runs.
+        header = store.chain.header(3)
+        assert header is not None
+        store.blobs.path(header.model_root).unlink()
+        with home.lock() if is_still_running else nullcontext():
+            assert "the blob is missing, not pruned" in [problem.what for problem in audited(home).problems]
+
+
+def test_a_lost_blob_beside_a_damaged_database_is_a_problem_and_no_exception(home: Home) -> None:
+    (home.blobs / "sha256").joinpath(*next((home.blobs / "sha256").glob("*/*")).parts[-2:]).unlink()
+    with changed(home) as database:
+        database.execute("DELETE FROM tallies WHERE name = 'polkas'")
+        assert {"the blob is missing, not pruned", "tallies"} <= {p.what for p in audited(home).problems}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from support import tiny_chain
@@ -282,3 +283,57 @@ def test_the_ledger_that_was_stored_has_the_root_of_its_header(store: Store) -> 
     ledger = store.chain.ledger(3)
     assert ledger is not None
     assert decode_ledger(ledger).root == STEPS[2].block.header.state_root
+
+
+def test_a_reader_that_leaves_never_takes_the_writers_lock(store: Store, home: Home) -> None:
+    kept_after(store, 2)
+    log = home.chain_db.with_name("chain.db-wal")
+    # All is merged now: SQLite would cut the log short even for a reader, and wait for others first.
+    store.chain._database._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    before = log.stat().st_size
+    assert before > 0
+    BlockStore(home.chain_db, None).close()
+    Store(home, tiny_chain.genesis(), read_only=True).close()
+    assert log.stat().st_size == before
+
+
+def test_whoever_only_reads_leaves_a_running_peers_unfinished_files_alone(store: Store, home: Home) -> None:
+    kept_after(store, 2)
+    unfinished = home.blobs / "tmp" / "1-1"
+    unfinished.write_bytes(b"half a blob")
+    reader = Store(home, tiny_chain.genesis(), read_only=True)
+    assert reader.chain.block(2) == STEPS[1].block
+    assert reader.load_model(2) is not None
+    kept_after(store, 3)
+    assert reader.chain.height == 3
+    reader.close()
+    assert unfinished.exists()
+    Store(home, tiny_chain.genesis()).close()
+    assert not unfinished.exists()
+
+
+def test_reading_the_chain_of_another_genesis_or_of_nobody_is_refused(store: Store, home: Home) -> None:
+    other = msgspec.structs.replace(tiny_chain.genesis(), name="another")
+    with pytest.raises(LocalError, match="use the home that belongs to this genesis"):
+        Store(home, other, read_only=True)
+    empty = Home(home.path / "nobody")
+    with pytest.raises(LocalError, match="there is no chain"):
+        Store(empty, other, read_only=True)
+    assert not empty.path.exists()
+
+
+def test_a_model_that_is_pruned_while_it_is_read_is_no_damage(
+    store: Store, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_after(store, 3)
+    reader = Store(home, tiny_chain.genesis(), read_only=True)
+
+    def prune_first(root: bytes) -> bytes | None:
+        with store.chain._database.transaction("held"):
+            store.chain._set_status((3, "model", root, "held"), "pruned")
+        return None
+
+    monkeypatch.setattr(reader.blobs, "load", lambda root: prune_first(root) if root == model_root else None)
+    model_root = STEPS[2].block.header.model_root
+    assert reader.load_model(3) is None
+    reader.close()
