@@ -198,6 +198,24 @@ def test_a_polka_of_a_value_without_header_is_not_proposed_again(engine: Engine)
     assert engine.polkas == (FOUR.polka("ABC", 0, X),)
 
 
+def test_a_polka_of_an_unchecked_or_invalid_value_is_not_proposed_again(engine: Engine) -> None:
+    feed(engine, ProposalReceived(FOUR.proposal(0, HEADER)), PolkaReceived(FOUR.polka("ABC", 0, X)))
+    assert engine.valid_round == -1
+    feed(engine, ValueReady(X, False))
+    assert engine.valid_round == -1
+
+
+def test_a_polka_of_another_valid_round_than_the_proposals_locks_nobody(engine: Engine) -> None:
+    """A proposer that told others another valid round made this polka; only its value is worth keeping."""
+    for round_ in (0, 1):
+        feed(engine, *(TimeoutFired(kind, round_) for kind in ("propose", "prevote", "precommit")))
+    feed(engine, ValueReady(X, True), ProposalReceived(FOUR.proposal(2, HEADER, 1, FOUR.polka("ABC", 1, X))))
+    assert engine.current_step is Step.PREVOTE
+    outputs = engine.step(PolkaReceived(FOUR.polka("ABC", 2, X, 0)))
+    assert not [output for output in outputs if isinstance(output, SendPrecommit)]
+    assert (engine.locked_round, engine.valid_round) == (-1, 2)
+
+
 def test_a_header_with_another_round_or_proposer_is_prevoted_nil_as_fresh(engine: Engine) -> None:
     for header in (FOUR.header(1, proposer="A"), FOUR.header(0, proposer="B")):
         engine = FOUR.engine("D")
@@ -221,6 +239,23 @@ def test_a_stale_propose_timeout_lengthens_nothing(engine: Engine) -> None:
     feed(engine, ProposalReceived(FOUR.proposal(1, HEADER, 0)), TimeoutFired("propose", 1))
     assert engine.step(TimeoutFired("propose", 1)) == (SendPrevote(1, None, -1),)
     assert engine.step(TimeoutFired("propose", 1)) == ()
+
+
+def test_only_the_propose_timeout_of_step_propose_is_lengthened(engine: Engine) -> None:
+    feed(engine, TimeoutFired("propose", 0), ProposalReceived(FOUR.proposal(0, HEADER)))
+    assert engine.step(TimeoutFired("propose", 0)) == ()
+    feed(engine, TimeoutFired("prevote", 0), TimeoutFired("precommit", 0))
+    feed(engine, ProposalReceived(FOUR.proposal(1, FOUR.header(1))))
+    assert engine.current_step is Step.PROPOSE
+    assert engine.step(TimeoutFired("prevote", 1)) == ()
+    assert engine.step(TimeoutFired("precommit", 1))[0] == NewRound(2)
+
+
+def test_a_block_that_is_built_when_its_round_is_over_is_dropped() -> None:
+    peer = FOUR.engine("A")
+    feed(peer, CollectEnded(), *(TimeoutFired(kind, 0) for kind in ("propose", "prevote", "precommit")))
+    assert (peer.round, peer.current_step) == (1, Step.PROPOSE)
+    assert peer.step(LocalValue(0, HEADER)) == ()
 
 
 def test_the_proposer_sends_one_block_for_its_own_round_only() -> None:
