@@ -17,8 +17,9 @@ import pytest
 
 from p2pfed.learning.client import WorkerClient, WorkerFailed, WorkerReady, restart_delay_ms
 from p2pfed.learning.learner import AppContext
-from p2pfed.learning.pipe import HEAD
+from p2pfed.learning.pipe import HEAD, Reply, TrainReply
 from p2pfed.learning.session import Trained
+from p2pfed.primitives.codec import encode
 from p2pfed.primitives.merkle import EMPTY_ROOT
 
 LEARNER = """
@@ -193,8 +194,9 @@ async def test_a_worker_that_is_killed_between_two_turns_is_missed_at_the_next(a
         assert isinstance(await train(client), Trained)
 
 
-async def test_a_worker_that_hangs_is_killed_at_its_deadline(app: Write) -> None:
-    async with worker(app("if context.height == 1: time.sleep(600)")) as client:
+@pytest.mark.parametrize("hang", ["time.sleep(600)", "os.kill(os.getpid(), 19)  # SIGSTOP: it hears nothing"])
+async def test_a_worker_that_hangs_is_killed_at_its_deadline(app: Write, hang: str) -> None:
+    async with worker(app(f"if context.height == 1: {hang}")) as client:
         await ready(client)
         pid = client.pid
         assert pid is not None
@@ -313,6 +315,24 @@ async def test_closing_answers_whoever_waits(app: Write) -> None:
     assert await train(client) == WorkerFailed("the worker is closed")
 
 
+async def test_closing_in_mid_training_answers_the_caller_and_ends_the_worker(
+    app: Write, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
+    client = WorkerClient(app(f"open({str(begun)!r}, 'w').close(), time.sleep(600)"), AppContext())
+    await ready(client)
+    pid = client.pid
+    assert pid is not None
+    call = asyncio.create_task(train(client))
+    # Reading the pipe waits for the learner to open it: it trains now.
+    await asyncio.to_thread(begun.read_bytes)
+    await client.close()
+    assert await asyncio.wait_for(call, 20) == WorkerFailed("the worker is closed")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def worker_process() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "p2pfed.learning.worker"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
@@ -369,11 +389,28 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def frame(reply: Reply, vector: list[float], vector_bytes: int | None = None) -> bytes:
+    """Spell a reply as a worker does; `vector_bytes` may claim another length."""
+    message, data = encode(reply), np.array(vector, np.float32).tobytes()
+    return HEAD.pack(len(message), len(data) if vector_bytes is None else vector_bytes) + message + data
+
+
 @pytest.mark.parametrize(
-    "reply", [HEAD.pack(1 << 30, 0), HEAD.pack(1, 1 << 40) + b"x", HEAD.pack(3, 0) + b"abc"]
+    ("reply", "reason"),
+    [
+        (HEAD.pack(1 << 30, 0), "no reply"),
+        (HEAD.pack(3, 0) + b"abc", "no reply"),
+        (frame(TrainReply(5, {}), [], 1 << 40), "no reply"),
+        (frame(TrainReply(5, {}), [0.0] * 7), "no reply"),
+        (frame(TrainReply(5, {}), [0.0] * 6, 23), "no reply"),
+        (frame(TrainReply(5, {}), [0.0] * 5), "no difference of this model"),
+        (frame(TrainReply(5, {}), [0.0] * 5 + [float("nan")]), "no difference of this model"),
+        (frame(TrainReply(0, {}), [0.0] * 6), "no reply"),
+    ],
 )
-async def test_bytes_that_are_no_reply_end_the_worker(app: Write, reply: bytes) -> None:
+async def test_bytes_that_are_no_reply_end_the_worker(app: Write, reply: bytes, reason: str) -> None:
     # Descriptor 4 is the worker's own end of the reply pipe: the learner would have to look for it.
     line = f"os.write(4, {reply!r}), time.sleep(600)"
-    async with worker(app(line), stderr=subprocess.DEVNULL) as client:
-        assert "no reply" in await refusal(client)
+    async with worker(app(line), stderr=subprocess.DEVNULL, turn_timeout_ms=20_000) as client:
+        assert reason in await refusal(client)
+        assert client.pid is None
