@@ -27,6 +27,7 @@ from p2pfed.storage.home import Home
 from p2pfed.storage.peers_file import save_peers
 from p2pfed.storage.schema import SEALED, TABLES, TALLIES, Tally, seal_of
 from p2pfed.storage.store import Store
+from p2pfed.storage.wal import wal_problem
 from p2pfed.types.bitmap import bitmap_of
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert
@@ -398,3 +399,34 @@ def test_what_a_peer_prunes_meanwhile_is_not_missing(home: Home, monkeypatch: py
         assert header is not None
         store.blobs.path(header.model_root).unlink()
     assert "the blob is missing, not pruned" in [p["what"] for p in VERIFY.verify(home.path).problems]
+
+
+@pytest.mark.parametrize("table", ["polkas", "pending", "tallies"])
+def test_both_notice_a_lost_row_that_nothing_else_names(table: str, home: Home) -> None:
+    with closing(sqlite3.connect(home.chain_db, isolation_level=None)) as database:
+        database.execute(f"DELETE FROM {table} WHERE rowid = (SELECT min(rowid) FROM {table})")
+    assert verdicts(home) == (False, False)
+
+
+def test_both_compare_a_pending_body_with_its_header(home: Home) -> None:
+    other = tiny_chain.steps(1)[0].block.body
+    with closing(sqlite3.connect(home.chain_db, isolation_level=None)) as database:
+        database.execute("UPDATE pending SET body = ?", (codec.encode(other),))
+        reseal(database)
+    assert verdicts(home) == (False, False)
+
+
+def test_both_read_the_log_alike(tmp_path: Path) -> None:
+    log, copy = tmp_path / "db-wal", tmp_path / "copy"
+    with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as database:
+        database.execute("PRAGMA page_size = 512")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE t (x)")
+        data = log.read_bytes()
+    VERIFY.verify_log(data)
+    last = len(data) - 512 - 24
+    for place in (*range(32), *range(last, last + 24), len(data) - 1):
+        copy.write_bytes(data[:place] + bytes([data[place] ^ 2]) + data[place + 1 :])
+        assert wal_problem(copy) is not None
+        with pytest.raises((VERIFY.Damage, KeyError)):
+            VERIFY.verify_log(copy.read_bytes())
