@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from p2pfed.adversary.base import Adversary, Effects, Means, PayloadLiar
-from p2pfed.adversary.effects import SendBytes
+from p2pfed.adversary.effects import AdversaryEffect, SendBytes
 from p2pfed.aggregation.payload import encode_payload
 from p2pfed.node import events
-from p2pfed.node.effects import Send
+from p2pfed.node.effects import Effect, Send
 from p2pfed.node.events import Event
 from p2pfed.primitives import codec
 from p2pfed.types.model import Int16Vector
@@ -79,7 +79,7 @@ class WithheldPayload(Adversary):
 
 
 class GarbageBytes(Adversary):
-    """Sends random, truncated, oversized, non-canonical, forged and replayed messages again and again."""
+    """Sends random, truncated, oversized, non-canonical, forged and replayed messages in place of its own."""
 
     kind = "garbage_bytes"
 
@@ -91,14 +91,17 @@ class GarbageBytes(Adversary):
     def step(self, event: Event, now_ms: int) -> Effects:
         if isinstance(event, events.MessageReceived) and len(self._heard) < MEMORY_MAX:
             self._heard.append(codec.encode(event.message))
-        effects = self.node.step(event, now_ms)
-        if not (isinstance(event, events.TimerFired) and event.timer.kind == "gossip"):
-            return effects
+        spoken: list[Effect | AdversaryEffect] = []
+        for effect in self.node.step(event, now_ms):
+            spoken += self._garbage(effect.peers) if isinstance(effect, Send) else (effect,)
+        if isinstance(event, events.TimerFired) and event.timer.kind == "gossip":
+            spoken += self._garbage(self.node.neighbours.table.connected_peers())
+        return tuple(spoken)
+
+    def _garbage(self, peers: tuple[bytes, ...]) -> Effects:
         self._turn += 1
-        peers = self.node.neighbours.table.connected_peers()
         data, name = self._message()
-        height = self.node.state.next_height
-        return (*effects, SendBytes(peers, data), self.boast(height, f"sent {name}"))
+        return SendBytes(peers, data), self.boast(self.node.state.next_height, f"sent {name}")
 
     def _message(self) -> tuple[bytes, str]:
         """Return the next bad message and what is bad about it."""

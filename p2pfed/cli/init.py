@@ -16,6 +16,7 @@ from p2pfed.errors import LocalError, MalformedMessage
 from p2pfed.primitives.keys import is_public_key
 from p2pfed.runtime.config import Config
 from p2pfed.runtime.founding import found_network, write_home
+from p2pfed.storage.files import read_small
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key, new_key
 from p2pfed.types.address import public_key_of
@@ -67,10 +68,11 @@ def read_members(path: Path) -> list[Participant]:
     """Return the members in a file: `KEY [STAKE]` a line, `#` begins a comment.
 
     Raises:
-        LocalError: A line is no member; names file and line.
+        LocalError: A line is no member (names file and line), or the file is no text.
+        StorageFault: The file can't be read.
     """
     participants = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         words = line.partition("#")[0].split()
         if not words:
             continue
@@ -81,6 +83,14 @@ def read_members(path: Path) -> list[Participant]:
     if not participants:
         raise LocalError(f"{path} names no member; put the line that `p2pfed keys new` prints into it")
     return participants
+
+
+def _text(path: Path) -> str:
+    data = read_small(path) or b""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise LocalError(f"{path} is no text; --members takes a file with KEY [STAKE] a line") from None
 
 
 def _key(text: str, where: str) -> bytes:

@@ -18,7 +18,7 @@ from p2pfed.runtime.founding import write_home
 from p2pfed.runtime.host import Ending
 from p2pfed.runtime.joining import fetch_network
 from p2pfed.runtime.logs import open_log, open_log_file
-from p2pfed.runtime.peer import Interface, RunOptions, run_peer
+from p2pfed.runtime.peer import Interface, RunOptions, read_genesis, run_peer
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key, new_key
 
@@ -64,6 +64,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
     config = load_config(home.config, os.environ, settings)
     if not home.genesis.exists() and (join or chain):
         asyncio.run(_join(home, config, chain, transport))
+    read_genesis(home)  # Before anything is made: a mistyped folder stays as it is.
     home.create()
     feed = Feed()
     with home.lock():

@@ -55,6 +55,7 @@ class WebInterface:
         config = uvicorn.Config(
             make_app(host, port),
             log_config=None,
+            log_level="error",  # A stranger's bytes on the port are no line of our log.
             access_log=False,
             lifespan="off",
             server_header=False,

@@ -20,6 +20,7 @@ from p2pfed.storage.home import Home
 
 EVENT_BYTES_MAX = 1 << 20
 STOP_S = 10  # From the polite signal to the rude one.
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PORT_STEP = 100
 PORT_LAST = 60_000
 
@@ -43,6 +44,14 @@ class NetworkRun:
         return tuple(peer.name for peer in self.testnet.peers if not peer.byzantine)
 
 
+class Terminated(LocalError):
+    """Somebody asked this process to end; the exit code is 128 and the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; every peer is stopped")
+        self.exit_code = 128 + number
+
+
 def free_ports(count: int, first: int) -> int:
     """Return the lowest port from `first` on, in steps, where `count` ports in a row are free on loopback.
 
@@ -61,9 +70,16 @@ async def run_network(
     """Start every peer, wait until all have ended, and return what they reported.
 
     A peer that is still there after `timeout_s` is stopped. However this call ends, no peer is left behind.
+
+    Raises:
+        Terminated: Ctrl-C, SIGTERM or SIGHUP came; a second one changes nothing.
     """
     run = NetworkRun(folder, testnet)
     loop = asyncio.get_running_loop()
+    signals: list[int] = []
+    handled = [number for number in ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in handled:
+        loop.add_signal_handler(number, _cancel, asyncio.current_task(), number, signals)
     started = loop.time()
     processes: dict[str, asyncio.subprocess.Process] = {}
     try:
@@ -83,11 +99,24 @@ async def run_network(
                 await asyncio.gather(*readers)
         except TimeoutError:
             run.is_overdue = True
+    except asyncio.CancelledError:
+        if not signals:
+            raise  # Our own caller's doing.
+        raise Terminated(signals[0]) from None
     finally:
         await _stop(processes)
+        for number in handled:
+            loop.remove_signal_handler(number)
     run.exit_codes = {name: process.returncode for name, process in processes.items()}
     run.took_s = loop.time() - started
     return run
+
+
+def _cancel(task: asyncio.Task[Any] | None, number: int, signals: list[int]) -> None:
+    assert task is not None
+    if not signals:
+        task.cancel()
+    signals.append(number)
 
 
 async def _read(
