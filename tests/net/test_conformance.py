@@ -440,6 +440,16 @@ async def test_closing_leaves_no_task_thread_or_socket(world: World) -> None:
         await second.dial(first)
 
 
+async def test_a_dial_that_fails_leaves_no_socket(world: World) -> None:
+    peer, stranger = await world.peer(1), await world.stranger(2)
+    await peer.ask(await peer.dial(stranger.address))  # What a pipe and a first dial start has started.
+    before = _alive()
+    for _ in range(3):
+        with pytest.raises(TransportError):
+            await peer.dial(replace(stranger.address, public=NOBODY))
+    assert _alive() == before
+
+
 async def test_what_was_said_before_closing_still_arrives(world: World) -> None:
     first, second = await world.pair()
     for i in range(20):

@@ -347,6 +347,20 @@ async def test_one_address_holds_no_more_than_its_share_of_pipes(tcp_world: Worl
     held[1][1].transport.abort()
 
 
+async def test_strangers_who_fill_the_inbound_pipes_are_closed_and_can_not_keep_us_from_dialling(
+    tcp_world: World,
+) -> None:
+    full = await tcp_world.peer(1, limits=replace(QUICK, pipes=1))
+    second, third = await tcp_world.peer(2), await tcp_world.peer(3)
+    await second.dial(full)
+    with pytest.raises(TransportError):
+        await third.dial(full)
+    assert await full.dial(third) == third.public
+    with pytest.raises(TransportError, match="1 dialled pipes are open"):
+        await full.dial(await tcp_world.peer(4))
+    assert sorted(full.transport.peers()) == sorted((second.public, third.public))
+
+
 async def test_a_libp2p_dialer_is_told_both_transports(tcp_world: World) -> None:
     peer = await tcp_world.peer(1)
     reader, writer = await asyncio.open_connection("127.0.0.1", peer.port)
@@ -435,7 +449,13 @@ async def test_a_reason_from_a_stranger_is_one_printable_line(tcp_world: World, 
 
 
 async def test_the_port_of_a_closed_transport_is_free_at_once(tcp_world: World) -> None:
-    first, _ = await tcp_world.pair()
+    """Also while the kernel remembers a connection that this end closed first."""
+    first = await tcp_world.peer(1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", first.port)
+    writer.write(b"\x13/multistream/1.0.0\n")
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
     await first.transport.close()
     again = await tcp_world.peer(3, port=first.port)
     assert again.port == first.port

@@ -119,8 +119,6 @@ class Pipe:
         try:
             return await waiter
         finally:
-            if waiter.done() and not waiter.cancelled():
-                waiter.exception()  # Seen, also where the caller was cancelled in the same moment.
             pending.waiter = None
             pending.pieces.clear()
             self._end_if_unanswered()

@@ -228,10 +228,10 @@ class TcpTransport:
         return is_dialled_by_smaller, pipe.dial
 
     def _forget(self, pipe: Pipe) -> None:
-        if self._pipes.get(pipe.peer) is pipe:
-            del self._pipes[pipe.peer]
-            assert pipe.reason is not None
-            self._handler.disconnected(pipe.peer, pipe.reason)
+        forgotten = self._pipes.pop(pipe.peer)
+        assert forgotten is pipe
+        assert pipe.reason is not None
+        self._handler.disconnected(pipe.peer, pipe.reason)
 
 
 async def _expect(stream: Stream, kind: Kind, where: str) -> bytes:
