@@ -18,7 +18,7 @@ from p2pfed.types.model import ModelState
 
 GENESIS_TIME_MS = 1_700_000_000_000
 UPDATE_BITS = 12
-BOND, BALANCE = 100, 1_000
+BOND, BALANCE = 1_000, 1_000  # So much that 0.5 % of it is not nothing.
 # One pass over the data in large steps: about a millisecond, and the model is useful after ten heights.
 _PARAMS = {"epochs": "1", "batch": "64", "lr": "0.5", "holdout": "0"}
 DATA_SEED = 7  # Not the run's: five hundred schedules share one split and load it once.

@@ -1,0 +1,146 @@
+"""What each lie does to a network of honest peers: it costs the liar, and the honest go on."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import pytest
+
+from p2pfed.adversary.effects import Boast
+from p2pfed.adversary.registry import KINDS
+from p2pfed.node.facts import (
+    BlockCommitted,
+    EvidenceFound,
+    ProposalRefused,
+    StakeSlashed,
+    UpdateReceived,
+    UpdateRefused,
+)
+from p2pfed.sim.learner import BOND
+from p2pfed.sim.scenario import Crash, Scenario
+from p2pfed.sim.world import Result, World
+
+F = TypeVar("F")
+LIAR = 3
+
+
+def played(*byzantine: str, heights: int = 8, **changes: object) -> tuple[World, Result]:
+    world = World(Scenario(heights=heights, byzantine=byzantine, **changes))  # type: ignore[arg-type]
+    return world, world.run()
+
+
+def facts(world: World, kind: type[F], peer: int | None = None) -> list[F]:
+    return [fact for _, by, fact in world.facts if isinstance(fact, kind) and peer in (None, by)]
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_no_liar_of_four_stops_the_honest_or_splits_them(kind: str) -> None:
+    world, result = played(kind)
+    assert result.violations == ()
+    assert result.heights[:LIAR] == (8, 8, 8)
+    assert facts(world, Boast, LIAR) or kind == "wrong_shape"
+    assert not facts(world, Boast, 0)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_no_liar_of_four_stops_the_honest_on_a_bad_network(kind: str) -> None:
+    _, result = played(kind, heights=4, loss=0.2, duplicate=0.2, delay_ms=(1, 60), heal_ms=4_000, seed=5)
+    assert result.violations == ()
+    assert result.heights[:LIAR] == (4, 4, 4)
+
+
+def test_two_votes_are_proven_in_a_block_and_the_liar_neither_votes_nor_trains_two_heights_later() -> None:
+    world, result = played("double_vote")
+    assert result.violations == ()
+    liar = world.peers[LIAR].public
+    (slashed,) = facts(world, StakeSlashed, 0)
+    assert (slashed.culprit, slashed.kind) == (liar, "DUPLICATE_VOTE")
+    state = world.peers[0].node.state
+    height = slashed.height
+    validators = [state.validators_at(height + ahead) for ahead in (0, 1, 2)]
+    assert [found is not None and found.index_of(liar) is not None for found in validators] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert liar not in state.trainers
+    later = [fact for fact in facts(world, BlockCommitted, 0) if fact.height > height + 2]
+    assert later
+    assert all(liar not in fact.trainers for fact in later)
+
+
+def test_two_proposals_cost_a_little_and_the_liar_stays() -> None:
+    world, result = played("equivocating_proposer", heights=10)
+    assert result.violations == ()
+    liar = world.peers[LIAR].public
+    assert {fact.kind for fact in facts(world, EvidenceFound, 0)} == {"DuplicateProposal"}
+    (slashed,) = facts(world, StakeSlashed, 0)
+    assert (slashed.culprit, slashed.kind) == (liar, "DUPLICATE_PROPOSAL")
+    state = world.peers[0].node.state
+    assert state.validators.index_of(liar) is not None
+    bond = next(account.bond for account in state.ledger.trainers if account.key == liar)
+    assert bond == BOND - BOND // 200
+
+
+def test_a_false_aggregate_is_refused_by_the_recomputation_of_every_honest_peer() -> None:
+    world, result = played("wrong_aggregate")
+    assert result.violations == ()
+    liar = world.peers[LIAR].public
+    for honest in range(LIAR):
+        refusals = facts(world, ProposalRefused, honest)
+        assert refusals
+        assert {refusal.proposer for refusal in refusals} == {liar}
+        assert all("aggregate_root" in refusal.reason for refusal in refusals)
+    false_heights = {fact.height for fact in facts(world, ProposalRefused)}
+    rounds = {fact.height: fact.round for fact in facts(world, BlockCommitted, 0)}
+    assert all(rounds[height] >= 1 for height in false_heights)
+    state = world.peers[0].node.state
+    assert all(block.header.proposer != liar for block in world.peers[0].disk.blocks(1, state.height))
+
+
+@pytest.mark.parametrize("kind", ["withheld_payload", "wrong_shape", "garbage_payload", "silent"])
+def test_an_update_that_cannot_be_used_is_in_no_block_and_the_others_are_in_every_one(kind: str) -> None:
+    world, result = played(kind)
+    assert result.violations == ()
+    honest = {peer.public for peer in world.peers[:LIAR]}
+    blocks = facts(world, BlockCommitted, 0)
+    assert len(blocks) == 8
+    assert all(set(fact.trainers) == honest for fact in blocks)
+    if kind == "garbage_payload":
+        assert {fact.trainer for fact in facts(world, UpdateRefused, 0)} == {world.peers[LIAR].public}
+    if kind == "withheld_payload":
+        assert all(fact.trainer in honest for fact in facts(world, UpdateReceived, 0))
+
+
+@pytest.mark.parametrize("kind", ["sign_flip", "alie", "noise", "huge_norm"])
+def test_a_poisoned_update_is_merged_and_the_model_learns_all_the_same(kind: str) -> None:
+    world, result = played(kind, heights=15)
+    assert result.violations == ()
+    liar = world.peers[LIAR].public
+    counted = [liar in fact.trainers for fact in facts(world, BlockCommitted, 0)]
+    assert sum(counted) >= 12
+    assert result.accuracy > 0.85
+
+
+def test_garbage_bytes_cost_their_sender_its_pipes_and_nobody_else_is_blamed() -> None:
+    world, result = played("garbage_bytes", heights=30)
+    assert result.violations == ()
+    assert result.virtual_ms > 2_000
+    assert {culprit for _, culprit, _ in world.blames} == {world.peers[LIAR].public}
+    assert {peer for peer, _, _ in world.blames} == {0, 1, 2}
+
+
+def test_an_observer_follows_without_a_voice() -> None:
+    world, result = played(heights=8, observers=1)
+    assert result.violations == ()
+    assert result.heights == (8,) * 5
+    observer = world.peers[4]
+    blocks = facts(world, BlockCommitted, 4)
+    assert [fact.height for fact in blocks] == list(range(1, 9))
+    assert all(observer.public not in fact.trainers for fact in blocks)
+    assert observer.disk.load_record().height == 0
+
+
+def test_an_observer_that_comes_late_catches_up() -> None:
+    world, result = played(heights=30, observers=1, crashes=(Crash(4, 0, 2_000),))
+    assert result.violations == ()
+    assert result.heights == (30,) * 5
+    assert facts(world, BlockCommitted, 4)[0].caught_up
