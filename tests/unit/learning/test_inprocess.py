@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from p2pfed.errors import LocalError
-from p2pfed.learning.adapters.numpy_models import SoftmaxRegression
+from p2pfed.learning.adapters.numpy_models import ClassifierLearner, SoftmaxRegression
 from p2pfed.learning.apps import load_learner
+from p2pfed.learning.builtin import builtin_learner
 from p2pfed.learning.client import WorkerClient
 from p2pfed.learning.datasets import load_digits
 from p2pfed.learning.founding import found_in_process, found_model
 from p2pfed.learning.inprocess import InProcessRun, Lie, train_in_process
-from p2pfed.learning.learner import AppContext, LearnerError
+from p2pfed.learning.learner import AppContext, Array, LearnerError, TrainContext, TrainResult
 from p2pfed.learning.partition import partition
 from p2pfed.learning.session import Session
 from p2pfed.privacy.mechanism import model_view
@@ -89,6 +90,23 @@ def test_lies_replace_the_updates_of_liars_alone() -> None:
     moved = demo(0, "mean", zero, heights=1, liars=(2,))
     assert [(height, honest) for height, honest, _ in heard] == [(1, 6)]
     assert not np.array_equal(moved.model.weights, start.weights)
+
+
+def test_turns_are_numbered_as_in_the_network() -> None:
+    class Recording(ClassifierLearner):
+        def train(self, weights: list[Array], context: TrainContext) -> TrainResult:
+            turns.append((context.height, context.train_index))
+            return super().train(weights, context)
+
+    turns: list[tuple[int, int]] = []
+    app = AppContext(params={"epochs": "1", "batch": "0"})
+    learner = builtin_learner("digits", "softmax", app)
+    learner.__class__ = Recording
+    session = Session(learner, app)
+    model = found_in_process(session, 12).model
+    train_in_process([session], model, heights=3, rule="mean", faulty_max=0, update_bits=12, examples_cap=0)
+    # The founding, then each height with the number of models before it.
+    assert turns == [(0, 0), (1, 0), (2, 1), (3, 2)]
 
 
 def test_a_height_of_the_mean_is_federated_averaging_up_to_quantisation() -> None:
