@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.consensus import CHAIN_ID, Committee, Peer
 
+from p2pfed.consensus.engine import Engine
 from p2pfed.consensus.evidence import verify_evidence
 from p2pfed.consensus.io import (
     CollectEnded,
@@ -71,8 +72,8 @@ class World:
     headers: list[Header] = field(default_factory=list)
     decisions: dict[str, bytes] = field(default_factory=dict)
     convicted: set[str] = field(default_factory=set)
+    cut_off: list[str] = field(default_factory=list)
     now_ms: int = 0
-    is_bad: bool = True
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -110,7 +111,7 @@ class World:
         for message in peer.sent:
             if isinstance(message, ProposalMessage):
                 self.learn(message.header)
-            self.send(message, to=[other for other in HONEST if other != name])
+            self.send(message, to=[other for other in HONEST if self.is_linked(name, other)])
         peer.sent.clear()
         self.check()
 
@@ -122,6 +123,11 @@ class World:
         input_ = input_of(message)
         if input_ is not None:
             self.under_way += [(name, input_) for name in to]
+
+    def is_linked(self, one: str, other: str) -> bool:
+        """Answer whether a message may pass: not to oneself, seldom between those cut off and the rest."""
+        is_cut = (one in self.cut_off) != (other in self.cut_off)
+        return one != other and not (is_cut and self.random.random() < 0.95)
 
     def check(self) -> None:
         assert len(frozenset(self.decisions.values())) <= 1, f"seed {self.seed}: two values decided"
@@ -140,58 +146,76 @@ class World:
         self.under_way.append((name, CollectEnded()))
 
     def lie(self) -> None:
-        """The liar tells a random half of the peers something random, well signed."""
+        """The liar speaks to each peer apart: mostly it backs what that peer sees, so that they part."""
+        for name in HONEST:
+            if self.random.random() < 0.6:
+                for message in self.lies_for(self.peers[name].engine):
+                    self.send(message, [name])
+
+    def lies_for(self, victim: Engine) -> list[object]:
         committee, random = self.committee, self.random
-        to = [name for name in HONEST if random.random() < 0.6]
-        round_ = max(0, max(peer.engine.round for peer in self.peers.values()) + random.randint(-1, 1))
-        header = random.choice(self.headers) if self.headers and random.random() < 0.7 else None
-        header = header or committee.header(round_, salt=random.randint(0, 5), proposer=LIAR)
-        valid_round = random.choice((-1, -1, *range(round_)))
-        value_id = header.value_id if random.random() < 0.8 else None
-        choice = random.random()
-        if choice < 0.3 and committee.proposer(round_) == LIAR:
-            self.learn(header)
-            held = [peer.engine.polkas for peer in self.peers.values()]
-            polkas = [
-                cert
-                for certs in held
-                for cert in certs
-                if cert.value_id == header.value_id and cert.round < round_
-            ]
-            polka = random.choice(polkas) if polkas else None
-            vr = polka.round if polka else -1
-            self.send(committee.proposal(round_, header, vr, polka, by=LIAR), to)
-        elif choice < 0.65:
-            vr = -1 if value_id is None else valid_round
-            self.send(committee.prevote(LIAR, round_, value_id, vr), to)
+        round_ = max(0, victim.round + random.choice((-1, 0, 0, 0, 0, 1)))
+        seen = victim.proposal(round_)
+        if seen is not None and random.random() < 0.7:
+            value_id, valid_round = seen.proposal.value_id, seen.proposal.valid_round
+        elif self.headers and random.random() < 0.5:
+            value_id, valid_round = random.choice(self.headers).value_id, random.choice((-1, *range(round_)))
         else:
-            self.send(committee.precommit(LIAR, round_, value_id), to)
+            value_id, valid_round = None, -1
+        lies: list[object] = [
+            committee.prevote(LIAR, round_, value_id, valid_round),
+            committee.precommit(LIAR, round_, value_id),
+        ]
+        if committee.proposer(round_) == LIAR:
+            lies.append(self.false_proposal(victim, round_))
+        return [lie for lie in lies if random.random() < 0.7]
+
+    def false_proposal(self, victim: Engine, round_: int) -> ProposalMessage:
+        """Another value for each: a new one, an honest one sent as new, or an old one with its true polka."""
+        polkas = [cert for cert in victim.polkas if cert.round < round_ and victim.header(cert.value_id)]
+        if polkas and self.random.random() < 0.5:
+            polka = self.random.choice(polkas)
+            header = victim.header(polka.value_id)
+            assert header is not None
+            return self.committee.proposal(round_, header, polka.round, polka, by=LIAR)
+        header = self.committee.header(round_, salt=self.random.randint(0, 5), proposer=LIAR)
+        if self.headers and self.random.random() < 0.3:
+            header = self.random.choice(self.headers)
+        self.learn(header)
+        return self.committee.proposal(round_, header, by=LIAR)
 
     def step_badly(self) -> None:
         chance = self.random.random()
-        if chance < 0.06:
+        if chance < 0.01:  # Some are cut off for a while.
+            self.cut_off = self.random.sample(HONEST, self.random.choice((0, 1, 1, 1)))
+        elif chance < 0.10:
             self.lie()
-        elif chance < 0.14 and self.timers:
+        elif chance < 0.22 and self.timers:
             _, name, fired = self.timers.pop(self.random.randrange(len(self.timers)))
             self.deliver(name, fired)
-        elif chance < 0.155:
+        elif chance < 0.23:
             self.crash(self.random.choice(HONEST))
-        elif chance < 0.25:
+        elif chance < 0.24:
             self.gossip(self.random.choice(HONEST), self.random.choice(HONEST))
         elif self.under_way:
-            place = self.random.randrange(len(self.under_way))
-            name, input_ = self.under_way[place]
-            fate = self.random.random()
-            is_internal = isinstance(input_, CollectEnded | ValueReady | LocalValue)
-            if fate > 0.1 or is_internal:  # Else doubled: it stays under way.
-                self.under_way.pop(place)
-            if fate < 0.75 or is_internal:  # Else lost.
-                self.deliver(name, input_)
+            self.deliver_badly(self.random.randrange(len(self.under_way)))
+
+    def deliver_badly(self, place: int) -> None:
+        name, input_ = self.under_way[place]
+        if isinstance(input_, CollectEnded | ValueReady | LocalValue):  # Inside the peer nothing is lost.
+            self.under_way.pop(place)
+            self.deliver(name, input_)
+            return
+        fate = self.random.random()
+        if fate > 0.1:  # Else doubled: it stays under way.
+            self.under_way.pop(place)
+        if fate < 0.6:  # Else lost.
+            self.deliver(name, input_)
 
     def gossip(self, teller: str, hearer: str) -> None:
         """Tell a peer what it lacks by its digest, as the node does."""
         ours, theirs = self.peers[teller].engine, self.peers[hearer].engine
-        if teller == hearer:
+        if not self.is_linked(teller, hearer):
             return
         messages: list[object] = [ours.decided] if ours.decided else []
         messages += [ours.proposal(held.round) for held in theirs.digest_rounds() if not held.has_proposal]
@@ -205,6 +229,7 @@ class World:
 
     def heal(self) -> None:
         """From now on everything arrives before any timer fires; the liar goes on."""
+        self.cut_off = []
         for _ in range(40 * ROUNDS_TO_DECIDE_MAX):
             self.settle()
             if len(self.decisions) == len(HONEST):
@@ -233,7 +258,7 @@ class World:
 
 def run(seed: int) -> World:
     world = World(seed)
-    for _ in range(world.random.choice((0, 50, 200, 400))):
+    for _ in range(world.random.choice((50, 200, 400, 800))):
         world.step_badly()
     world.heal()
     return world
@@ -244,6 +269,44 @@ def run(seed: int) -> World:
 def test_honest_peers_never_disagree_and_decide_after_healing(seed: int) -> None:
     world = run(seed)
     assert len(frozenset(world.decisions.values())) == 1
+
+
+def test_a_value_that_one_peer_decided_alone_survives_a_plot_for_another() -> None:
+    """A decides X with B and the liar, and is cut off; B, locked, must not help C and the liar decide Y."""
+    committee = Committee()
+    a, b, c = (Peer(committee, name) for name in HONEST)
+    x, y = committee.header(0), committee.header(2)
+    for peer in (a, b, c):
+        peer.take(CollectEnded())
+    a.take(LocalValue(0, x))
+    for peer in (b, c):
+        peer.take(ProposalReceived(committee.proposal(0, x)))
+        peer.take(ValueReady(x.value_id, True))
+    for peer in (a, b):  # Both see the polka; C sees nothing.
+        for name in "ABD":
+            peer.take(VoteReceived(committee.prevote(name, 0, x.value_id)))
+    for name in "BD":
+        outputs = a.take(VoteReceived(committee.precommit(name, 0, x.value_id)))
+    assert isinstance(outputs[-1], Decided)
+    for round_ in (0, 1):
+        for peer in (b, c):
+            for kind in ("propose", "prevote", "precommit"):
+                peer.take(TimeoutFired(kind, round_))
+    c.take(LocalValue(2, y))
+    b.take(ProposalReceived(committee.proposal(2, y)))
+    b.take(ValueReady(y.value_id, True))
+    assert (b.engine.round, c.engine.round) == (2, 2)
+    said = [message for peer in (b, c) for message in peer.sent if isinstance(message, Prevote | Precommit)]
+    lies = [committee.prevote("D", 2, y.value_id), committee.precommit("D", 2, y.value_id)]
+    for peer in (b, c):
+        for vote in [*said, *lies]:
+            peer.take(VoteReceived(vote))
+    assert b.record.prevote == committee.prevote("B", 2, None)
+    assert (b.engine.decided, c.engine.decided) == (None, None)
+    for peer in (b, c):
+        assert a.engine.decided is not None
+        peer.take(CommitReceived(a.engine.decided))
+        assert peer.engine.decided == a.engine.decided
 
 
 def test_the_runs_are_worth_something() -> None:
