@@ -62,12 +62,16 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         "log.level": flags["log_level"],
     }
     config = load_config(home.config, os.environ, settings)
+    joined = None
     if not home.genesis.exists() and (join or chain):
-        asyncio.run(_join(home, config, chain, transport))
-    read_genesis(home)  # Before anything is made: a mistyped folder stays as it is.
+        joined = _chain_to_join(config, chain)
+    else:
+        read_genesis(home)  # Before anything is made: a mistyped folder stays as it is.
     home.create()
     feed = Feed()
     with home.lock():
+        if joined is not None:
+            asyncio.run(_join(home, config, joined, transport))
         is_first_start = not (home.logs / "peer.log").exists()
         feed.listen(open_log(config.log.level, config.log.format))
         feed.listen(open_log_file(home.logs / "peer.log"))
@@ -89,8 +93,8 @@ async def _run(home: Home, config: Config, options: RunOptions, feed: Feed) -> E
     return await run_peer(home, config, options, feed, interface)
 
 
-async def _join(home: Home, config: Config, chain: str | None, transport: str) -> None:
-    """Fill an empty home: a key where there is none, genesis and the initial model from a first contact."""
+def _chain_to_join(config: Config, chain: str | None) -> bytes:
+    """Return the chain id that an empty home is to join; raises UsageError where the flags name none."""
     if not chain or not config.network.join:
         raise UsageError("joining with an empty home needs both --join ADDRESS and --chain ID")
     try:
@@ -99,7 +103,11 @@ async def _join(home: Home, config: Config, chain: str | None, transport: str) -
         chain_id = b""
     if len(chain_id) != DIGEST_BYTES:
         raise UsageError(f"--chain takes the 64 hexadecimal digits of a chain id, not {chain!r}")
-    home.create()
+    return chain_id
+
+
+async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> None:
+    """Fill an empty home: a key where there is none, genesis and the initial model from a first contact."""
     key = load_key(home.key) if home.key.exists() else new_key()
     contacts = parse_addresses(config.network.join, config.network.port)
     genesis, model = await fetch_network(key, contacts, chain_id, transport)

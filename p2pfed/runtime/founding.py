@@ -81,7 +81,9 @@ def write_home(
     if key is not None:
         save_key(home.key, key)
     replace_file(home.config, dump_config(config).encode())
-    VoteStateFile(home.vote_state).save(codec.encode(initial_record()))
+    vote_state = VoteStateFile(home.vote_state)
+    if vote_state.load() is None:  # What a key has signed is never forgotten, also where all else was lost.
+        vote_state.save(codec.encode(initial_record()))
     replace_file(home.api_token, os.urandom(TOKEN_BYTES).hex().encode() + b"\n")
     store = Store(home, genesis)
     try:

@@ -1,14 +1,15 @@
-"""Join a network with an empty home: genesis and the initial model from one peer, both checked by hash."""
+"""What a peer without data asks one peer for: genesis and the initial model, both checked by hash."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from p2pfed.chain.genesis import decode_genesis, verify_genesis
-from p2pfed.errors import LocalError, MalformedMessage, NoPeersError
+from p2pfed.errors import LocalError, MalformedMessage, NoPeersError, PeerFault
 from p2pfed.net.factory import make_transport
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.primitives import codec
@@ -19,6 +20,8 @@ from p2pfed.types.address import Multiaddr
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import ModelState
 from p2pfed.types.wire import Chunk, GenesisBytes, GetChunk, GetGenesis, decode_response
+
+T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS = 10_000
 DIAL_TIMEOUT_MS = 5_000
@@ -48,15 +51,40 @@ async def fetch_network(
         NoPeersError: No contact answered; names the last reason.
         LocalError: What came is not what `chain_id` names.
     """
+
+    async def fetch(transport: Transport, peer: bytes) -> tuple[Genesis, ModelState]:
+        genesis = await _genesis(transport, peer, chain_id)
+        return genesis, await _model(transport, peer, genesis)
+
+    return await _from_first(key, contacts, chain_id, transport_name, fetch)
+
+
+async def fetch_initial_model(key: PrivateKey, contacts: Sequence[Multiaddr], genesis: Genesis) -> ModelState:
+    """Return the initial model of a network whose genesis is here; raises as `fetch_network` does."""
+
+    async def fetch(transport: Transport, peer: bytes) -> ModelState:
+        return await _model(transport, peer, genesis)
+
+    return await _from_first(key, contacts, genesis.chain_id, genesis.transport, fetch)
+
+
+async def _from_first(
+    key: PrivateKey,
+    contacts: Sequence[Multiaddr],
+    chain_id: bytes,
+    transport_name: str,
+    fetch: Callable[[Transport, bytes], Awaitable[T]],
+) -> T:
+    """Return what `fetch` gets from the first contact that answers."""
     transport = make_transport(transport_name, key=key, chain_id=chain_id, handler=_Deaf())
-    reason = "no address was given"
+    reason = "no address is known; add --join ADDRESS"
     try:
-        for attempt in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS if contacts else 0):
             for contact in contacts:
                 try:
                     peer = await transport.dial(contact, timeout_ms=DIAL_TIMEOUT_MS)
-                    return await _fetch(transport, peer, chain_id)
-                except TransportError as error:
+                    return await fetch(transport, peer)
+                except (TransportError, PeerFault) as error:
                     reason = str(error)
             if attempt < ATTEMPTS - 1:
                 await asyncio.sleep(PAUSE_MS / 1000)
@@ -65,7 +93,7 @@ async def fetch_network(
     raise NoPeersError(f"no peer of network {chain_id.hex()[:12]}… could be asked: {reason}")
 
 
-async def _fetch(transport: Transport, peer: bytes, chain_id: bytes) -> tuple[Genesis, ModelState]:
+async def _genesis(transport: Transport, peer: bytes, chain_id: bytes) -> Genesis:
     answer = decode_response(await _ask(transport, peer, codec.encode(GetGenesis())))
     if not isinstance(answer, GenesisBytes):
         raise TransportError("the peer did not send its genesis")
@@ -73,11 +101,15 @@ async def _fetch(transport: Transport, peer: bytes, chain_id: bytes) -> tuple[Ge
     if genesis.chain_id != chain_id:
         raise LocalError(f"the peer's genesis founds {genesis.chain_id.hex()}, --chain says {chain_id.hex()}")
     verify_genesis(genesis)
+    return genesis
+
+
+async def _model(transport: Transport, peer: bytes, genesis: Genesis) -> ModelState:
     groups = len(genesis.manifest.groups)
     weights = await _blob(transport, peer, genesis.model_root, 4 * genesis.manifest.size)
     exponents = await _blob(transport, peer, genesis_exponents_root(genesis), 2 * groups)
     both = np.frombuffer(exponents, np.int8)
-    return genesis, ModelState(
+    return ModelState(
         np.frombuffer(weights, "<i4").astype(np.int32, copy=False), both[:groups], both[groups:]
     )
 

@@ -28,6 +28,7 @@ from p2pfed.runtime.feed import Feed
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.host import Actor, Ending, Host
 from p2pfed.runtime.inbox import Inbox
+from p2pfed.runtime.joining import fetch_initial_model
 from p2pfed.runtime.server import Server
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.files import replace_file
@@ -36,7 +37,7 @@ from p2pfed.storage.key_store import load_key
 from p2pfed.storage.peers_file import load_peers
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
-from p2pfed.types.address import Multiaddr, peer_id, public_key_of
+from p2pfed.types.address import Multiaddr, parse_multiaddr, peer_id, public_key_of
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.genesis import Genesis
 
@@ -79,16 +80,21 @@ async def run_peer(
         store = await loop.run_in_executor(disk, Store, home, genesis)
         stack.push_async_callback(loop.run_in_executor, disk, store.close)
         await loop.run_in_executor(disk, store.verify_space)
+        network, records = config.network, load_peers(home.peers, genesis.chain_id)
+        contacts = parse_addresses(network.join, network.port)
+        if await loop.run_in_executor(disk, lacks_initial_model, store):
+            remembered = tuple(parse_multiaddr(text) for record in records for text in record.addresses)
+            model = await fetch_initial_model(key, (*contacts, *remembered), genesis)
+            await loop.run_in_executor(disk, store.save_genesis, model, None)
         state, last_commit = await loop.run_in_executor(disk, recover, store)
         record = load_record(home, state.height, new_signer=options.new_signer)
-        network = config.network
         node = Node(
             key=key,
             state=state,
             last_commit=last_commit,
             record=record,
-            records=load_peers(home.peers, genesis.chain_id),
-            contacts=parse_addresses(network.join, network.port),
+            records=records,
+            contacts=contacts,
             is_learning=bool(config.learner.app),
         )
         actor, withholds = _actor(config, node, key)
@@ -147,13 +153,17 @@ def read_genesis(home: Home) -> Genesis:
     return genesis
 
 
+def lacks_initial_model(store: Store) -> bool:
+    """Answer whether nothing is here at all: data/ was moved away, and the chain is to be fetched again."""
+    return store.chain.height == 0 and store.load_model(0) is None
+
+
 def recover(store: Store) -> tuple[ChainState, CommitCert | None]:
     """Return the state after the newest block on disk, and its certificate."""
     height, genesis = store.chain.height, store.genesis
     if height == 0:
         model = store.load_model(0)
-        if model is None:
-            raise StorageFault(f"{store.home.path} lacks the initial model; run `p2pfed run --join …` again")
+        assert model is not None
         return genesis_state(genesis, model), None
     block, ledger = store.chain.block(height), store.chain.ledger(height)
     if block is None or ledger is None:

@@ -1,11 +1,13 @@
-"""What must hold whoever is killed and whenever: the others go on, the peer comes back, nobody signs twice."""
+"""What must hold whoever is killed and when: the others go on, the peer returns, nobody signs twice."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from e2e.support import Network, Peer, p2pfed, tracebacks, wait_until
+from e2e.support import PATIENCE_S, Network, Peer, p2pfed, tracebacks, wait_until
 
 from p2pfed.consensus.certificates import precommits_of, prevotes_of
 from p2pfed.consensus.evidence import claim_of
@@ -28,6 +30,11 @@ BACK_MS_MAX = {"tcp": 5_000, "libp2p": 15_000}  # From the start of the process.
 BLOCKS_WATCHED = 5  # A turn of all four proposers and one more: the dead one's slot is among them.
 
 
+def slowness() -> float:
+    """Return how much longer than alone everything takes here: what runs beside the test is not its fault."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def worst_gap_ms(peers: Iterable[Peer], killed_ms: int, blocks: int = BLOCKS_WATCHED) -> int:
     """Return the longest that one of `peers` was without a new block, from the kill to `blocks` blocks on."""
     return max(_gap_ms(peer, killed_ms, blocks) for peer in peers)
@@ -40,10 +47,10 @@ def _gap_ms(peer: Peer, killed_ms: int, blocks: int) -> int:
         return after[:blocks] if len(after) >= blocks else None
 
     moments = [killed_ms, *wait_until(times, f"{blocks} blocks of {peer.name} after the kill")]
-    return max(later - earlier for earlier, later in zip(moments, moments[1:], strict=False))
+    return max(later - earlier for earlier, later in pairwise(moments))
 
 
-def wait_for_precommit(net: Network, peer: Peer, after_height: int, timeout_s: float) -> int:
+def wait_for_precommit(net: Network, peer: Peer, after_height: int, timeout_s: float = PATIENCE_S) -> int:
     """Return when a block whose certificate holds the precommit of `peer` was final at another peer (ms).
 
     Looked up on the other peers' disks, in blocks above `after_height`.

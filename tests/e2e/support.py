@@ -23,8 +23,9 @@ from p2pfed.storage.home import Home
 
 Event = dict[str, Any]
 
-PATIENCE_S = 30.0  # For what takes a second or two: several test processes may share two cores.
+PATIENCE_S = 60.0  # For what takes a second or two: several test processes may share two cores.
 POLL_S = 0.01
+_LINE_START = b'{"schema": "p2pfed.event/1"'
 PORTS_FIRST, PORTS_LAST = 10_000, 30_000  # Below the ports that systems hand out by themselves.
 TRANSPORTS = (
     "tcp",
@@ -130,14 +131,19 @@ class Peer:
                 *lines, _ = file.read().split(b"\n")
             self._offset += sum(len(line) + 1 for line in lines)
             for line in lines:
-                with_cut = line.rpartition(
-                    b'{"schema": "p2pfed.event/1"'
-                )  # The rest of a cut line is before it.
-                self._events.append(json.loads(with_cut[1] + with_cut[2]))
+                _, start, rest = line.rpartition(
+                    _LINE_START
+                )  # What a kill left of a line may stand before it.
+                self._events.append(json.loads(start + rest))
         return self._events
 
     def mark(self) -> int:
         return len(self.events)
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        if self.is_running:
+            self.kill()
 
     def find(self, event: str, after: int = 0, **data: Any) -> Event | None:
         """Return the first event of that name, with these values, from position `after` on."""
@@ -145,6 +151,17 @@ class Peer:
             if found["event"] == event and all(found.get(name) == value for name, value in data.items()):
                 return found
         return None
+
+    def wait_where(
+        self, event: str, is_meant: Callable[[Event], bool], what: str, timeout_s: float = PATIENCE_S
+    ) -> Event:
+        """Return the first event of that name that `is_meant`."""
+
+        def look() -> Event | None:
+            return next((e for e in self.events if e["event"] == event and is_meant(e)), None)
+
+        found: Event = wait_until(look, f"{what} at {self.name}", timeout_s)
+        return found
 
     def wait(self, event: str, after: int = 0, timeout_s: float = PATIENCE_S, **data: Any) -> Event:
         """Return the first such event; fail where none comes in time, or the peer has ended without it."""
@@ -173,8 +190,9 @@ class Peer:
 class Network:
     """The peers of one testnet folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, transport: str) -> None:
         self.folder = folder
+        self.transport = transport
         made = load_testnet(folder)
         self.chain = made.chain
         self.keys = [bytes.fromhex(peer.key) for peer in made.peers]
@@ -194,8 +212,7 @@ class Network:
     def end(self) -> None:
         """Leave no process behind."""
         for peer in self.peers:
-            if peer.is_running:
-                peer.kill()
+            peer.end()
 
 
 def create(folder: Path, peers: int = 4, transport: str = "tcp", *options: str) -> Network:
@@ -206,7 +223,7 @@ def create(folder: Path, peers: int = 4, transport: str = "tcp", *options: str) 
         "--port", str(port), "--http-port", str(port + peers), "--linger", "2", *options,
     )  # fmt: skip
     assert created.returncode == 0, created.stderr
-    return Network(folder)
+    return Network(folder, transport)
 
 
 @contextmanager
