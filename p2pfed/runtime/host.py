@@ -45,6 +45,8 @@ from p2pfed.types.update import UpdateHeader
 T = TypeVar("T")
 
 DIAL_TIMEOUT_MS = 5_000
+LONELY_MS = 5_000  # Without any pipe for so long, a person is told why the last dial failed …
+LONELY_PAUSE_MS = 60_000  # … and again no sooner than this.
 
 
 class Actor(Protocol):
@@ -97,6 +99,7 @@ class Host:
         self._vote_state = VoteStateFile(store.home.vote_state)
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
+        self._lonely_at_ms = clock.now_ms() + LONELY_MS
         self.is_done = asyncio.Event()  # The last height that this peer works for is final.
         self.is_everyone_done = asyncio.Event()  # No member needs us any more to reach the network's end.
 
@@ -259,9 +262,20 @@ class Host:
                 await self._transport.dial(address, timeout_ms=DIAL_TIMEOUT_MS)
             except TransportError as error:
                 self.say("dial.failed", address=str(address), reason=str(error))
+                self._warn_if_lonely(str(error))
             else:
                 return
         self._inbox.put(DialFailed(effect.addresses))
+
+    def _warn_if_lonely(self, reason: str) -> None:
+        """Say aloud why nobody talks to this peer: a wrong genesis, transport or address shows only here."""
+        now_ms = self.now_ms()
+        if self.node.neighbours.table.connected_peers():
+            self._lonely_at_ms = now_ms + LONELY_MS
+        elif now_ms >= self._lonely_at_ms:
+            self._lonely_at_ms = now_ms + LONELY_PAUSE_MS
+            remedy = "check [network] join in config.toml and that a peer of this network runs there"
+            self.say("peer.lonely", reason=reason, remedy=remedy)
 
     async def _craft(self, effect: Craft) -> None:
         """Let a liar make its payload out of what it holds."""

@@ -77,7 +77,7 @@ async def _from_first(
 ) -> T:
     """Return what `fetch` gets from the first contact that answers."""
     transport = make_transport(transport_name, key=key, chain_id=chain_id, handler=_Deaf())
-    reason = "no address is known; add --join ADDRESS"
+    reason = "no address is known"
     try:
         for attempt in range(ATTEMPTS if contacts else 0):
             for contact in contacts:
@@ -90,7 +90,10 @@ async def _from_first(
                 await asyncio.sleep(PAUSE_MS / 1000)
     finally:
         await transport.close()
-    raise NoPeersError(f"no peer of network {chain_id.hex()[:12]}… could be asked: {reason}")
+    raise NoPeersError(
+        f"no peer of network {chain_id.hex()[:12]}… could be asked: {reason}; "
+        "see that one runs there, and compare --join and --chain with the line that it printed at its start"
+    )
 
 
 async def _genesis(transport: Transport, peer: bytes, chain_id: bytes) -> Genesis:
