@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -147,7 +148,7 @@ class Connection:
             self.reason = self.reason or reason
             self._goodbye = frames.goodbye_frame(reason)
             self._has_outgoing.set()
-            self._nursery.start_soon(self._end_late, reason)
+            self.start(partial(self._end_late, reason))
 
     async def _end_late(self, reason: str) -> None:
         await trio.sleep(self._limits.close_ms / 1000)
@@ -308,7 +309,10 @@ class Connection:
         """Run `task` until this connection ends; False where it has ended."""
         if self._nursery is None:
             return False
-        self._nursery.start_soon(task)
+        try:
+            self._nursery.start_soon(task)
+        except RuntimeError:
+            return False  # The last task has ended and `run` has not gone on yet: the nursery is closed.
         return True
 
     async def _accept(self) -> None:
