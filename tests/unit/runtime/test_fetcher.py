@@ -1,0 +1,172 @@
+"""Fetches over a fake transport whose peers answer, lie, lack and leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.tiny_chain import Step, found, keep, steps
+
+from p2pfed.errors import MalformedMessage, OutOfBounds
+from p2pfed.net.transport import TransportError
+from p2pfed.node.effects import FetchBlocks, FetchBody, FetchModel, FetchPayload
+from p2pfed.node.events import (
+    BlocksFetched,
+    BodyFetched,
+    Event,
+    ModelFetched,
+    PayloadFetched,
+    PeerMisbehaved,
+)
+from p2pfed.primitives import codec
+from p2pfed.runtime.fetcher import Fetcher
+from p2pfed.runtime.server import Server
+from p2pfed.storage.home import Home
+from p2pfed.storage.store import Store
+from p2pfed.types.address import Multiaddr
+from p2pfed.types.wire import Chunk, GenesisBytes, Missing
+
+OWN, GOOD, BAD = b"\1" * 33, b"\2" * 33, b"\3" * 33
+Answer = Callable[[bytes], bytes]
+
+
+class FakeTransport:
+    """Peers by what they answer; an exception in place of bytes is raised."""
+
+    def __init__(self) -> None:
+        self.answers: dict[bytes, Server | bytes | Exception] = {}
+        self.asked: list[bytes] = []
+
+    def peers(self) -> dict[bytes, Multiaddr | None]:
+        return dict.fromkeys(self.answers)
+
+    async def request(self, peer: bytes, data: bytes, *, timeout_ms: int) -> bytes:
+        self.asked.append(peer)
+        answer = self.answers.get(peer, TransportError("there is no pipe"))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, bytes) else await answer(OWN, data)
+
+
+class World:
+    """A peer with nothing but genesis, a fetcher, and GOOD, who has all of three heights."""
+
+    def __init__(self, folder: Path, tasks: asyncio.TaskGroup) -> None:
+        self.disk = ThreadPoolExecutor(1)
+        self.store, self.full = found(Home(folder / "own")), found(Home(folder / "good"))
+        for step in steps(3):
+            keep(self.full, step)
+        self.transport = FakeTransport()
+        self.transport.answers[GOOD] = Server(self.full, self.disk, lambda _: True)
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+        self.fetcher = Fetcher(self.store, self.transport, self.disk, self.events.put_nowait, OWN)
+        self.fetcher.run_in(tasks)
+
+    async def event(self) -> Event:
+        async with asyncio.timeout(10):
+            return await self.events.get()
+
+
+class _Over(Exception):
+    pass
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    stores: list[Store] = []
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            stores += [made.store, made.full]
+            yield made
+            raise _Over
+    except* _Over:
+        pass
+    made.disk.shutdown()
+    for store in stores:
+        store.close()
+
+
+def payload_of(step: Step) -> FetchPayload:
+    return FetchPayload(step.block.body.updates[0], (BAD, GOOD))
+
+
+LIES: list[tuple[bytes | Exception, type[Exception] | None]] = [
+    (TransportError("it left"), None),
+    (codec.encode(Missing()), None),
+    (b"\xc1", MalformedMessage),
+    (codec.encode(GenesisBytes(b"x")), MalformedMessage),
+    (codec.encode(Chunk(1, b"other bytes", ())), OutOfBounds),
+]
+
+
+@pytest.mark.parametrize(("lie", "fault"), LIES)
+async def test_a_payload_comes_from_the_next_holder_where_the_first_fails(
+    world: World, lie: bytes | Exception, fault: type[Exception] | None
+) -> None:
+    world.transport.answers = {BAD: lie, **world.transport.answers}
+    asked = payload_of(steps(3)[0])
+    world.fetcher.payload(asked)
+    if fault is not None:
+        blamed = await world.event()
+        assert isinstance(blamed, PeerMisbehaved)
+        assert (blamed.peer, type(blamed.fault)) == (BAD, fault)
+    assert await world.event() == PayloadFetched(asked.header.update_id, True)
+    assert world.store.blobs.has(asked.header.payload_root)
+
+
+@pytest.mark.parametrize(("lie", "fault"), LIES[:4])
+async def test_bad_blocks_cost_the_sender_and_end_the_question(
+    world: World, lie: bytes | Exception, fault: type[Exception] | None
+) -> None:
+    world.transport.answers[BAD] = lie
+    world.fetcher.blocks(FetchBlocks(BAD, 1))
+    if fault is not None:
+        blamed = await world.event()
+        assert isinstance(blamed, PeerMisbehaved)
+        assert blamed.peer == BAD
+    assert await world.event() == BlocksFetched(BAD, ())
+
+
+async def test_blocks_a_body_and_a_model_come_as_they_were_stored(world: World) -> None:
+    step = steps(3)[2]
+    world.fetcher.blocks(FetchBlocks(GOOD, 2))
+    assert await world.event() == BlocksFetched(GOOD, tuple(made.block for made in steps(3)[1:]))
+    world.fetcher.body(FetchBody(step.block.header, (GOOD,)))
+    assert await world.event() == BodyFetched(step.block.header, step.block.body)
+    world.fetcher.model(FetchModel(step.block.header, (GOOD,)))
+    fetched = await world.event()
+    assert isinstance(fetched, ModelFetched)
+    assert fetched.model is not None
+    assert (fetched.height, fetched.model.root) == (3, step.block.header.model_root)
+    assert world.store.blobs.has(step.block.header.model_root)
+
+
+async def test_a_fetch_waits_for_a_holder_and_hears_of_one(world: World) -> None:
+    good = world.transport.answers.pop(GOOD)
+    asked = payload_of(steps(3)[0])
+    world.fetcher.payload(asked)
+    await asyncio.sleep(0)
+    world.transport.answers[GOOD] = good
+    world.fetcher.payload(asked)  # Somebody announces it again: no second fetch, but news for the first.
+    assert await world.event() == PayloadFetched(asked.header.update_id, True)
+    assert world.events.empty()
+
+
+async def test_what_a_final_height_needed_is_given_up(world: World) -> None:
+    world.transport.answers.clear()
+    first, second = payload_of(steps(3)[0]), payload_of(steps(3)[1])
+    world.fetcher.payload(first)
+    world.fetcher.payload(second)
+    world.fetcher.passed(1)
+    assert list(world.fetcher._fetches) == [second.header.update_id]
+
+
+async def test_we_never_ask_ourselves(world: World) -> None:
+    asked = payload_of(steps(3)[0])
+    world.fetcher.payload(FetchPayload(asked.header, (OWN, GOOD)))
+    await world.event()
+    assert OWN not in world.transport.asked
