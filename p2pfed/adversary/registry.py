@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from math import isfinite, nan
 
 from p2pfed.adversary.alie import Alie
 from p2pfed.adversary.base import Adversary, Means
@@ -65,7 +66,9 @@ def verify_spec(spec: str) -> tuple[str, dict[str, float]]:
         try:
             settings[key] = float(value)
         except ValueError:
-            raise UsageError(f"{name}:{key} takes a number, not {value!r}") from None
+            settings[key] = nan
+        if not isfinite(settings[key]):
+            raise UsageError(f"{name}:{key} takes a number, not {value!r}")
     return name, settings
 
 

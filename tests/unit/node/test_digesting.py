@@ -1,0 +1,158 @@
+"""Digests: whatever a push lost, the next digest finds, and only what is missing is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+from support.chain import World
+from support.lab import Lab, sent_by
+
+from p2pfed.errors import MalformedMessage
+from p2pfed.node.digesting import REPLY_MESSAGES_MAX, digest_of, lacking
+from p2pfed.node.events import PayloadFetched, Timer, Trained
+from p2pfed.node.node import GOSSIP_MS
+from p2pfed.types.availability import AvailMessage
+from p2pfed.types.bitmap import indices_of
+from p2pfed.types.certificate import CommitCert
+from p2pfed.types.proposal import Proposal
+from p2pfed.types.update import UpdateHeader
+from p2pfed.types.vote import Precommit, Prevote
+from p2pfed.types.wire import ControlMessage, Digest, ProposalMessage
+
+
+@dataclass
+class Table:
+    """A full peer that heard everything of height 1, and one that heard nothing."""
+
+    full: Lab
+    empty: Lab
+    said: dict[str, ControlMessage]
+
+    def reply(self) -> list[ControlMessage]:
+        assert self.full.node.work is not None
+        return lacking(self.full.node.work, digest_of(self.empty.node.state, self.empty.node.work))
+
+
+@pytest.fixture
+def table() -> Table:
+    world = World((10, 10, 10, 10))
+    place = world.state.validators.index_of(world.proposer())
+    assert place is not None
+    listener, other = [index for index in range(4) if index != place][:2]
+    full, empty = (
+        Lab(world=world, key=world.key(listener)),
+        Lab(world=world, key=world.key(other), is_learning=False),
+    )
+    header, _, _ = world.build()
+    proposal = ProposalMessage(
+        world.sign(Proposal(1, 0, header.value_id, -1, place, bytes(64)), world.key(place)), header, None
+    )
+    vote = world.sign(Prevote(1, 0, header.value_id, -1, place, bytes(64)), world.key(place))
+    precommit = world.sign(Precommit(1, 0, None, place, bytes(64)), world.key(place))
+    update = world.update(world.publics.index(world.proposer()))
+    avail = world.avail(place, [update])
+    full.start()
+    empty.start()
+    said: dict[str, ControlMessage] = {
+        "update": update, "avail": avail, "proposal": proposal, "vote": vote, "precommit": precommit,
+    }  # fmt: skip
+    for message in said.values():
+        full.hear(message)
+    return Table(full, empty, said)
+
+
+@pytest.mark.parametrize("name", ["update", "avail", "proposal", "vote", "precommit"])
+def test_a_digest_repairs_what_was_lost(table: Table, name: str) -> None:
+    assert table.said[name] in table.reply()
+    for message in table.said.values():
+        if message is not table.said[name]:
+            table.empty.hear(message)
+    assert table.said[name] in table.reply()
+    table.empty.hear(table.said[name])
+    assert table.said[name] not in table.reply()
+
+
+def test_two_peers_that_hold_the_same_have_nothing_to_say(table: Table) -> None:
+    for message in table.reply():
+        table.empty.hear(message)
+    work = table.empty.node.work
+    assert work is not None
+    assert lacking(work, digest_of(table.empty.node.state, work)) == []
+
+
+def test_a_peer_asks_in_every_gossip_and_is_answered(table: Table) -> None:
+    (digest,) = sent_by(table.empty.gossip(), Digest)[:1]
+    effects = table.full.hear(digest, table.empty.key.public)
+    for kind in (UpdateHeader, AvailMessage, ProposalMessage, Prevote, Precommit):
+        assert sent_by(effects, kind), kind
+
+
+def test_answers_are_not_given_as_fast_as_anyone_asks(table: Table) -> None:
+    digest = digest_of(table.empty.node.state, table.empty.node.work)
+    assert table.full.hear(digest)
+    assert not sent_by(table.full.hear(digest), AvailMessage)
+    table.full.now_ms += GOSSIP_MS // 4 - 1
+    assert not sent_by(table.full.hear(digest), AvailMessage)
+    table.full.now_ms += 1
+    assert sent_by(table.full.hear(digest), AvailMessage)
+    assert sent_by(table.full.hear(digest, table.full.others[1]), AvailMessage)
+
+
+def test_a_digest_without_its_own_round_or_with_a_bad_bitmap_costs_its_sender(table: Table) -> None:
+    work = table.full.node.work
+    assert work is not None
+    digest = digest_of(table.empty.node.state, table.empty.node.work)
+    for bad in (
+        msgspec.structs.replace(digest, round=5),
+        msgspec.structs.replace(digest, updates=b""),
+        msgspec.structs.replace(digest, avails=b"\xff\xff"),
+    ):
+        with pytest.raises(MalformedMessage):
+            lacking(work, bad)
+
+
+def test_one_digest_is_answered_with_a_bounded_number_of_messages(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert REPLY_MESSAGES_MAX == 256
+    monkeypatch.setattr("p2pfed.node.digesting.REPLY_MESSAGES_MAX", 2)
+    assert len(table.reply()) == 2
+
+
+def test_a_peer_a_block_behind_is_given_the_certificate() -> None:
+    world = World((10, 10, 10, 10))
+    genesis = world.state
+    behind = Lab(world=world, state=genesis)
+    behind.start()
+    digest = digest_of(genesis, behind.node.work)
+    block = world.advance()
+    ahead = Lab(1, world=world)
+    ahead.start()
+    effects = ahead.hear(digest)
+    assert sent_by(effects, CommitCert) == [block.commit]
+    assert [found.height for found in sent_by(effects, Digest)] == [2]
+
+
+def test_a_peer_that_catches_up_claims_to_hold_nothing() -> None:
+    world = World((10, 10, 10, 10))
+    digest = digest_of(world.state, None)
+    assert (digest.height, digest.round, digest.valid_round, digest.rounds) == (1, 0, -1, ())
+    assert not any(digest.avails)
+    assert not any(digest.updates)
+
+
+def test_what_we_hold_ourselves_is_in_our_digest() -> None:
+    lab = Lab()
+    lab.start()
+    update = lab.world.update(0)
+    lab.step(Trained(0, update.payload_root, update.payload_bytes, update.examples))
+    digest = digest_of(lab.node.state, lab.node.work)
+    own = lab.world.publics.index(lab.key.public)
+    assert indices_of(digest.updates, 4) == (own,)
+    assert not any(digest.avails)
+    (header,) = lab.node.work.pool.known.values()  # type: ignore[union-attr]
+    lab.step(PayloadFetched(header.update_id, is_valid=True))
+    lab.wait(2_000, Timer("collect", 1, 0))
+    assert len(indices_of(digest_of(lab.node.state, lab.node.work).avails, 4)) == 1

@@ -1,0 +1,183 @@
+"""Relations to other peers: who is heard, who is told, who is blamed."""
+
+from __future__ import annotations
+
+from support.chain import private_keys
+from support.lab import Lab, sent_by
+
+from p2pfed.errors import BadSignature, MalformedMessage, OutOfBounds
+from p2pfed.gossip.limits import BURST_SECONDS, MESSAGES_PER_SECOND_MAX
+from p2pfed.gossip.mesh import MESH_DEGREE
+from p2pfed.node import events
+from p2pfed.node.effects import Blame, Dial, Disconnect, Effect, RememberPeers, Send
+from p2pfed.node.facts import PeerBlamed, PeerJoined, PeerLeft
+from p2pfed.types.address import Multiaddr
+from p2pfed.types.availability import AvailMessage
+from p2pfed.types.update import UpdateHeader
+from p2pfed.types.wire import Digest, PeerRecords
+
+
+def of(effects: list[Effect], kind: type) -> list:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def test_the_reachable_power_counts_pipes_and_ourselves() -> None:
+    lab = Lab(bonds=(10, 20, 30, 40))
+    own = lab.node.neighbours.connected_power
+    lab.start(connected=2)
+    joined = lab.facts(PeerJoined)
+    assert len(joined) == 2
+    bonds = {account.key: account.bond for account in lab.world.state.ledger.trainers}
+    assert own == bonds[lab.key.public]
+    assert joined[-1].connected_power == own + sum(bonds[key] for key in lab.others[:2])
+    assert joined[-1].total_power == 100
+    lab.step(events.PeerDisconnected(lab.others[0]))
+    assert lab.facts(PeerLeft)[0].connected_power == own + bonds[lab.others[1]]
+
+
+def test_a_peer_that_was_never_welcome_does_not_leave() -> None:
+    lab = Lab()
+    lab.start(connected=0)
+    assert lab.step(events.PeerDisconnected(lab.others[0])) == []
+    assert lab.facts(PeerLeft) == []
+
+
+def test_a_new_pipe_is_greeted_with_records_and_a_digest() -> None:
+    lab = Lab()
+    lab.start(connected=0)
+    lab.step(events.AddressesChanged((Multiaddr("10.0.0.1", 7400, None),)))
+    effects = lab.step(events.PeerConnected(lab.others[0], None))
+    (records,) = sent_by(effects, PeerRecords)
+    assert [record.key for record in records.records] == [lab.key.public]
+    assert len(sent_by(effects, Digest)) == 1
+
+
+def test_nobody_without_a_pipe_is_heard() -> None:
+    lab = Lab()
+    lab.start(connected=1)
+    stranger = lab.others[1]
+    assert lab.hear(lab.world.update(1), stranger) == []
+
+
+def test_whoever_sends_too_much_is_blamed_and_not_heard() -> None:
+    lab = Lab()
+    lab.start(connected=1)
+    digest = Lab(1, world=lab.world).start(connected=1)
+    message = sent_by(digest, Digest)[0]
+    for _ in range(MESSAGES_PER_SECOND_MAX * BURST_SECONDS):
+        lab.hear(message)
+    assert lab.all_of(Blame) == []
+    lab.hear(message)
+    assert [effect.peer for effect in lab.all_of(Blame)] == [lab.others[0]]
+
+
+def test_an_empty_score_closes_the_pipe_and_the_ban_is_kept() -> None:
+    lab = Lab()
+    lab.start()
+    peer = lab.others[0]
+    for _ in range(2):
+        lab.step(events.PeerMisbehaved(peer, OutOfBounds("too large")))
+    assert lab.all_of(Disconnect) == []
+    effects = lab.step(events.PeerMisbehaved(peer, BadSignature("forged")))
+    assert [effect.peer for effect in of(effects, Disconnect)] == [peer]
+    assert [fact.peer for fact in lab.facts(PeerBlamed)] == [peer]
+    lab.step(events.PeerDisconnected(peer))
+    again = lab.step(events.PeerConnected(peer, None))
+    assert "banned" in of(again, Disconnect)[0].reason
+    assert not sent_by(again, Digest)
+    lab.now_ms += 5_000
+    assert sent_by(lab.step(events.PeerConnected(peer, None)), Digest)
+
+
+def test_a_message_that_is_none_costs_the_whole_score() -> None:
+    lab = Lab()
+    lab.start()
+    effects = lab.step(events.PeerMisbehaved(lab.others[0], MalformedMessage("not canonical")))
+    assert of(effects, Disconnect)
+
+
+def test_where_all_are_connected_an_update_is_not_passed_on_but_for_observers() -> None:
+    lab = Lab()
+    lab.start()
+    assert sent_by(lab.hear(lab.world.update(1)), UpdateHeader) == []
+    observer = private_keys(9)[-1].public
+    if observer in lab.world.publics:
+        observer = private_keys(9)[-2].public
+    lab.step(events.PeerConnected(observer, None))
+    effects = of(lab.hear(lab.world.update(2)), Send)
+    assert [effect.peers for effect in effects if isinstance(effect.message, UpdateHeader)] == [(observer,)]
+
+
+def test_where_some_are_missing_a_message_is_passed_on_once_and_not_back() -> None:
+    lab = Lab()
+    lab.start(connected=2)
+    update = lab.world.update(1)
+    effects = [effect for effect in of(lab.hear(update), Send) if isinstance(effect.message, UpdateHeader)]
+    assert [effect.peers for effect in effects] == [(lab.others[1],)]
+    assert sent_by(lab.hear(update), UpdateHeader) == []
+    assert sent_by(lab.hear(update, lab.others[1]), UpdateHeader) == []
+
+
+def test_a_network_larger_than_the_mesh_passes_messages_on_though_all_are_connected() -> None:
+    lab = Lab(bonds=(10,) * (MESH_DEGREE + 2))
+    lab.start(connected=MESH_DEGREE + 1)
+    (effect,) = (
+        effect
+        for effect in of(lab.hear(lab.world.update(1)), Send)
+        if isinstance(effect.message, UpdateHeader)
+    )
+    assert len(effect.peers) in (MESH_DEGREE - 1, MESH_DEGREE)
+    assert lab.others[0] not in effect.peers
+
+
+def test_evidence_is_passed_on_though_all_are_connected() -> None:
+    lab = Lab()
+    lab.start()
+    evidence = lab.world.double_vote(3)
+    effects = of(lab.hear(evidence), Send)
+    assert [effect.peers for effect in effects] == [tuple(lab.others[1:])]
+
+
+def test_what_is_news_is_remembered_and_dialled() -> None:
+    lab, other = Lab(), Lab(1)
+    lab.start(connected=0)
+    other.start(connected=0)
+    address = Multiaddr("10.0.0.2", 7400, None)
+    other.step(events.AddressesChanged((address,)))
+    message = sent_by(other.step(events.PeerConnected(lab.key.public, None)), PeerRecords)[0]
+    third = next(key for key in lab.others if key != other.key.public)
+    lab.step(events.PeerConnected(third, None))
+    effects = lab.hear(message, third)
+    assert [effect.records for effect in of(effects, RememberPeers)] == [message.records]
+    lab.now_ms += 1_000
+    dialled = [*of(effects, Dial), *of(lab.gossip(), Dial)]
+    assert [str(address) for effect in dialled for address in effect.addresses] == [
+        str(Multiaddr("10.0.0.2", 7400, other.key.public))
+    ]
+
+
+def test_a_damaged_line_of_the_peer_file_costs_nothing_else() -> None:
+    other = Lab(1)
+    other.step(events.AddressesChanged((Multiaddr("10.0.0.2", 7400, None),)))
+    (record,) = sent_by(other.step(events.PeerConnected(other.others[0], None)), PeerRecords)[0].records
+    bad = type(record)(record.key, record.sequence + 1, record.addresses, bytes(64))
+    lab = Lab(records=(bad, record))
+    lab.start(connected=0)
+    assert lab.node.neighbours.table.known() == (record,)
+
+
+def test_the_first_contacts_are_dialled_at_once() -> None:
+    contact = Multiaddr("10.0.0.9", 7400, None)
+    lab = Lab(contacts=(contact,))
+    assert of(lab.step(events.Started()), Dial) == [Dial((contact,))]
+    lab.step(events.DialFailed((contact,)))
+    lab.now_ms += 500
+    assert of(lab.gossip(), Dial) == [Dial((contact,))]
+
+
+def test_our_own_words_go_to_everybody() -> None:
+    lab = Lab()
+    lab.start()
+    effects = lab.wait(2_000, events.Timer("collect", 1, 0)) + lab.wait(60_000, events.Timer("collect", 1, 0))
+    sends = [effect for effect in of(effects, Send) if isinstance(effect.message, AvailMessage)]
+    assert [effect.peers for effect in sends] == [tuple(lab.others)]
