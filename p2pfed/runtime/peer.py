@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from p2pfed.chain.genesis import load_genesis, verify_genesis
 from p2pfed.chain.state import ChainState, genesis_state, restore
@@ -116,6 +117,7 @@ async def run_peer(
             disk=disk,
             heights=options.heights,
         )
+        loop.set_exception_handler(partial(_stop_for_bug, host))
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             loop.add_signal_handler(number, host.stop, Ending("stopped by a signal", code))
         port = await transport.listen(network.listen, network.port)
@@ -201,6 +203,12 @@ def make_worker(config: LearnerConfig) -> WorkerClient:
         config.index, config.peers, config.partition, config.seed, config.data_dir, config.params
     )
     return WorkerClient(config.app, context)
+
+
+def _stop_for_bug(host: Host, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A task that nobody awaits broke: print its traceback and end the peer, safer than a wrong vote."""
+    loop.default_exception_handler(context)
+    host.stop(Ending(f"a bug in p2pfed ended this peer: {context.get('exception') or context['message']}", 1))
 
 
 def _actor(config: Config, node: Node, key: PrivateKey) -> tuple[Actor, Callable[[bytes], bool]]:

@@ -79,11 +79,15 @@ class TrioThread:
         await asyncio.shield(self._stopped)
         self._thread.join()
 
-    def post(self, call: Callable[..., object], *arguments: object) -> None:
-        """Run a plain call on Trio, soon and in order; dropped where Trio has ended."""
-        if self._token is not None:
-            with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(call, *arguments)
+    def post(self, call: Callable[..., object], *arguments: object) -> bool:
+        """Run a plain call on Trio, soon and in order; False, and dropped, where Trio has ended."""
+        if self._token is None:
+            return False
+        try:
+            self._token.run_sync_soon(call, *arguments)
+        except trio.RunFinishedError:
+            return False
+        return True
 
     async def call(self, work: Callable[[], Awaitable[T]], start: Starter | None = None) -> T:
         """Run `work` on Trio and return its result; cancelled here, it is cancelled there.
@@ -101,7 +105,8 @@ class TrioThread:
         scope = trio.CancelScope()
         self._waiting.add(future)
         try:
-            self.post(self._begin, work, future, scope, start or self._start_anywhere)
+            if not self.post(self._begin, work, future, scope, start or self._start_anywhere):
+                raise StreamGone("the transport has ended")
             return await future
         except ListenFailed as failed:
             raise LocalError(str(failed)) from None
