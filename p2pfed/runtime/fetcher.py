@@ -43,13 +43,12 @@ class Fetcher:
     """All fetches of one peer. Every answer is an event; a blob is durable before its event is put."""
 
     def __init__(
-        self, store: Store, transport: Transport, disk: Executor, put: Callable[[Event], None], own: bytes
+        self, store: Store, transport: Transport, disk: Executor, put: Callable[[Event], None]
     ) -> None:
         self._store = store
         self._transport = transport
         self._disk = disk
         self._put = put
-        self._own = own
         self._fetches: dict[bytes, _Fetch] = {}
         self._slots = asyncio.Semaphore(FETCHES_AT_ONCE_MAX)
         self._tasks: asyncio.TaskGroup | None = None
@@ -91,7 +90,7 @@ class Fetcher:
         """Start a fetch, or tell a running one of more holders."""
         assert self._tasks is not None
         known = self._fetches.get(name)
-        fresh = dict.fromkeys(holder for holder in holders if holder != self._own)
+        fresh = dict.fromkeys(holders)
         if known is not None:
             known.holders.update(fresh)
             known.news.set()

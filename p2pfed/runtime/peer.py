@@ -102,7 +102,7 @@ async def run_peer(
         inbox = Inbox()
         transport = make_transport(genesis.transport, key=key, chain_id=genesis.chain_id, handler=inbox)
         inbox.serve_with(Server(store, disk, lambda root: not withholds(root)))
-        fetcher = Fetcher(store, transport, disk, inbox.put, key.public)
+        fetcher = Fetcher(store, transport, disk, inbox.put)
         worker = make_worker(config.learner) if config.learner.app else None
         host = Host(
             node=node,

@@ -22,6 +22,7 @@ from p2pfed.node.events import (
     PeerMisbehaved,
 )
 from p2pfed.primitives import codec
+from p2pfed.runtime import fetcher
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.server import Server
 from p2pfed.storage.home import Home
@@ -62,7 +63,7 @@ class World:
         self.transport = FakeTransport()
         self.transport.answers[GOOD] = Server(self.full, self.disk, lambda _: True)
         self.events: asyncio.Queue[Event] = asyncio.Queue()
-        self.fetcher = Fetcher(self.store, self.transport, self.disk, self.events.put_nowait, OWN)
+        self.fetcher = Fetcher(self.store, self.transport, self.disk, self.events.put_nowait)
         self.fetcher.run_in(tasks)
 
     async def event(self) -> Event:
@@ -145,11 +146,15 @@ async def test_blocks_a_body_and_a_model_come_as_they_were_stored(world: World) 
     assert world.store.blobs.has(step.block.header.model_root)
 
 
-async def test_a_fetch_waits_for_a_holder_and_hears_of_one(world: World) -> None:
+async def test_a_fetch_waits_for_a_holder_and_hears_of_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetcher, "RETRY_FIRST_MS", 3_600_000)
     good = world.transport.answers.pop(GOOD)
     asked = payload_of(steps(3)[0])
     world.fetcher.payload(asked)
-    await asyncio.sleep(0)
+    for _ in range(10):  # Until it has asked everybody in vain.
+        await asyncio.sleep(0)
     world.transport.answers[GOOD] = good
     world.fetcher.payload(asked)  # Somebody announces it again: no second fetch, but news for the first.
     assert await world.event() == PayloadFetched(asked.header.update_id, True)
