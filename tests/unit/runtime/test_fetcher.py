@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.tiny_chain import Step, found, keep, steps
 
@@ -22,23 +23,24 @@ from p2pfed.node.events import (
     PeerMisbehaved,
 )
 from p2pfed.primitives import codec
+from p2pfed.primitives.merkle import leaf_hash, path_of_hashes, root_of_hashes
 from p2pfed.runtime import fetcher
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.server import Server
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
 from p2pfed.types.address import Multiaddr
-from p2pfed.types.wire import Chunk, GenesisBytes, Missing
+from p2pfed.types.wire import Chunk, GenesisBytes, GetChunk, Missing, decode_request
 
 OWN, GOOD, BAD = b"\1" * 33, b"\2" * 33, b"\3" * 33
-Answer = Callable[[bytes], bytes]
+Answer = Callable[[bytes, bytes], Awaitable[bytes]]
 
 
 class FakeTransport:
     """Peers by what they answer; an exception in place of bytes is raised."""
 
     def __init__(self) -> None:
-        self.answers: dict[bytes, Server | bytes | Exception] = {}
+        self.answers: dict[bytes, Answer | bytes | Exception] = {}
         self.asked: list[bytes] = []
 
     def peers(self) -> dict[bytes, Multiaddr | None]:
@@ -146,6 +148,23 @@ async def test_blocks_a_body_and_a_model_come_as_they_were_stored(world: World) 
     assert world.store.blobs.has(step.block.header.model_root)
 
 
+async def test_a_root_over_pieces_that_no_store_would_cut_names_no_blob(world: World) -> None:
+    pieces = (b"a", b"b")
+    hashes = [leaf_hash(piece) for piece in pieces]
+
+    async def answer(peer: bytes, data: bytes) -> bytes:
+        request = decode_request(data)
+        assert isinstance(request, GetChunk)
+        return codec.encode(Chunk(2, pieces[request.index], path_of_hashes(hashes, request.index)))
+
+    world.transport.answers = {BAD: answer}
+    header = msgspec.structs.replace(steps(1)[0].block.header, body_hash=root_of_hashes(hashes))
+    world.fetcher.body(FetchBody(header, (BAD,)))
+    blamed = await world.event()
+    assert isinstance(blamed, PeerMisbehaved)
+    assert root_of_hashes(hashes) not in world.store.blobs.roots()
+
+
 async def test_a_fetch_waits_for_a_holder_and_hears_of_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +175,9 @@ async def test_a_fetch_waits_for_a_holder_and_hears_of_one(
     for _ in range(10):  # Until it has asked everybody in vain.
         await asyncio.sleep(0)
     world.transport.answers[GOOD] = good
+    first = world.fetcher._fetches[asked.header.update_id].task
     world.fetcher.payload(asked)  # Somebody announces it again: no second fetch, but news for the first.
+    assert world.fetcher._fetches[asked.header.update_id].task is first
     assert await world.event() == PayloadFetched(asked.header.update_id, True)
     assert world.events.empty()
 
