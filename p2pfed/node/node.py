@@ -15,7 +15,7 @@ from p2pfed.node.catch_up import CatchUp, committed
 from p2pfed.node.digesting import digest_of, lacking
 from p2pfed.node.effects import Effect, Observe, ScheduleTimeout, StoreBlock, Train
 from p2pfed.node.events import Event, Timer
-from p2pfed.node.facts import NetworkFinished, StakeSlashed, UpdateMade, UpdateSkipped
+from p2pfed.node.facts import NetworkFinished, StakeSlashed, UpdateMade, UpdateRefused, UpdateSkipped
 from p2pfed.node.height import HeightWork, Shared, is_punishable
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
@@ -351,6 +351,11 @@ class Node:
             self._outbox.append(StoreBlock(block, value.state, self.work.engine.polkas))
             took_ms = now_ms - self.work.started_ms
             self._outbox.append(Observe(committed(block, self.state, took_ms=took_ms, caught_up=False)))
+            merged = {update.trainer for update in block.body.updates}
+            for header in self.work.pool.unserved():
+                if header.trainer not in merged:
+                    refused = UpdateRefused(block.header.height, header.trainer, "its payload did not come")
+                    self._outbox.append(Observe(refused))
             for evidence in block.body.evidence:
                 convict = conviction_of(self.state, evidence)
                 fact = StakeSlashed(block.header.height, convict.culprit, convict.offence.name)

@@ -102,6 +102,12 @@ class UpdatePool:
         settled = [update_id for update_id in self.known if self.is_settled(update_id)]
         return frozenset(self.known[update_id].trainer for update_id in settled)
 
+    def unserved(self) -> tuple[UpdateHeader, ...]:
+        """Return the headers whose payload has neither come nor been refused, ascending by id."""
+        return tuple(
+            self.known[update_id] for update_id in sorted(self.known) if not self.is_settled(update_id)
+        )
+
     def unknown_ids(self) -> tuple[bytes, ...]:
         """Return ids that availability votes list and whose header never came, ascending."""
         listed = {update_id for message in self.avails.values() for update_id in message.update_ids}

@@ -32,6 +32,7 @@ from p2pfed.node.facts import (
     NetworkFinished,
     StakeSlashed,
     UpdateMade,
+    UpdateRefused,
     UpdateSkipped,
 )
 from p2pfed.node.node import BEHIND_MS, GOSSIP_MS
@@ -172,10 +173,10 @@ def test_a_message_of_the_next_height_waits_until_we_are_there() -> None:
     assert early.update_id in lab.node.work.pool.known
 
 
-def commit(lab: Lab, world: World) -> Block:
+def commit(lab: Lab, world: World, **inputs: object) -> Block:
     """Let the peer decide on and check the world's next block."""
     state = world.state
-    header, body, after = world.build()
+    header, body, after = world.build(**inputs)
     place = state.validators.index_of(header.proposer)
     assert place is not None
     proposal = Proposal(header.height, 0, header.value_id, -1, place, bytes(64))
@@ -276,6 +277,20 @@ def test_a_decided_and_checked_block_is_stored_and_the_next_height_begins() -> N
     assert [fact.height for fact in lab.facts(HeightStarted)] == [1, 2]
     assert [train.base_height for train in lab.all_of(Train)] == [0, 1]
     assert lab.node.last_commit == block.commit
+
+
+def test_an_update_whose_payload_never_came_is_named_once_its_height_is_over() -> None:
+    world = World(FOUR)
+    lab = Lab(world=world)
+    lab.start()
+    *merged, withheld, late = world.updates()
+    for header in (withheld, late):
+        lab.hear(header)
+    assert lab.facts(UpdateRefused) == []
+    commit(lab, world, headers=(*merged, late))  # The others held what came late here: it counts.
+    assert [(fact.height, fact.trainer) for fact in lab.facts(UpdateRefused)] == [(1, withheld.trainer)]
+    commit(lab, world)
+    assert len(lab.facts(UpdateRefused)) == 1
 
 
 def test_the_block_is_durable_before_anything_of_the_next_height_leaves() -> None:
