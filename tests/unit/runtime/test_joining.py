@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -92,6 +93,11 @@ async def test_a_model_that_genesis_does_not_name_is_refused(network: MemoryNetw
         await fetch_network(KEYS[0], (await contact(network, 1, Contact(twist)),), CHAIN, "memory")
 
 
-async def test_without_an_address_nobody_is_waited_for(network: MemoryNetwork) -> None:
+async def test_without_an_address_nobody_is_waited_for(
+    network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "ATTEMPTS", 2)
+    monkeypatch.setattr(joining, "PAUSE_MS", 3_600_000)
     with pytest.raises(NoPeersError, match="--join"):
-        await fetch_initial_model(KEYS[0], (), genesis())
+        async with asyncio.timeout(10):
+            await fetch_initial_model(KEYS[0], (), genesis())
