@@ -51,6 +51,8 @@ def at_points(net: Network, dice: random.Random) -> Iterator[tuple[str, Peer, Ca
     for number, name in enumerate(names):
         passing = 1 if name.startswith(RARE) else dice.randint(1, PASSINGS_MAX)
         victim = net.peers[number % PEERS]
+        if name.startswith("peers.") and victim is net.peers[0]:
+            victim = net.peers[1]  # The first peer knows no contact: without peers.json others must find it.
         yield f"{name}:{passing}", victim, lambda peer, at=f"{name}:{passing}": crash_at(peer, at)
 
 
