@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from p2pfed.cli.options import home_option
 from p2pfed.errors import UsageError
 from p2pfed.primitives.digest import DIGEST_BYTES
 from p2pfed.runtime.addresses import parse_addresses
-from p2pfed.runtime.config import Config, load_config
+from p2pfed.runtime.config import Config, LearnerConfig, load_config
 from p2pfed.runtime.feed import Feed
 from p2pfed.runtime.founding import write_home
 from p2pfed.runtime.host import Ending
@@ -71,7 +73,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
     feed = Feed()
     with home.lock():
         if joined is not None:
-            asyncio.run(_join(home, config, joined, transport))
+            config = asyncio.run(_join(home, config, joined, transport))
         is_first_start = not (home.logs / "peer.log").exists()
         feed.listen(open_log(config.log.level, config.log.format))
         feed.listen(open_log_file(home.logs / "peer.log"))
@@ -106,11 +108,12 @@ def _chain_to_join(config: Config, chain: str | None) -> bytes:
     return chain_id
 
 
-async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> None:
-    """Fill an empty home: a key where there is none, genesis and the initial model from a first contact."""
+async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> Config:
+    """Fill an empty home from a first contact; return the settings, with this member's share of the data."""
     key = load_key(home.key) if home.key.exists() else new_key()
     contacts = parse_addresses(config.network.join, config.network.port)
     genesis, model = await fetch_network(key, contacts, chain_id, transport)
+    config = with_own_share(config, key.public, [participant.key for participant in genesis.participants])
     write_home(home, genesis, model, config, None if home.key.exists() else key)
     if key.public not in [participant.key for participant in genesis.participants]:
         click.echo(
@@ -118,3 +121,15 @@ async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> 
             "it verifies, stores and exports, and neither votes nor trains",
             err=True,
         )
+    return config
+
+
+def with_own_share(config: Config, own: bytes, members: Sequence[bytes]) -> Config:
+    """Return the settings in which a member's learner has its own share of the data, one for each member.
+
+    Shares go by the order of keys, as in `init`; whoever set [learner] peers chose and is left alone.
+    """
+    if own not in members or config.learner.peers != LearnerConfig().peers:
+        return config
+    share = msgspec.structs.replace(config.learner, index=sorted(members).index(own), peers=len(members))
+    return msgspec.structs.replace(config, learner=share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +129,7 @@ async def run_peer(
             http_port = await interface.start(host)
             replace_file(home.run / "http", f"127.0.0.1:{http_port}\n".encode())
             stack.push_async_callback(interface.stop)
-        _say_hello(host, genesis, key.public, addresses, http_port)
+        _say_hello(host, genesis, key.public, config, addresses, http_port)
         inbox.put(AddressesChanged(addresses))
         leaving = asyncio.create_task(_leave_when_done(host, config.run.linger_s))
         stack.callback(leaving.cancel)
@@ -224,7 +225,12 @@ def _actor(config: Config, node: Node, key: PrivateKey) -> tuple[Actor, Callable
 
 
 def _say_hello(
-    host: Host, genesis: Genesis, public: bytes, addresses: tuple[Multiaddr, ...], http_port: int
+    host: Host,
+    genesis: Genesis,
+    public: bytes,
+    config: Config,
+    addresses: tuple[Multiaddr, ...],
+    http_port: int,
 ) -> None:
     """Say who this peer is, where it listens, and the line to paste on the next machine."""
     named = [str(Multiaddr(address.host, address.port, public)) for address in addresses]
@@ -240,8 +246,19 @@ def _say_hello(
         is_member=any(participant.key == public for participant in genesis.participants),
     )
     if named:
-        chain = genesis.chain_id.hex()
-        host.say("peer.join_line", command=f"p2pfed run --join {named[0]} --chain {chain}")
+        host.say("peer.join_line", command=join_line(genesis, config, named[0]))
+
+
+def join_line(genesis: Genesis, config: Config, address: str) -> str:
+    """Return the command for another machine: it speaks our transport, trains our learner, listens too."""
+    words = ["p2pfed", "run", "--join", address, "--chain", genesis.chain_id.hex()]
+    if genesis.transport != "tcp":
+        words += ["--transport", genesis.transport]
+    if config.learner.app:
+        words += ["--app", config.learner.app]
+    if Multiaddr(config.network.listen, 0).is_wildcard:
+        words += ["--listen", config.network.listen]
+    return shlex.join(words)
 
 
 async def _leave_when_done(host: Host, linger_s: int) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.tiny_chain import found, genesis, initial_model, keep, make_home, steps
 
@@ -10,7 +12,8 @@ from p2pfed.chain.state import encode_ledger
 from p2pfed.consensus.signer import initial_record
 from p2pfed.errors import LocalError, StorageFault
 from p2pfed.primitives import codec
-from p2pfed.runtime.peer import lacks_initial_model, load_record, read_genesis, recover
+from p2pfed.runtime.config import Config, LearnerConfig, NetworkConfig
+from p2pfed.runtime.peer import join_line, lacks_initial_model, load_record, read_genesis, recover
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
@@ -101,3 +104,21 @@ def test_a_home_without_genesis_says_how_to_get_one(home: Home) -> None:
 def test_genesis_is_read_back(home: Home) -> None:
     found(home).close()
     assert read_genesis(home) == genesis()
+
+
+ADDRESS = "/ip4/127.0.0.1/tcp/7400/p2p/16Uiu2HAkzQu723hGHM6sefbPw4Whni6j6AWpYKoeZrCj5KHwoAzv"
+
+
+def test_the_join_line_names_what_a_tcp_network_on_one_machine_needs_and_no_more() -> None:
+    founder = msgspec.structs.replace(genesis(), transport="tcp")
+    line = join_line(founder, Config(), ADDRESS)
+    assert line == f"p2pfed run --join {ADDRESS} --chain {founder.chain_id.hex()}"
+
+
+def test_whoever_pastes_the_join_line_speaks_trains_and_listens_as_the_founder_does() -> None:
+    founder = msgspec.structs.replace(genesis(), transport="libp2p")
+    config = Config(
+        network=NetworkConfig(listen="0.0.0.0"), learner=LearnerConfig(app="my models/a.py:learner")
+    )
+    words = shlex.split(join_line(founder, config, ADDRESS))
+    assert words[-6:] == ["--transport", "libp2p", "--app", "my models/a.py:learner", "--listen", "0.0.0.0"]
