@@ -20,7 +20,10 @@ _RECORD, _PEERS = "record", "peers"
 
 
 class Disk:
-    """Files by name, as bytes, so that whatever comes back went through the codec."""
+    """Files by name, as bytes, so that whatever comes back went through the codec.
+
+    Syncing one file syncs what was written before it, as a journal does.
+    """
 
     def __init__(self, genesis: Genesis, model: ModelState) -> None:
         self._genesis = genesis

@@ -11,11 +11,11 @@ from support.lab import Lab, sent_by
 
 from p2pfed.errors import MalformedMessage
 from p2pfed.node.digesting import REPLY_MESSAGES_MAX, digest_of, lacking
-from p2pfed.node.events import PayloadFetched, Timer, Trained
+from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalChecked, Timer, Trained
 from p2pfed.node.node import GOSSIP_MS
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.bitmap import indices_of
-from p2pfed.types.certificate import CommitCert
+from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
@@ -156,3 +156,39 @@ def test_what_we_hold_ourselves_is_in_our_digest() -> None:
     lab.step(PayloadFetched(header.update_id, is_valid=True))
     lab.wait(2_000, Timer("collect", 1, 0))
     assert len(indices_of(digest_of(lab.node.state, lab.node.work).avails, 4)) == 1
+
+
+def test_a_peer_in_an_older_round_is_given_the_votes_that_lift_it(table: Table) -> None:
+    world = table.full.world
+    votes = [world.sign(Prevote(1, 5, None, -1, place, bytes(64)), world.key(place)) for place in range(2)]
+    for vote in votes:
+        table.full.hear(vote)
+    assert set(votes) <= set(table.reply())
+    for vote in votes:
+        table.empty.hear(vote)
+    assert not set(votes) & set(table.reply())
+
+
+def test_whoever_knows_that_a_height_is_decided_says_so_though_the_block_is_not_here(table: Table) -> None:
+    proposal = table.said["proposal"]
+    assert isinstance(proposal, ProposalMessage)
+    commit = table.full.world.certify(proposal.header)
+    assert commit not in table.reply()
+    table.full.hear(commit)
+    assert commit in table.reply()
+
+
+def test_a_polka_is_given_to_a_peer_whose_valid_round_is_lower(table: Table) -> None:
+    world, proposal = table.full.world, table.said["proposal"]
+    assert isinstance(proposal, ProposalMessage)
+    value_id = proposal.header.value_id
+    for place in range(4):
+        table.full.hear(world.avail(place, world.updates()))
+        table.full.hear(world.sign(Prevote(1, 0, value_id, -1, place, bytes(64)), world.key(place)))
+    header, body, after = world.build()
+    assert header.value_id == value_id
+    table.full.step(BodyFetched(header, body))
+    for update in body.updates:
+        table.full.step(PayloadFetched(update.update_id, is_valid=True))
+    table.full.step(ProposalChecked(value_id, after, ""))
+    assert [cert.value_id for cert in table.reply() if isinstance(cert, PolkaCert)] == [value_id]

@@ -14,6 +14,7 @@ from p2pfed.node.facts import PeerBlamed, PeerJoined, PeerLeft
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.update import UpdateHeader
+from p2pfed.types.vote import Prevote
 from p2pfed.types.wire import Digest, PeerRecords
 
 
@@ -116,6 +117,16 @@ def test_where_some_are_missing_a_message_is_passed_on_once_and_not_back() -> No
     assert [effect.peers for effect in effects] == [(lab.others[1],)]
     assert sent_by(lab.hear(update), UpdateHeader) == []
     assert sent_by(lab.hear(update, lab.others[1]), UpdateHeader) == []
+
+
+def test_a_vote_that_comes_over_two_pipes_is_passed_on_once() -> None:
+    lab = Lab()
+    lab.start(connected=2)
+    place = next(place for place in range(4) if lab.world.key(place).public != lab.key.public)
+    vote = lab.world.sign(Prevote(1, 0, None, -1, place, bytes(64)), lab.world.key(place))
+    assert sent_by(lab.hear(vote), Prevote) == [vote]
+    assert sent_by(lab.hear(vote), Prevote) == []
+    assert sent_by(lab.hear(vote, lab.others[1]), Prevote) == []
 
 
 def test_a_network_larger_than_the_mesh_passes_messages_on_though_all_are_connected() -> None:
