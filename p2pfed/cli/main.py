@@ -29,8 +29,18 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
+class _ReaderGone(Exception):
+    """Whoever read our output has gone, as `| head` does."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command when it is called."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None  # Click itself would make it a failure, exit code 1.
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -66,8 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped", 130)
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does; Python would complain once more at its end.
+    except (_ReaderGone, BrokenPipeError):
+        # Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except (LocalError, StorageFault) as error:
