@@ -176,6 +176,20 @@ def test_the_proposer_builds_once_it_holds_what_a_quorum_voted_for(world: World)
     assert len(lab.all_of(BuildProposal)) == 1
 
 
+def test_a_block_that_was_wanted_in_a_round_that_is_over_is_not_built(world: World) -> None:
+    lab = lab_of(world, is_proposer=True)
+    others = [place for place in range(4) if place != place_of(lab)]
+    lab.wait(2_000, COLLECT)
+    lab.wait(60_000, COLLECT)
+    assert [fact.round for fact in lab.facts(RoundStarted)] == [0]
+    for place in others[:2]:
+        lab.hear(world.sign(Prevote(1, 1, None, -1, place, bytes(64)), world.key(place)))
+    assert [fact.round for fact in lab.facts(RoundStarted)] == [0, 1]
+    for place in others:
+        lab.hear(world.avail(place, []))
+    assert lab.all_of(BuildProposal) == []
+
+
 def test_a_block_of_our_own_is_proposed_and_voted_for_without_a_check(world: World) -> None:
     lab = lab_of(world, is_proposer=True)
     for place in range(4):
@@ -258,7 +272,8 @@ def test_two_votes_are_proof_kept_once_and_told(world: World) -> None:
 def test_proof_from_others_is_kept_unless_it_is_of_a_height_to_come(world: World) -> None:
     lab = lab_of(world, is_proposer=False)
     liar = next(place for place in range(4) if place != place_of(lab))
-    assert lab.hear(world.double_vote(liar, height=2)) == []
+    for height in (2, 5):  # Who votes at height 5 is not known yet.
+        assert lab.hear(world.double_vote(liar, height=height)) == []
     assert lab.facts(EvidenceFound) == []
     lab.hear(world.double_vote(liar))
     lab.hear(world.double_proposal(liar))
