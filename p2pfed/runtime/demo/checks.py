@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
 from p2pfed.chain.state import decode_ledger
 from p2pfed.consensus.quorum import has_quorum
+from p2pfed.errors import LocalError, StorageFault
 from p2pfed.runtime.demo.network import NetworkRun
 from p2pfed.storage.audit import AuditReport, audit
 from p2pfed.storage.block_store import BlockStore
 from p2pfed.types.bitmap import indices_of
 from p2pfed.types.genesis import Genesis
 
+UNREADABLE = (0, 1)
 SAFETY_VIOLATION = 7  # Exit code of a peer that saw two blocks of one height.
 
 
@@ -40,16 +43,15 @@ def judge(run: NetworkRun, genesis: Genesis, heights: int) -> tuple[Check, ...]:
 
 
 def block_hashes(run: NetworkRun, name: str) -> tuple[str, ...]:
-    """Return the hash of each final block on the disk of a peer, from height 1 on."""
-    home = run.home(name)
-    if not home.chain_db.exists():
-        return ()
-    chain = BlockStore(home.chain_db, None)
-    try:
-        headers = [chain.header(height) for height in range(1, chain.height + 1)]
-    finally:
-        chain.close()
-    return tuple(header.value_id.hex() for header in headers if header is not None)
+    """Return the hash of each final block on the disk of a peer, from height 1 to the first damaged one."""
+    hashes: list[str] = []
+    with suppress(LocalError, StorageFault), closing(BlockStore(run.home(name).chain_db, None)) as chain:
+        for height in range(1, chain.height + 1):
+            header = chain.header(height)
+            if header is None:
+                break
+            hashes.append(header.value_id.hex())
+    return tuple(hashes)
 
 
 def is_identical(chains: dict[str, tuple[str, ...]]) -> Check:
@@ -119,23 +121,23 @@ def is_above_two_thirds(powers: Sequence[tuple[int, int]]) -> Check:
 
 
 def signed_powers(run: NetworkRun, name: str) -> Sequence[tuple[int, int]]:
-    """Return (power that signed, total power) of each block on a peer's disk, by the sets of its ledger."""
-    home = run.home(name)
-    if not home.chain_db.exists():
-        return ()
-    chain = BlockStore(home.chain_db, None)
+    """Return (power that signed, total power) of each block on a peer's disk, by the sets of its ledger.
+
+    What can't be read was signed by nobody: (0, 1).
+    """
+    powers: list[tuple[int, int]] = []
     try:
-        data = chain.ledger(chain.height)
-        if data is None:
-            return ()
-        ledger = decode_ledger(data)
-        powers = []
-        for height in range(1, chain.height + 1):
-            block, validators = chain.block(height), ledger.staking.validators_at(height)
-            assert block is not None
-            assert validators is not None
-            signers = indices_of(block.commit.bitmap, len(validators))
-            powers.append((validators.power_of(signers), validators.total_power))
-    finally:
-        chain.close()
+        with closing(BlockStore(run.home(name).chain_db, None)) as chain:
+            data = chain.ledger(chain.height)
+            ledger = decode_ledger(data) if data is not None else None
+            for height in range(1, chain.height + 1):
+                block = chain.block(height)
+                validators = ledger.staking.validators_at(height) if ledger is not None else None
+                if block is None or validators is None:
+                    powers.append(UNREADABLE)
+                    continue
+                signers = indices_of(block.commit.bitmap, len(validators))
+                powers.append((validators.power_of(signers), validators.total_power))
+    except (LocalError, StorageFault):
+        powers.append(UNREADABLE)
     return powers
