@@ -116,6 +116,19 @@ def test_an_update_signed_before_a_restart_is_published_again_and_never_another(
     assert lab.all_of(Persist) == []
 
 
+def test_a_peer_whose_blocks_are_older_than_its_last_update_does_not_train_until_it_has_caught_up() -> None:
+    world = World(FOUR)
+    update = world.update(0)
+    request = SignUpdate(
+        5, update.base_model_root, update.payload_bytes, update.payload_root, CODEC_INT16, 10
+    )
+    signed = decide(initial_record(), request, world.keys[world.publics[0]], world.genesis.chain_id)
+    assert isinstance(signed, Signed)
+    lab = Lab(world=world, record=signed.record)
+    assert not of(lab.start(), Train)
+    assert lab.sent(UpdateHeader) == []
+
+
 def test_an_availability_vote_from_before_a_restart_stands_whatever_is_held_now() -> None:
     world = World(FOUR)
     place = world.state.validators.index_of(world.publics[0])
@@ -152,6 +165,7 @@ def test_a_vote_from_before_a_restart_is_the_only_one_of_its_round() -> None:
     lab.step(ProposalChecked(header.value_id, after, ""))
     lab.hear(digest_at(world))  # Of a peer that holds nothing.
     assert lab.sent(Prevote) == [vote.message]
+    assert lab.sent(AvailMessage) == [avail.message]
     timers = [effect.timer for effect in lab.all_of(ScheduleTimeout)]
     assert Timer("prevote", 1, 0) in timers
 
@@ -353,6 +367,19 @@ def test_proof_in_a_block_is_told_and_leaves_the_pool() -> None:
     assert lab.node._shared.evidence == {}
 
 
+def test_a_convict_does_not_count_among_the_reachable_power_two_heights_later() -> None:
+    world = World(FOUR)
+    lab = Lab(world=world, is_learning=False)
+    lab.start()
+    liar = next(place for place in range(4) if world.key(place).public != lab.key.public)
+    key = world.key(liar).public
+    commit(lab, world, evidence=(world.double_vote(liar),))
+    assert lab.node.neighbours.connected_power == 40
+    commit(lab, world)
+    assert lab.node.state.validators.index_of(key) is None
+    assert lab.node.neighbours.connected_power == 30
+
+
 # Catching up
 
 
@@ -405,6 +432,8 @@ def test_a_sync_timer_of_a_height_that_is_done_asks_for_nothing() -> None:
     lab.start()
     lab.hear(digest_at(ahead))
     commit(lab, late)
+    ahead.advance()
+    lab.hear(digest_at(ahead), lab.others[1])
     assert not of(lab.wait(BEHIND_MS, Timer("sync", 1, 0)), FetchBlocks)
 
 
