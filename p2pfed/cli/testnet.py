@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,13 @@ from p2pfed.cli.founding_options import (
     parse_stakes,
 )
 from p2pfed.cli.options import json_option
+from p2pfed.cli.reading import ask_status, tip_of
 from p2pfed.errors import LocalError
 from p2pfed.runtime import testnet as network
+from p2pfed.runtime.config import load_config
 from p2pfed.storage.home import Home
+
+ANSWER_TIMEOUT_S, POLL_S = 30, 0.05  # A slower machine starts its peers all the same; nobody waits for it.
 
 _folder = click.argument("folder", type=click.Path(path_type=Path), default=Path("p2pfed-net"))
 
@@ -75,15 +81,31 @@ def create(peers: int, byzantine: tuple[str, ...], stake: str | None, output: Pa
 @testnet.command("start")
 @_folder
 def start(folder: Path) -> None:
-    """Start every peer that doesn't run, each as a process of its own."""
+    """Start every peer that doesn't run, each as a process of its own, and wait until they answer."""
     made = network.load_testnet(folder)
+    started: list[tuple[Home, int]] = []
     for peer in made.peers:
         home = folder / peer.name
         if network.running_pid(home) is None:
             pid = network.start_peer(home)
+            started.append((Home(home), pid))
             click.echo(f"{peer.name} started, process {pid}, log {home / 'logs' / 'output.log'}", err=True)
         else:
             click.echo(f"{peer.name} runs already", err=True)
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    for own_home, pid in started:
+        _wait_until_it_answers(own_home, pid, deadline)
+
+
+def _wait_until_it_answers(home: Home, pid: int, deadline: float) -> None:
+    """Return when the next command may ask the peer; raises LocalError where it has ended instead."""
+    has_api = load_config(home.config, os.environ, {}).http.enabled
+    while time.monotonic() < deadline:
+        if home.is_locked() and (not has_api or ask_status(home) is not None):
+            return
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+            raise LocalError(f"{home.path.name} ended at once; {home.logs / 'output.log'} says why")
+        time.sleep(POLL_S)
 
 
 @testnet.command("stop")
@@ -100,8 +122,6 @@ def stop(folder: Path) -> None:
 @json_option
 def status(folder: Path, as_json: bool) -> None:
     """Say of each peer whether it runs, and its last final height."""
-    from p2pfed.cli.reading import tip_of
-
     for peer in network.load_testnet(folder).peers:
         home = Home(folder / peer.name)
         height, block_hash = tip_of(home)

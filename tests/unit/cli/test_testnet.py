@@ -1,0 +1,40 @@
+"""`testnet start` returns when the peers answer, and names one that ended instead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from p2pfed.cli import testnet
+from p2pfed.errors import LocalError
+from p2pfed.storage.home import Home
+
+Wait = Callable[[int], None]
+
+
+@pytest.fixture
+def wait(tmp_path: Path) -> Wait:
+    home = Home(tmp_path / "peer0")
+    home.create()
+    return lambda pid: testnet._wait_until_it_answers(home, pid, time.monotonic() + 30)
+
+
+def test_a_peer_that_ends_at_once_is_named(wait: Wait) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    with pytest.raises(LocalError, match=r"peer0 ended at once.*output\.log"):
+        wait(process.pid)
+
+
+def test_a_peer_answers_when_its_api_does(wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([None, None, {"height": 0}])
+    monkeypatch.setattr(testnet, "ask_status", lambda _: next(answers))
+    monkeypatch.setattr(Home, "is_locked", lambda _: True)
+    monkeypatch.setattr(os, "waitpid", lambda *_: (0, 0))
+    wait(1)
+    assert next(answers, "asked until it answered") == "asked until it answered"
