@@ -45,6 +45,7 @@ class WebInterface:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, self._port))
+            listener.listen()  # At once: two peers can bind one port as long as neither listens.
         except OSError as error:
             listener.close()
             raise LocalError(
