@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -94,18 +95,18 @@ def start(folder: Path) -> None:
             click.echo(f"{peer.name} runs already", err=True)
     deadline = time.monotonic() + ANSWER_TIMEOUT_S
     for own_home, pid in started:
-        _wait_until_it_answers(own_home, pid, deadline)
+        asyncio.run(_wait_until_it_answers(own_home, pid, deadline))
 
 
-def _wait_until_it_answers(home: Home, pid: int, deadline: float) -> None:
+async def _wait_until_it_answers(home: Home, pid: int, deadline: float) -> None:
     """Return when the next command may ask the peer; raises LocalError where it has ended instead."""
     has_api = load_config(home.config, os.environ, {}).http.enabled
     while time.monotonic() < deadline:
         if home.is_locked() and (not has_api or ask_status(home) is not None):
             return
-        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):  # noqa: ASYNC222 - it does not wait
             raise LocalError(f"{home.path.name} ended at once; {home.logs / 'output.log'} says why")
-        time.sleep(POLL_S)
+        await asyncio.sleep(POLL_S)
 
 
 @testnet.command("stop")

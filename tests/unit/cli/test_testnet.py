@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ Wait = Callable[[int], None]
 def wait(tmp_path: Path) -> Wait:
     home = Home(tmp_path / "peer0")
     home.create()
-    return lambda pid: testnet._wait_until_it_answers(home, pid, time.monotonic() + 30)
+    return lambda pid: asyncio.run(testnet._wait_until_it_answers(home, pid, time.monotonic() + 30))
 
 
 def test_a_peer_that_ends_at_once_is_named(wait: Wait) -> None:
