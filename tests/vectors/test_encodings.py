@@ -1,0 +1,36 @@
+"""Encodings, ids and signatures are the frozen ones: they change only with the spec and a decision record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from support.tiny_chain import genesis, steps
+
+from p2pfed.primitives import codec
+from p2pfed.types.block import Header
+from p2pfed.types.certificate import CommitCert
+from p2pfed.types.update import UpdateHeader
+
+FROZEN = json.loads(Path(__file__).with_name("encodings.json").read_text(encoding="utf-8"))
+
+
+def test_a_block_of_known_keys_has_the_frozen_bytes_and_ids() -> None:
+    block = steps(1)[0].block
+    assert {
+        "chain_id": genesis().chain_id.hex(),
+        "update": codec.encode(block.body.updates[0]).hex(),
+        "header": codec.encode(block.header).hex(),
+        "value_id": block.header.value_id.hex(),
+        "commit": codec.encode(block.commit).hex(),
+    } == FROZEN
+
+
+def test_the_frozen_bytes_are_read_back() -> None:
+    block = steps(1)[0].block
+    for name, kind, value in (
+        ("update", UpdateHeader, block.body.updates[0]),
+        ("header", Header, block.header),
+        ("commit", CommitCert, block.commit),
+    ):
+        assert codec.decode(bytes.fromhex(FROZEN[name]), kind, 10_000) == value
