@@ -9,6 +9,7 @@ import sys
 import click
 
 from p2pfed import __version__
+from p2pfed.cli.text import printable
 from p2pfed.errors import LocalError, P2PFedError, StorageFault
 
 # Name -> module, attribute, one line of help: `--help` needs no import of a command.
@@ -88,5 +89,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    print(f"p2pfed: {sentence}", file=sys.stderr)
+    print(f"p2pfed: {printable(sentence)}", file=sys.stderr)  # It may quote what a peer said.
     sys.exit(code)

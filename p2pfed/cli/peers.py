@@ -8,6 +8,7 @@ import click
 
 from p2pfed.cli.options import home_option, json_option
 from p2pfed.cli.reading import ask_status
+from p2pfed.cli.text import printable
 from p2pfed.runtime.peer import read_genesis
 from p2pfed.storage.home import Home
 from p2pfed.storage.peers_file import load_peers
@@ -37,4 +38,4 @@ def peers(home: Home, as_json: bool) -> None:
             state = "connected" if row["is_connected"] else "away"
             role = "member" if row["is_member"] else "observer"
             address = row["addresses"][0].partition("/p2p/")[0] if row["addresses"] else "address unknown"
-            click.echo(f"{row['id']}  {state:<9}  {role:<8}  {address}")
+            click.echo(f"{row['id']}  {state:<9}  {role:<8}  {printable(address)}")

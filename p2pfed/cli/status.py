@@ -9,6 +9,7 @@ import click
 
 from p2pfed.cli.options import home_option, json_option
 from p2pfed.cli.reading import ask_status, stored_status
+from p2pfed.cli.text import printable
 from p2pfed.runtime.logs import short
 from p2pfed.storage.home import Home
 
@@ -29,8 +30,9 @@ def status(home: Home, as_json: bool) -> None:
 
 
 def _lines(status: dict[str, Any], *, is_running: bool) -> list[str]:
+    name = printable(status["network"])
     lines = [
-        f"network   {status['network']}  chain {status['chain'][:16]}…  transport {status['transport']}",
+        f"network   {name}  chain {status['chain'][:16]}…  transport {status['transport']}",
         f"height    {status['height']}  hash {status['hash'][:16]}",
     ]
     if not is_running:

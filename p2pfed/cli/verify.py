@@ -13,6 +13,7 @@ import p2pfed
 from p2pfed.cli.options import home_option, json_option
 from p2pfed.cli.progress import Progress
 from p2pfed.cli.reading import open_chain
+from p2pfed.cli.text import printable
 from p2pfed.errors import LocalError, StorageFault
 from p2pfed.runtime.deep_check import deep_check
 from p2pfed.runtime.peer import read_genesis
@@ -66,7 +67,7 @@ def verify(home: Home, as_json: bool, deep: bool, independent: bool) -> None:
         click.echo(json.dumps(row))
     else:
         for problem in problems:
-            click.echo(problem)
+            click.echo(printable(problem))
         counts = f"{report.heights} blocks, {report.signatures} signatures, {report.blobs} blobs"
         if deep:
             counts += f", {recomputed} aggregates recomputed ({pruned} without payloads here)"
