@@ -4,6 +4,8 @@ import io
 import json
 from pathlib import Path
 
+import pytest
+
 from p2pfed.runtime.feed import Entry
 from p2pfed.runtime.logs import FAULT_PAUSE_MS, escape, open_log, open_log_file
 
@@ -72,3 +74,8 @@ def test_the_file_keeps_every_entry(tmp_path: Path) -> None:
         listener(entry)
     lines = (tmp_path / "peer.log").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [entry.as_json() for entry in faults]
+
+
+def test_a_full_disk_loses_a_line_without_a_word_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    open_log_file(Path("/dev/full"))(COMMITTED)
+    assert capsys.readouterr().err == ""
