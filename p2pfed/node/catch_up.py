@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from p2pfed.chain.apply import apply_certified, with_model
+from p2pfed.chain.check import conviction_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
 from p2pfed.errors import InvalidBlock, PeerFault
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
-from p2pfed.node.facts import BlockCommitted, CatchingUp
+from p2pfed.node.facts import BlockCommitted, CatchingUp, StakeSlashed
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.types.bitmap import indices_of
 from p2pfed.types.block import Block
@@ -93,6 +94,7 @@ class CatchUp:
                 return state, newest
             self._outbox.append(StoreBlock(block, after, ()))
             self._outbox.append(Observe(committed(block, state, took_ms=0, caught_up=True)))
+            self._outbox.extend(Observe(fact) for fact in convictions(block, state))
             state, newest = after, block.commit
         if newest is None:
             self._heights.pop(peer, None)  # It had nothing for us after all; its next digest counts again.
@@ -110,6 +112,14 @@ class CatchUp:
     def _drop(self, peer: bytes, fault: PeerFault, now_ms: int) -> None:
         self._heights.pop(peer, None)
         self._neighbours.blame(peer, fault, now_ms)
+
+
+def convictions(block: Block, before: ChainState) -> tuple[StakeSlashed, ...]:
+    """Return a fact for each proof of a lie that `block`, the one after `before`, carries."""
+    found = [conviction_of(before, evidence) for evidence in block.body.evidence]
+    return tuple(
+        StakeSlashed(block.header.height, convict.culprit, convict.offence.name) for convict in found
+    )
 
 
 def committed(block: Block, before: ChainState, *, took_ms: int, caught_up: bool) -> BlockCommitted:

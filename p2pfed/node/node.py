@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from p2pfed.chain.check import conviction_of
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
-from p2pfed.node.catch_up import CatchUp, committed
+from p2pfed.node.catch_up import CatchUp, committed, convictions
 from p2pfed.node.digesting import digest_of, lacking
 from p2pfed.node.effects import Effect, Observe, ScheduleTimeout, StoreBlock, Train
 from p2pfed.node.events import Event, Timer
-from p2pfed.node.facts import NetworkFinished, StakeSlashed, UpdateMade, UpdateRefused, UpdateSkipped
+from p2pfed.node.facts import NetworkFinished, UpdateMade, UpdateRefused, UpdateSkipped
 from p2pfed.node.height import HeightWork, Shared, is_punishable
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
@@ -356,10 +355,7 @@ class Node:
                 if header.trainer not in merged:
                     refused = UpdateRefused(block.header.height, header.trainer, "its payload did not come")
                     self._outbox.append(Observe(refused))
-            for evidence in block.body.evidence:
-                convict = conviction_of(self.state, evidence)
-                fact = StakeSlashed(block.header.height, convict.culprit, convict.offence.name)
-                self._outbox.append(Observe(fact))
+            self._outbox.extend(Observe(fact) for fact in convictions(block, self.state))
             self.state, self.last_commit, self.work = value.state, commit, None
             self._settle_after_block()
             self._start_height(now_ms)

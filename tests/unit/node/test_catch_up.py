@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from support.tiny_chain import KEYS, Step, genesis, initial_model, steps
+from support.tiny_chain import KEYS, LIE_HEIGHT, Step, genesis, initial_model, steps
 
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.node.catch_up import MODEL_AGE_MAX, CatchUp
-from p2pfed.node.effects import Effect, FetchBlocks, FetchModel
+from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Observe
+from p2pfed.node.facts import BlockCommitted, StakeSlashed
 from p2pfed.node.neighbours import Neighbours
 
 NOW_MS = 1_000
@@ -101,3 +102,14 @@ def test_only_more_than_the_block_we_vote_on_is_far_behind() -> None:
     assert not late.catch_up.is_far_behind(late.state)
     late.catch_up.note(PEER, 3)
     assert late.catch_up.is_far_behind(late.state)
+
+
+def test_a_conviction_in_a_fetched_block_is_told_as_one_in_a_block_of_our_own() -> None:
+    late = Late()
+    late.hear(PEER, LIE_HEIGHT + 1)
+    late.take(PEER, steps(LIE_HEIGHT))
+    facts = [effect.fact for effect in late.outbox if isinstance(effect, Observe)]
+    assert [type(fact) for fact in facts][-2:] == [BlockCommitted, StakeSlashed]
+    told = [fact for fact in facts if isinstance(fact, StakeSlashed)]
+    culprit = late.state.validators.validators[-1].key
+    assert told == [StakeSlashed(LIE_HEIGHT, culprit, "DUPLICATE_VOTE")]
