@@ -89,13 +89,17 @@ def test_whatever_ends_us_ends_the_peers_first(number: signal.Signals, folder: P
             os.kill(os.getpid(), number)
             os.kill(os.getpid(), number)
 
-    before = signal.getsignal(number)
-    with pytest.raises(Terminated, match=number.name) as ended:
-        run(folder, LIVES, on_event=on_event)
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, usual)  # nohup, or a shell's background, may have let us ignore it.
+    try:
+        with pytest.raises(Terminated, match=number.name) as ended:
+            run(folder, LIVES, on_event=on_event)
+        assert signal.getsignal(number) == usual
+    finally:
+        signal.signal(number, before)
     assert ended.value.exit_code == 128 + number
     assert len(heard) == 2
     assert not any(map(is_alive, pids(heard)))
-    assert signal.getsignal(number) == before
 
 
 def test_a_row_of_free_ports_is_found_and_a_taken_one_passed_over() -> None:
