@@ -55,7 +55,7 @@ def test_four_peers_with_a_liar_train_and_every_check_holds(transport: str, tmp_
 def test_a_check_that_fails_ends_the_demonstration_with_exit_code_1(tmp_path: Path) -> None:
     """The liar lies when it proposes, which with one part of three thousand of the stake it never does."""
     done = p2pfed(
-        "demo", "--peers", "4", "--byzantine", "1:wrong_aggregate", "--stake", "1000,1000,1000,1",
+        "demo", "--peers", "2", "--byzantine", "1:wrong_aggregate", "--stake", "3000,1", "--rules", "mean",
         "--heights", "1", "--json", "--out", tmp_path / "out",
     )  # fmt: skip
     verdict = json.loads(done.stdout)
@@ -66,7 +66,8 @@ def test_a_check_that_fails_ends_the_demonstration_with_exit_code_1(tmp_path: Pa
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "p2pfed", "demo", "--peers", "4", "--heights", "10000", "--out", "out"],
+        [sys.executable, "-m", "p2pfed", "demo", "--peers", "2", "--heights", "10000", "--out", "out",
+         "--rules", "mean"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         env=child_environment({}), start_new_session=True,
     )  # fmt: skip

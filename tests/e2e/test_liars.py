@@ -95,10 +95,13 @@ def test_garbage_changes_nothing_but_the_senders_name(tmp_path: Path) -> None:
         assert [event["updates"] for event in commits(honest[0])] == [3] * HEIGHTS
         roots.append([event["model_root"] for event in commits(honest[0])])
         if net is garbage:
-            for peer in honest:
-                faults = {e["peer"] for e in peer.events if e["event"] in ("peer.fault", "peer.blamed")}
-                assert faults == {ids(net)[3]}, peer.name
-                assert f'"peer.fault", "peer": "{ids(net)[3]}"' in peer.output  # In the log that people read.
+            # Whoever it reached names it; banned at once, it may never learn where the last one listens.
+            blamed = [
+                {e["peer"] for e in p.events if e["event"] in ("peer.fault", "peer.blamed")} for p in honest
+            ]
+            assert set().union(*blamed) == {ids(net)[3]}
+            warnings = [f'"peer.fault", "peer": "{ids(net)[3]}"' in peer.output for peer in honest]
+            assert warnings == [bool(names) for names in blamed]  # In the log that people read.
     assert roots[0] == roots[1]
     assert len(set(roots[0])) == HEIGHTS
 
@@ -126,9 +129,10 @@ def test_a_proposer_that_adds_one_to_a_coordinate_is_refused_by_everybodys_own_r
 
 
 def test_two_votes_and_two_proposals_are_convicted_and_the_network_goes_on(tmp_path: Path) -> None:
-    options = ("--byzantine", "1:double_vote", "--byzantine", "1:equivocating_proposer")
-    net = create(tmp_path / "net", 7, "tcp", *options)
-    honest, (voter, proposer) = net.peers[:5], ids(net)[5:]
+    options = ("--byzantine", "1:double_vote", "--byzantine", "1:equivocating_proposer",
+               "--stake", "18,18,18,13,13", "--rules", "mean")  # fmt: skip
+    net = create(tmp_path / "net", 5, "tcp", *options)
+    honest, (voter, proposer) = net.peers[:3], ids(net)[3:]
     with running(net):
         verdicts = {}
         for culprit, kind in ((voter, "DUPLICATE_VOTE"), (proposer, "DUPLICATE_PROPOSAL")):
@@ -144,21 +148,20 @@ def test_two_votes_and_two_proposals_are_convicted_and_the_network_goes_on(tmp_p
     staking = ledger(honest[0]).staking
     last = staking.validators_at(honest[0].height)
     assert last is not None
-    assert last.index_of(net.keys[5]) is None  # A tombstone: it neither votes nor trains again.
-    assert last.index_of(net.keys[6]) is not None
+    assert last.index_of(net.keys[3]) is None  # A tombstone: it neither votes nor trains again.
+    assert last.index_of(net.keys[4]) is not None
     for event in commits(honest[0]):
         assert (event["height"] < gone_from) or (voter not in event["trainers"]), event
     totals = {event["height"]: event["total_power"] for event in commits(honest[0])}
     assert totals[gone_from - 1] > totals[gone_from]
-    for peer in honest[:1]:
-        assert_all_is_sound(peer)
+    assert_all_is_sound(honest[0])
 
 
 def test_payloads_that_nobody_can_use_are_left_out_and_their_senders_named(tmp_path: Path) -> None:
     kinds = ("garbage_payload", "wrong_shape", "withheld_payload")
     options = [word for kind in kinds for word in ("--byzantine", f"1:{kind}")]
-    net = create(tmp_path / "net", 10, "tcp", *options)
-    honest, liars = net.peers[:7], ids(net)[7:]
+    net = create(tmp_path / "net", 7, "tcp", *options, "--stake", "20,20,20,20,10,10,10", "--rules", "mean")
+    honest, liars = net.peers[:4], ids(net)[4:]
     with running(net):
         for peer in honest:
             peer.wait_for_height(4, 90)
@@ -166,7 +169,7 @@ def test_payloads_that_nobody_can_use_are_left_out_and_their_senders_named(tmp_p
     assert_they_agree(honest)
     blocks = commits(honest[0])
     assert all(not set(liars) & set(event["trainers"]) for event in blocks)
-    assert max(event["updates"] for event in blocks) == 7
+    assert max(event["updates"] for event in blocks) == 4
     for peer in honest:
         refused = {event["trainer"] for event in peer.events if event["event"] == "update.refused"}
         faults = {event["peer"] for event in peer.events if event["event"] == "peer.fault"}
