@@ -338,14 +338,16 @@ class Engine:
 
         Most votes bring no new fact; then nothing is asked again.
         """
-        if (
-            self._settled is not None
-            and self._settled[0] is self._state
-            and self._settled[1] == self._known()
-        ):
+        state, known = self._settled
+        if state is self._state and known == self._known():
             return
-        while any(self._apply(fact, outputs) for fact in self._facts()):
-            pass
+        is_moving = True
+        while is_moving:
+            is_moving = False
+            for fact in self._facts():
+                if self._apply(fact, outputs):
+                    is_moving = True
+                    break
         self._settled = (self._state, self._known())
 
     def _known(self) -> int:
@@ -356,10 +358,10 @@ class Engine:
         """Offer what is known, in the order of the rules U1 to U8."""
         round_, votes = self.round, self._votes
         message = self._proposals.get(round_)
-        if message is not None:
+        if message is not None and self._state.step is Step.PROPOSE:  # Else it costs, and moves nothing.
             yield self._proposal_fact(message)
         if votes.has_quorum_of_any(Prevote, round_):
-            yield machine.PrevotesSeen()
+            yield _PREVOTES_SEEN
         if message is not None and self._verdicts.get(message.proposal.value_id) is True:
             cert = votes.polka(round_, message.proposal.value_id, message.proposal.valid_round)
             if cert is not None:
@@ -368,9 +370,9 @@ class Engine:
             if self._verdicts.get(cert.value_id) is True and cert.value_id in self._headers:
                 yield machine.LatePolkaSeen(cert)
         if votes.has_nil_polka(round_):
-            yield machine.NilPolkaSeen()
+            yield _NIL_POLKA_SEEN
         if votes.has_quorum_of_any(Precommit, round_):
-            yield machine.PrecommitsSeen()
+            yield _PRECOMMITS_SEEN
         for commit in votes.commits:
             yield machine.CommitSeen(commit, self._verdicts.get(commit.value_id))
         ahead = votes.round_ahead(round_)
@@ -429,6 +431,8 @@ class Engine:
         return Propose(round_, self._headers[state.valid_value], state.valid_round, polka)
 
 
+_PREVOTES_SEEN, _PRECOMMITS_SEEN = machine.PrevotesSeen(), machine.PrecommitsSeen()
+_NIL_POLKA_SEEN = machine.NilPolkaSeen()
 _TIMER_OF_STEP: dict[Step, TimeoutKind] = {
     Step.PROPOSE: "propose",
     Step.PREVOTE: "prevote",

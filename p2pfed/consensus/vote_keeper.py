@@ -66,13 +66,15 @@ class VoteKeeper:
     def has(self, vote: Vote) -> bool:
         """Answer whether `vote` would add nothing: its claim is held, or two others of its sender are."""
         votes = self._votes_like(vote)
+        if not votes:
+            return False
         return len(votes) == _VOTES_PER_SENDER_MAX or any(claim_of(held) == claim_of(vote) for held in votes)
 
     def add(self, vote: Vote) -> DuplicateVote | None:
         """Count a verified vote; return the evidence where it contradicts one held."""
-        if self.has(vote):
-            return None
         earlier = self._votes_like(vote)
+        if earlier and self.has(vote):
+            return None
         round_ = self._rounds.setdefault(vote.round, _Round())
         tally, claim, index = round_.tally_of(type(vote)), claim_of(vote), vote.validator_index
         power = self._validators.validators[index].power

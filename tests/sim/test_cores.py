@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from p2pfed.cli.lab_sim import repeat_line, sim
+from p2pfed.consensus.engine import Engine
+from p2pfed.consensus.io import Output
 from p2pfed.errors import UsageError
 from p2pfed.sim.cores import campaign
 from p2pfed.sim.cores.campaign import Plan, Tally, run_campaign, run_chunk, shrink
@@ -69,6 +71,19 @@ def test_one_seed_gives_one_run_in_any_process() -> None:
         for hash_seed in ("0", "1")
     }
     assert traces == {run_chunk(Plan(), 5, 8).trace.hex() + "\n"}
+
+
+def test_rules_that_are_asked_after_every_input_give_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine asks again only where a fact changed: that leaves out nothing."""
+    plan = Plan(seed=700)
+    quick = run_chunk(plan, plan.seed, 30).trace
+
+    def run_rules(engine: Engine, outputs: list[Output]) -> None:
+        while any(engine._apply(fact, outputs) for fact in engine._facts()):
+            pass
+
+    monkeypatch.setattr(Engine, "_run_rules", run_rules)
+    assert run_chunk(plan, plan.seed, 30).trace == quick
 
 
 def test_a_witness_changes_nothing() -> None:

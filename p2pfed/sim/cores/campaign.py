@@ -120,6 +120,7 @@ def is_bad(schedule: Schedule, outcome: Outcome) -> bool:
 def run_chunk(plan: Plan, first: int, count: int) -> Tally:
     """Run `count` schedules from seed `first` on."""
     tally, hashes, started_s = Tally(), sha256(), time.process_time()
+    gc.freeze()
     gc.disable()  # A world is one knot of cycles: cheaper to untie some at once than to look again and again.
     for seed in range(first, first + count):
         schedule = plan.schedule(seed)
@@ -133,6 +134,7 @@ def run_chunk(plan: Plan, first: int, count: int) -> Tally:
         hashes.update(outcome.trace)
         tally.add(schedule, outcome)
     gc.enable()
+    gc.unfreeze()
     tally.cpu_s = time.process_time() - started_s
     tally.trace = hashes.digest()
     return tally

@@ -203,7 +203,7 @@ class World:
     def _deliver(self, core: Core, what: object) -> None:
         """Let one event happen: a message, a core's own wait, a question to the others (None), a return."""
         trace, slot = self._trace, core.slot
-        if isinstance(what, _Heard):
+        if type(what) is _Heard:
             if core.is_up:
                 message = what.message
                 trace.extend((self.now_ms, slot, what.sender, number_of(message)))
@@ -212,7 +212,7 @@ class World:
                 if self._is_recording and core in self.honest and KIND_OF[type(message)] != "ask":
                     self._heard[message] = None  # type: ignore[index]
                 core.hear(what.sender, message)
-        elif isinstance(what, _Own):
+        elif type(what) is _Own:
             if core.is_up and what.life == core.life:
                 trace.extend((self.now_ms, slot, what.life, INPUT_NUMBERS[type(what.input)]))
                 if self._witness is not None:
