@@ -125,6 +125,7 @@ def _report(plan: Plan, sums: Tally, wall_s: float) -> dict[str, object]:
         "undecided": sums.undecided,
         "forks": sums.forks,
         "unconvicted": sums.unconvicted,
+        "amnesic": sums.amnesic,
         "accused_share_min": None if least is None else round(least / plan.peers, 4),
         "framed": sums.framed,
         "round_1_share": round(sums.reached_round_1 / sums.schedules, 4),

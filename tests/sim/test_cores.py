@@ -45,6 +45,7 @@ def test_with_half_of_liars_every_fork_convicts_both_and_frames_nobody() -> None
     sums = run_campaign(Plan(byzantine=2, schedules=100, seed=1))
     assert (sums.failures, sums.framed, sums.unconvicted) == ([], 0, 0)
     assert sums.forks >= 20
+    assert sums.amnesic >= 3  # Nobody voted twice: only the amnesia proof convicts a third.
     assert sums.accused_power_min == 2
 
 
@@ -145,7 +146,7 @@ def test_two_processes_give_the_trace_of_one(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_broken_promise_is_an_exit_code_a_line_to_repeat_it_and_a_transcript(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    broken = Outcome(9, ("core 1: a fork",), 0, 1, None, (), 0, 0, 0, (0,), 1, 1, bytes(32))
+    broken = Outcome(9, ("core 1: a fork",), 0, 1, None, None, (), 0, 0, 0, (0,), 1, 1, bytes(32))
     monkeypatch.setattr(campaign, "run", lambda schedule: broken)
     outcome = invoke("--schedules", "1", "--seed", "9")
     assert outcome.exit_code == 1

@@ -39,7 +39,7 @@ class Tally:
     """Sums over schedules.
 
     accused_power_min: The least power convicted in a fork; None where there was none.
-    unconvicted: Forks that convict less than a third.
+    unconvicted: Forks that convict less than a third; `amnesic`: forks in which E1 alone would.
     fired: Schedules in which a fault of each kind struck; `liars` counts schedules with each.
     failures: (seed, first violation) of the first few that broke a law.
     """
@@ -50,6 +50,7 @@ class Tally:
     undecided: int = 0
     forks: int = 0
     unconvicted: int = 0
+    amnesic: int = 0
     accused_power_min: int | None = None
     framed: int = 0
     reached_round_1: int = 0
@@ -72,6 +73,7 @@ class Tally:
         if outcome.accused_power is not None:
             self.unconvicted += is_unconvicted(schedule, outcome)
             self._accuse(outcome.accused_power)
+            self.amnesic += 3 * (outcome.accused_power_e1 or 0) < schedule.peers
         self.framed += len(outcome.framed)
         self.reached_round_1 += outcome.round_max >= 1
         self.moved_a_lock += outcome.locks_moved > 0
@@ -87,7 +89,7 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         for name in (
-            "schedules", "faulted", "violations", "undecided", "forks", "unconvicted", "framed",
+            "schedules", "faulted", "violations", "undecided", "forks", "unconvicted", "amnesic", "framed",
             "reached_round_1", "moved_a_lock", "changed_a_lock", "events", "virtual_ms", "cpu_s",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))

@@ -148,10 +148,11 @@ class Checkers:
         if engine.votes_held > votes_max:
             self._fail(core, f"it keeps {engine.votes_held} votes, more than {votes_max}")
 
-    def finish(self, heard: Iterable[Spoken]) -> int | None:
+    def finish(self, heard: Iterable[Spoken]) -> tuple[int, int] | None:
         """After the run: nobody honest can be convicted by all that was ever signed.
 
-        Return, for a fork, the power that E1 and E2 convict by what honest cores signed or `heard` alone.
+        Return, for a fork, the power that E1 and E2 convict by what honest cores signed or `heard`, and the
+        power that E1 alone does.
         """
         found = offences(self.signed_by_all)
         for index in sorted(found.keys() - self._liars):
@@ -162,7 +163,8 @@ class Checkers:
         known = {vote: None for message in heard for vote in _words_of(message) if vote in self.signed_by_all}
         known |= {vote: None for vote in self.signed_by_all if vote.validator_index not in self._liars}
         found = offences(known)
-        return self.power_of(index for index, said in found.items() if said & {"E1", "E2"})
+        convicted = self.power_of(index for index, said in found.items() if said & {"E1", "E2"})
+        return convicted, self.power_of(index for index, said in found.items() if "E1" in said)
 
     def power_of(self, indices: Iterable[int]) -> int:
         return sum(self._powers[index] for index in indices)

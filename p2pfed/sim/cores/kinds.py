@@ -10,5 +10,5 @@ FaultKind = Literal[
 ]  # fmt: skip
 LiarKind = Literal[
     "silent", "nil_voter", "late_voter", "equivocator", "amnesiac", "replayer", "forger", "mutator",
-    "withholder", "wrong_aggregate", "twins", "splitter",
+    "withholder", "wrong_aggregate", "twins", "splitter", "turncoat",
 ]  # fmt: skip

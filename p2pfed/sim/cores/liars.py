@@ -19,7 +19,6 @@ from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
 
 if TYPE_CHECKING:
-    from p2pfed.sim.cores.kinds import LiarKind
     from p2pfed.sim.cores.world import World
 
 _UNSIGNED = bytes(SIGNATURE_BYTES)
@@ -231,58 +230,8 @@ class Twin(Liar):
     """A key that runs twice. Each of the two is honest; together they are not."""
 
 
-class Splitter(Liar):
-    """Backs before each honest core what that core sees, so that they part. It sees inside all of them."""
-
-    def __init__(self, world: World, slot: int, index: int, key: OracleKey) -> None:
-        self.told: set[tuple[int, Spoken]] = set()
-        super().__init__(world, slot, index, key)
-
-    def say(self, message: Spoken) -> None:
-        """Its honest heart only helps certificates along; at its turn each core gets a value of its own."""
-        if isinstance(message, ProposalMessage):
-            self._propose_apart(message)
-
-    def hear(self, sender: int, message: object) -> None:
-        super().hear(sender, message)  # type: ignore[arg-type]
-        self._plot()
-
-    def take(self, input_: object) -> None:
-        super().take(input_)  # type: ignore[arg-type]
-        self._plot()
-
-    def _propose_apart(self, message: ProposalMessage) -> None:
-        round_ = message.proposal.round
-        for victim in self.world.honest:
-            if message.proposal.valid_round >= 0 or self.is_lucky(0.5):
-                self.tell(victim.slot, message)
-            else:
-                header = self.world.new_value(self.height, round_, self.index)
-                self.tell(victim.slot, self.proposal(round_, header))
-
-    def _plot(self) -> None:
-        for victim in self.world.honest:
-            engine = victim.engine
-            if not victim.is_up or engine.height != self.height or engine.decided is not None:
-                continue
-            seen = engine.proposal(engine.round)
-            if seen is None:
-                continue
-            said, round_ = seen.proposal, engine.round
-            place = (victim.slot, seen)
-            if place not in self.told:
-                self.told.add(place)
-                self.tell(victim.slot, self.prevote(round_, said.value_id, said.valid_round))
-                self.tell(victim.slot, self.precommit(round_, said.value_id))
-
-
-_SINS: dict[str, type[Liar]] = {
+SINS: dict[str, type[Liar]] = {
     "silent": Silent, "nil_voter": NilVoter, "late_voter": LateVoter, "equivocator": Equivocator,
     "amnesiac": Amnesiac, "replayer": Replayer, "forger": Forger, "mutator": Mutator,
-    "withholder": Withholder, "wrong_aggregate": WrongAggregate, "twins": Twin, "splitter": Splitter,
+    "withholder": Withholder, "wrong_aggregate": WrongAggregate, "twins": Twin,
 }  # fmt: skip
-
-
-def crew(world: World, index: int, key: OracleKey, kind: LiarKind) -> Liar:
-    """Return the liar of a kind."""
-    return _SINS[kind](world, index, index, key)

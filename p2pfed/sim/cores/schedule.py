@@ -22,6 +22,7 @@ FILTERED: tuple[tuple[str, ...], ...] = (
     ("precommit",), ("polka",), ("commit",),
 )  # fmt: skip
 FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
+PLOTS: tuple[LiarKind, ...] = ("splitter", "turncoat")
 LIARS: tuple[LiarKind, ...] = get_args(LiarKind)
 
 
@@ -73,8 +74,9 @@ def draw(seed: int, peers: int, byzantine: int, kinds: tuple[FaultKind, ...] = F
     heal_ms = dice.randint(*HEAL_MS)
     numbers = sorted(dice.sample(range(peers), byzantine))
     is_plot = 3 * byzantine >= peers and dice.random() < SPLIT_SHARE
+    plot: LiarKind = dice.choice(PLOTS)
     liars: list[tuple[int, LiarKind]] = [
-        (number, "splitter" if is_plot else dice.choice(LIARS)) for number in numbers
+        (number, plot if is_plot else dice.choice(LIARS)) for number in numbers
     ]
     honest = [number for number in range(peers) if number not in numbers]
     count = dice.choice((1, 1, 2, 2, 3, FAULTS_MAX))

@@ -36,6 +36,7 @@ class Outcome:
 
     undecided: Honest cores that lacked a height at the deadline after healing.
     accused_power: On a fork, the power convicted of E1 or E2 by what honest cores signed or heard.
+    accused_power_e1: ... of E1 alone.
     fired: How often each fault of the schedule struck.
     """
 
@@ -44,6 +45,7 @@ class Outcome:
     undecided: int
     forks: int
     accused_power: int | None
+    accused_power_e1: int | None
     framed: tuple[int, ...]
     round_max: int
     locks_moved: int
@@ -68,7 +70,7 @@ class World:
     """All cores of a run. A slot is a running core; twins are two slots of one validator."""
 
     def __init__(self, schedule: Schedule, witness: Witness | None = None, core: type[Core] = Core) -> None:
-        from p2pfed.sim.cores.liars import crew  # It builds on Core, as this does.
+        from p2pfed.sim.cores.plotters import crew  # It builds on Core, as this does.
 
         self.schedule = schedule
         self.now_ms = 0
@@ -280,7 +282,8 @@ class World:
             violations=tuple(checkers.violations),
             undecided=undecided,
             forks=len(checkers.forks),
-            accused_power=accused,
+            accused_power=None if accused is None else accused[0],
+            accused_power_e1=None if accused is None else accused[1],
             framed=tuple(sorted(checkers.framed)),
             round_max=checkers.round_max,
             locks_moved=checkers.locks_moved,
