@@ -20,7 +20,7 @@ SHRUNK_MAX = 3  # Failures that are shrunk and told in full; the first ones say 
 
 
 @click.command()
-@click.option("--peers", default=4, show_default=True, type=click.IntRange(1, 64), help="Validators.")
+@click.option("--peers", default=4, show_default=True, type=click.IntRange(2, 64), help="Validators.")
 @click.option("--byzantine", default=1, show_default=True, type=click.IntRange(0), help="Liars.")
 @click.option("--schedules", default=1_000, show_default=True, type=click.IntRange(1), help="How many runs.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")

@@ -41,9 +41,6 @@ class Checkers:
         self._locks: dict[int, tuple[int, int, bytes | None]] = {}
         self._good_certs: set[PolkaCert | CommitCert] = set()
 
-    def is_honest(self, core: Core) -> bool:
-        return core.index not in self._liars
-
     def signed(self, core: Core, message: Signed) -> None:
         """A liar used its key; an honest signature counts once it leaves, since a crash may come before."""
         if core.index in self._liars:

@@ -28,8 +28,6 @@ S = TypeVar("S", Prevote, Precommit, Proposal)
 class Liar(Core):
     """An honest core at heart: its engine follows the network; a sin bends what it says."""
 
-    heard: list[Spoken]
-
     def sign(self, message: S) -> S:
         """Sign anything with the own key."""
         signed = msgspec.structs.replace(message, signature=self.key.sign(message.digest(CHAIN_ID)))

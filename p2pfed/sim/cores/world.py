@@ -16,6 +16,7 @@ from p2pfed.sim.cores.checkers import Checkers
 from p2pfed.sim.cores.core import KIND_OF, PRESET, CollectDue, Core, Later, Message, Spoken
 from p2pfed.sim.cores.network import Network
 from p2pfed.sim.cores.oracle import SignatureOracle, committee, new_header
+from p2pfed.sim.cores.plotters import crew
 from p2pfed.sim.cores.schedule import Fault, Schedule
 from p2pfed.sim.cores.transcript import INPUT_NUMBERS, number_of, short, told
 from p2pfed.types.block import Header
@@ -70,8 +71,6 @@ class World:
     """All cores of a run. A slot is a running core; twins are two slots of one validator."""
 
     def __init__(self, schedule: Schedule, witness: Witness | None = None, core: type[Core] = Core) -> None:
-        from p2pfed.sim.cores.plotters import crew  # It builds on Core, as this does.
-
         self.schedule = schedule
         self.now_ms = 0
         self.events = 0
