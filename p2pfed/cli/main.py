@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("p2pfed.cli.export", "export", "Write an agreed model to a file."),
     "watch": ("p2pfed.cli.watch", "watch", "Follow convergence live."),
     "testnet": ("p2pfed.cli.testnet", "testnet", "Make, start and stop a network of several peers."),
+    "lab": ("p2pfed.cli.lab", "lab", "Experiments in virtual time: `lab sim` tries agreement."),
     "keys": ("p2pfed.cli.keys", "keys", "Make, show, back up and restore a peer's key."),
     "completion": ("p2pfed.cli.completion", "completion", "Print the completion script of your shell."),
     "version": ("p2pfed.cli.version", "version", "Print the version and those of what it stands on."),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2pfed.consensus.certificates import verify_polka
+from p2pfed.consensus.certificates import verify_commit, verify_polka
 from p2pfed.consensus.proposer import proposer_index
 from p2pfed.errors import BadSignature, InvalidCertificate, MalformedMessage, OutOfBounds, WrongHeight
+from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.message import SignatureCheck, SignedMessage
 from p2pfed.types.params import ROUNDS_AHEAD_MAX
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.vote import Prevote, Vote
@@ -15,11 +17,12 @@ from p2pfed.types.wire import ProposalMessage
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The constants of one height that messages are checked against."""
+    """The constants of one height that messages are checked against, and how signatures are."""
 
     chain_id: bytes
     height: int
     validators: ValidatorSet
+    is_signed_by: SignatureCheck = SignedMessage.is_signed_by
 
     def verify_height(self, height: int) -> None:
         """Raise WrongHeight unless this is our height."""
@@ -43,7 +46,7 @@ class Admission:
 
     def verify_vote_signature(self, vote: Vote) -> None:
         """Raise BadSignature unless the validator that `vote` names signed it."""
-        if not vote.is_signed_by(self._key(vote.validator_index), self.chain_id):
+        if not self.is_signed_by(vote, self._key(vote.validator_index), self.chain_id):
             raise BadSignature(f"a vote is not signed by validator {vote.validator_index}")
 
     def verify_proposal_content(self, message: ProposalMessage) -> None:
@@ -53,8 +56,16 @@ class Admission:
             raise MalformedMessage("the header is not the one of the proposal")
         if (header.height, header.chain_id) != (self.height, self.chain_id):
             raise MalformedMessage(f"a header of height {header.height} or another chain")
-        if not proposal.is_signed_by(self._key(proposal.validator_index), self.chain_id):
+        if not self.is_signed_by(proposal, self._key(proposal.validator_index), self.chain_id):
             raise BadSignature(f"a proposal is not signed by validator {proposal.validator_index}")
+
+    def verify_polka(self, cert: PolkaCert) -> None:
+        """Raise InvalidCertificate unless `cert` holds valid prevotes of a quorum."""
+        verify_polka(cert, self.validators, self.chain_id, self.is_signed_by)
+
+    def verify_commit(self, cert: CommitCert) -> None:
+        """Raise InvalidCertificate unless `cert` holds valid precommits of a quorum."""
+        verify_commit(cert, self.validators, self.chain_id, self.is_signed_by)
 
     def verify_attached_polka(self, message: ProposalMessage) -> None:
         """Raise InvalidCertificate unless the attached polka, if any, is valid and of the valid round."""
@@ -66,7 +77,7 @@ class Admission:
             raise InvalidCertificate(
                 f"a polka of round {polka.round} beside valid round {proposal.valid_round}"
             )
-        verify_polka(polka, self.validators, self.chain_id)
+        self.verify_polka(polka)
 
     def _verify_proposal_place(self, message: ProposalMessage) -> None:
         proposal = message.proposal

@@ -9,6 +9,7 @@ from p2pfed.consensus.quorum import has_quorum
 from p2pfed.errors import InvalidCertificate, MalformedMessage
 from p2pfed.types.bitmap import bitmap_of, indices_of
 from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.message import SignatureCheck, SignedMessage
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.vote import Precommit, Prevote, Vote
 
@@ -55,17 +56,27 @@ def precommits_of(cert: CommitCert, validators: ValidatorSet) -> tuple[Precommit
     )
 
 
-def verify_polka(cert: PolkaCert, validators: ValidatorSet, chain_id: bytes) -> None:
+def verify_polka(
+    cert: PolkaCert,
+    validators: ValidatorSet,
+    chain_id: bytes,
+    is_signed_by: SignatureCheck = SignedMessage.is_signed_by,
+) -> None:
     """Raise InvalidCertificate unless `cert` holds valid prevotes of a quorum of `validators`.
 
     `validators` is the set of `cert.height`; whether that height is wanted is the caller's question.
     """
-    _verify_votes(prevotes_of(cert, validators), validators, chain_id)
+    _verify_votes(prevotes_of(cert, validators), validators, chain_id, is_signed_by)
 
 
-def verify_commit(cert: CommitCert, validators: ValidatorSet, chain_id: bytes) -> None:
+def verify_commit(
+    cert: CommitCert,
+    validators: ValidatorSet,
+    chain_id: bytes,
+    is_signed_by: SignatureCheck = SignedMessage.is_signed_by,
+) -> None:
     """Raise InvalidCertificate unless `cert` holds valid precommits of a quorum of `validators`."""
-    _verify_votes(precommits_of(cert, validators), validators, chain_id)
+    _verify_votes(precommits_of(cert, validators), validators, chain_id, is_signed_by)
 
 
 def _ordered(votes: Iterable[AnyVote], validators: ValidatorSet) -> list[AnyVote]:
@@ -95,7 +106,9 @@ def _signers(cert: PolkaCert | CommitCert, validators: ValidatorSet) -> list[tup
     return list(zip(indices, cert.signatures, strict=True))
 
 
-def _verify_votes(votes: Sequence[Vote], validators: ValidatorSet, chain_id: bytes) -> None:
+def _verify_votes(
+    votes: Sequence[Vote], validators: ValidatorSet, chain_id: bytes, is_signed_by: SignatureCheck
+) -> None:
     for vote in votes:
-        if not vote.is_signed_by(validators.validators[vote.validator_index].key, chain_id):
+        if not is_signed_by(vote, validators.validators[vote.validator_index].key, chain_id):
             raise InvalidCertificate(f"the signature of validator {vote.validator_index} does not verify")

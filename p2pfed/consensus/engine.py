@@ -6,14 +6,12 @@ Pure and synchronous: `step` returns what to do, in order. A PeerFault from `ste
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import assert_never
 
 import msgspec
 
 from p2pfed.consensus import machine
 from p2pfed.consensus.admission import Admission
-from p2pfed.consensus.certificates import verify_commit, verify_polka
 from p2pfed.consensus.evidence import claim_of, duplicate_proposal
 from p2pfed.consensus.io import (
     CollectEnded,
@@ -48,6 +46,7 @@ from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.types.block import Header
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import DuplicateVote
+from p2pfed.types.message import SignatureCheck, SignedMessage
 from p2pfed.types.params import ROUNDS_AHEAD_MAX
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.vote import Precommit, Prevote, Vote
@@ -66,6 +65,7 @@ class Engine:
         own_index: int | None,
         preset: Preset,
         record: SignRecord | None = None,
+        is_signed_by: SignatureCheck = SignedMessage.is_signed_by,
     ) -> None:
         assert own_index is None or 0 <= own_index < len(validators)
         assert record is None or record.height <= height  # Above: the node syncs first and votes nowhere.
@@ -74,7 +74,7 @@ class Engine:
         self.validators = validators
         self.own_index = own_index
         self._preset = preset
-        self._admission = Admission(chain_id, height, validators)
+        self._admission = Admission(chain_id, height, validators, is_signed_by)
         self._votes = VoteKeeper(validators)
         self._proposals: dict[int, ProposalMessage] = {}  # The first of each round.
         self._equivocal_rounds: set[int] = set()  # A second proposal is evidence already.
@@ -85,6 +85,7 @@ class Engine:
         self._awaited_round: int | None = None  # GetValue is out for it.
         self._record = record or initial_record()
         self._state = self._restored()
+        self._settled: tuple[State | None, int] = (None, -1)  # No rule fires in this state with these facts.
 
     def step(self, input_: Input) -> tuple[Output, ...]:
         """Return what to do about `input_`, in order.
@@ -132,6 +133,15 @@ class Engine:
     @property
     def locked_round(self) -> int:
         return self._state.locked_round
+
+    @property
+    def locked_value(self) -> bytes | None:
+        return self._state.locked_value
+
+    @property
+    def votes_held(self) -> int:
+        """How many votes are kept: at most two of a sender, kind and round."""
+        return len(self._votes)
 
     @property
     def valid_round(self) -> int:
@@ -208,7 +218,7 @@ class Engine:
         value_id = record.lock_cert.value_id
         self._headers[value_id] = record.lock_header
         self._votes.add_polka(record.lock_cert)
-        return replace(
+        return msgspec.structs.replace(
             state,
             locked_round=record.lock_round,
             locked_value=value_id,
@@ -277,13 +287,13 @@ class Engine:
     def _take_polka(self, cert: PolkaCert, outputs: list[Output]) -> None:
         self._admission.verify_height(cert.height)
         if self._votes.polka(cert.round, cert.value_id, cert.valid_round) is None:
-            verify_polka(cert, self.validators, self.chain_id)
+            self._admission.verify_polka(cert)
             _tell(self._votes.add_polka(cert), outputs)
 
     def _take_commit(self, cert: CommitCert, outputs: list[Output]) -> None:
         self._admission.verify_height(cert.height)
         if self.decided is None or self.decided.value_id != cert.value_id:
-            verify_commit(cert, self.validators, self.chain_id)
+            self._admission.verify_commit(cert)
             _tell(self._votes.add_commit(cert), outputs)
 
     def _take_local_value(self, local: LocalValue, outputs: list[Output]) -> None:
@@ -324,18 +334,34 @@ class Engine:
             outputs.append(NeedValue(value_id, header))
 
     def _run_rules(self, outputs: list[Output]) -> None:
-        """Fire the first rule that can, again and again; each one moves the state on, so this ends."""
-        while any(self._apply(fact, outputs) for fact in self._facts()):
-            pass
+        """Fire the first rule that can, again and again; each one moves the state on, so this ends.
+
+        Most votes bring no new fact; then nothing is asked again.
+        """
+        state, known = self._settled
+        if state is self._state and known == self._known():
+            return
+        is_moving = True
+        while is_moving:
+            is_moving = False
+            for fact in self._facts():
+                if self._apply(fact, outputs):
+                    is_moving = True
+                    break
+        self._settled = (self._state, self._known())
+
+    def _known(self) -> int:
+        """Return a number that grows with the facts: everything they are made of is only ever added to."""
+        return self._votes.changes + len(self._proposals) + len(self._verdicts) + len(self._headers)
 
     def _facts(self) -> Iterator[machine.Event]:
         """Offer what is known, in the order of the rules U1 to U8."""
         round_, votes = self.round, self._votes
         message = self._proposals.get(round_)
-        if message is not None:
+        if message is not None and self._state.step is Step.PROPOSE:  # Else it costs, and moves nothing.
             yield self._proposal_fact(message)
         if votes.has_quorum_of_any(Prevote, round_):
-            yield machine.PrevotesSeen()
+            yield _PREVOTES_SEEN
         if message is not None and self._verdicts.get(message.proposal.value_id) is True:
             cert = votes.polka(round_, message.proposal.value_id, message.proposal.valid_round)
             if cert is not None:
@@ -344,9 +370,9 @@ class Engine:
             if self._verdicts.get(cert.value_id) is True and cert.value_id in self._headers:
                 yield machine.LatePolkaSeen(cert)
         if votes.has_nil_polka(round_):
-            yield machine.NilPolkaSeen()
+            yield _NIL_POLKA_SEEN
         if votes.has_quorum_of_any(Precommit, round_):
-            yield machine.PrecommitsSeen()
+            yield _PRECOMMITS_SEEN
         for commit in votes.commits:
             yield machine.CommitSeen(commit, self._verdicts.get(commit.value_id))
         ahead = votes.round_ahead(round_)
@@ -367,11 +393,14 @@ class Engine:
     def _apply(self, event: machine.Event, outputs: list[Output]) -> bool:
         """Offer `event` to the rules; answer whether one fired."""
         before = self._state
-        self._state, actions = machine.apply(before, event)
-        assert self._state != before or not actions
+        after, actions = machine.apply(before, event)
+        if after is before:  # No rule fired: the very same state, and so nothing to do.
+            assert not actions
+            return False
+        self._state = after
         for action in actions:
             self._perform(action, outputs)
-        return self._state != before
+        return True
 
     def _perform(self, action: Action, outputs: list[Output]) -> None:
         """Turn an action of the rules into outputs: the engine knows delays, proposers and headers."""
@@ -402,6 +431,8 @@ class Engine:
         return Propose(round_, self._headers[state.valid_value], state.valid_round, polka)
 
 
+_PREVOTES_SEEN, _PRECOMMITS_SEEN = machine.PrevotesSeen(), machine.PrecommitsSeen()
+_NIL_POLKA_SEEN = machine.NilPolkaSeen()
 _TIMER_OF_STEP: dict[Step, TimeoutKind] = {
     Step.PROPOSE: "propose",
     Step.PREVOTE: "prevote",

@@ -7,14 +7,14 @@ from p2pfed.primitives import codec
 from p2pfed.types.evidence import DuplicateProposal, DuplicateVote, Evidence
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.validators import ValidatorSet
-from p2pfed.types.vote import Prevote, Vote
+from p2pfed.types.vote import Precommit, Vote
 
 Claim = tuple[bytes | None, int]
 
 
 def claim_of(message: Vote | Proposal) -> Claim:
     """Return (value, valid round): what a validator may say only one of per height, round and kind."""
-    return message.value_id, message.valid_round if isinstance(message, Prevote | Proposal) else -1
+    return message.value_id, -1 if isinstance(message, Precommit) else message.valid_round
 
 
 def duplicate_vote(first: Vote, second: Vote) -> DuplicateVote:

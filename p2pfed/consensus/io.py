@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from p2pfed.types.block import Header
 from p2pfed.types.certificate import CommitCert, PolkaCert
@@ -14,36 +15,31 @@ from p2pfed.types.wire import ProposalMessage
 TimeoutKind = Literal["propose", "prevote", "precommit"]
 
 
-@dataclass(frozen=True, slots=True)
-class ProposalReceived:
+class ProposalReceived(Struct, frozen=True):
     """A proposal of this height, a peer's or our own; verified by the engine."""
 
     message: ProposalMessage
 
 
-@dataclass(frozen=True, slots=True)
-class VoteReceived:
+class VoteReceived(Struct, frozen=True):
     """A vote of this height, a peer's or our own; verified by the engine."""
 
     vote: Vote
 
 
-@dataclass(frozen=True, slots=True)
-class PolkaReceived:
+class PolkaReceived(Struct, frozen=True):
     """A polka certificate of this height; verified by the engine."""
 
     cert: PolkaCert
 
 
-@dataclass(frozen=True, slots=True)
-class CommitReceived:
+class CommitReceived(Struct, frozen=True):
     """A commit certificate of this height; verified by the engine."""
 
     cert: CommitCert
 
 
-@dataclass(frozen=True, slots=True)
-class ValueReady:
+class ValueReady(Struct, frozen=True):
     """Answer to NeedValue: what the check of the complete block found. The first answer stands.
 
     Before `is_valid` is said, header, body and all payloads are durable. Missing data is no answer.
@@ -53,8 +49,7 @@ class ValueReady:
     is_valid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ValuePending:
+class ValuePending(Struct, frozen=True):
     """How much of a value's data is still on the way, at the rate measured: it lengthens one wait."""
 
     value_id: bytes
@@ -62,29 +57,25 @@ class ValuePending:
     bytes_per_second: int
 
 
-@dataclass(frozen=True, slots=True)
-class LocalValue:
+class LocalValue(Struct, frozen=True):
     """Answer to GetValue: the block we built; it is durable and counts as checked."""
 
     round: int
     header: Header
 
 
-@dataclass(frozen=True, slots=True)
-class CollectEnded:
+class CollectEnded(Struct, frozen=True):
     """The node stopped collecting payloads and signed its AVAIL."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimeoutFired:
+class TimeoutFired(Struct, frozen=True):
     """A Schedule ran out; one that no longer matters is ignored."""
 
     kind: TimeoutKind
     round: int
 
 
-@dataclass(frozen=True, slots=True)
-class Restarted:
+class Restarted(Struct, frozen=True):
     """The first input of an engine, after a start: say again what the record holds, and vote on."""
 
 
@@ -102,35 +93,30 @@ Input = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewRound:
+class NewRound(Struct, frozen=True):
     """A round begins."""
 
     round: int
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveCollect:
+class LeaveCollect(Struct, frozen=True):
     """Others vote already: sign the AVAIL with what is held and answer with CollectEnded."""
 
 
-@dataclass(frozen=True, slots=True)
-class GetValue:
+class GetValue(Struct, frozen=True):
     """We propose in `round` and know no valid value: build one, answer with LocalValue when it is ready."""
 
     round: int
 
 
-@dataclass(frozen=True, slots=True)
-class NeedValue:
+class NeedValue(Struct, frozen=True):
     """Fetch and check this value, answer with ValueReady; asked once per value."""
 
     value_id: bytes
     header: Header
 
 
-@dataclass(frozen=True, slots=True)
-class Propose:
+class Propose(Struct, frozen=True):
     """Sign this proposal, broadcast it with `polka`, and feed it back."""
 
     round: int
@@ -139,8 +125,7 @@ class Propose:
     polka: PolkaCert | None
 
 
-@dataclass(frozen=True, slots=True)
-class SendPrevote:
+class SendPrevote(Struct, frozen=True):
     """Sign this prevote, broadcast it, and feed it back. `value_id` None is nil."""
 
     round: int
@@ -148,8 +133,7 @@ class SendPrevote:
     valid_round: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendPrecommit:
+class SendPrecommit(Struct, frozen=True):
     """Sign this precommit, broadcast it, and feed it back. Not nil: the polka and header it locks on."""
 
     round: int
@@ -158,8 +142,7 @@ class SendPrecommit:
     lock_header: Header | None
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """Answer with TimeoutFired after `delay_ms`."""
 
     kind: TimeoutKind
@@ -167,22 +150,19 @@ class Schedule:
     delay_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PublishPolka:
+class PublishPolka(Struct, frozen=True):
     """Broadcast this certificate and keep it."""
 
     cert: PolkaCert
 
 
-@dataclass(frozen=True, slots=True)
-class PublishCommit:
+class PublishCommit(Struct, frozen=True):
     """Broadcast this certificate: the height is decided."""
 
     cert: CommitCert
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """The value is final. Not ready: fetch and check it first, vote no more, apply it when found valid.
 
     An engine that said "not ready" says Decided again, ready, when ValueReady comes.
@@ -192,16 +172,14 @@ class Decided:
     is_ready: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SafetyViolated:
+class SafetyViolated(Struct, frozen=True):
     """A quorum decided what our own check refuses (`other` None), or two values are decided: halt."""
 
     cert: CommitCert
     other: CommitCert | None
 
 
-@dataclass(frozen=True, slots=True)
-class FoundEvidence:
+class FoundEvidence(Struct, frozen=True):
     """Proof of a lie, verified; keep it, tell it, put it in a block."""
 
     evidence: Evidence

@@ -7,9 +7,11 @@ Every rule that fires changes the state; that is how the engine knows when none 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from p2pfed.consensus.io import (
     Decided,
@@ -36,8 +38,7 @@ class Step(IntEnum):
     PRECOMMIT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """What a validator remembers of a height. `has_*_timer`: U3, U6 fired in this round."""
 
     round: int = -1
@@ -58,15 +59,13 @@ class State:
         return self.locked_round <= valid_round
 
 
-@dataclass(frozen=True, slots=True)
-class CollectLeft:
+class CollectLeft(Struct, frozen=True):
     """C1: our AVAIL is signed; `round` is the one to start."""
 
     round: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProposalSeen:
+class ProposalSeen(Struct, frozen=True):
     """The proposal of the current round.
 
     is_fresh: header.round0 and header.proposer are those of this round (asked of valid round -1 only).
@@ -81,46 +80,39 @@ class ProposalSeen:
     is_valid: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class PrevotesSeen:
+class PrevotesSeen(Struct, frozen=True):
     """A quorum prevoted anything in the current round."""
 
 
-@dataclass(frozen=True, slots=True)
-class PolkaSeen:
+class PolkaSeen(Struct, frozen=True):
     """A polka of the current round for its proposal, same valid round, and the value is valid."""
 
     cert: PolkaCert
     header: Header
 
 
-@dataclass(frozen=True, slots=True)
-class LatePolkaSeen:
+class LatePolkaSeen(Struct, frozen=True):
     """A polka of any round whose value is valid and whose header is known."""
 
     cert: PolkaCert
 
 
-@dataclass(frozen=True, slots=True)
-class NilPolkaSeen:
+class NilPolkaSeen(Struct, frozen=True):
     """A quorum prevoted nil in the current round."""
 
 
-@dataclass(frozen=True, slots=True)
-class PrecommitsSeen:
+class PrecommitsSeen(Struct, frozen=True):
     """A quorum precommitted anything in the current round."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommitSeen:
+class CommitSeen(Struct, frozen=True):
     """A quorum precommitted one value in any round; `is_valid` None while its check is not done."""
 
     cert: CommitCert
     is_valid: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class RoundAhead:
+class RoundAhead(Struct, frozen=True):
     """More than a third voted in `round`, the largest such one."""
 
     round: int
@@ -140,8 +132,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StartTimer:
+class StartTimer(Struct, frozen=True):
     """Schedule this timeout of the current round; the engine knows how long."""
 
     kind: TimeoutKind

@@ -6,12 +6,12 @@ The node makes the record durable before the message leaves. Rules R1-R4 and R7 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar, assert_never
+from typing import Annotated, Literal, Protocol, TypeVar, assert_never
 
 import msgspec
 
 from p2pfed.primitives import codec
-from p2pfed.primitives.keys import SIGNATURE_BYTES, PrivateKey
+from p2pfed.primitives.keys import SIGNATURE_BYTES
 from p2pfed.types.availability import Avail, AvailMessage, list_hash
 from p2pfed.types.block import Header
 from p2pfed.types.certificate import PolkaCert
@@ -24,6 +24,15 @@ from p2pfed.types.wire import ProposalMessage
 
 RECORD_BYTES_MAX = 256 * KIB  # Two certificates of 400 signatures and a list of 1024 ids take 90 KiB.
 _NOTHING, _PROPOSAL, _PREVOTE, _PRECOMMIT = 0, 1, 2, 3  # Equal to the machine's steps.
+
+
+class SigningKey(Protocol):
+    """What signs: `primitives.keys.PrivateKey`, or a door to one that is kept elsewhere."""
+
+    @property
+    def public(self) -> bytes: ...
+
+    def sign(self, digest: bytes) -> bytes: ...
 
 
 class SignRecord(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -134,7 +143,7 @@ def decode_record(data: bytes) -> SignRecord:
     return codec.decode(data, SignRecord, RECORD_BYTES_MAX)
 
 
-def decide(record: SignRecord, request: SignRequest, key: PrivateKey, chain_id: bytes) -> Signed | Refused:
+def decide(record: SignRecord, request: SignRequest, key: SigningKey, chain_id: bytes) -> Signed | Refused:
     """Return the signed message and the record to make durable first, or why nothing is signed.
 
     A request for a place where we spoke returns what we said there, whatever it asks for now (R2).
@@ -155,7 +164,7 @@ def decide(record: SignRecord, request: SignRequest, key: PrivateKey, chain_id: 
 
 
 def _decide_proposal(
-    record: SignRecord, ask: SignProposal, key: PrivateKey, chain_id: bytes
+    record: SignRecord, ask: SignProposal, key: SigningKey, chain_id: bytes
 ) -> Signed | Refused:
     placed = _place(record, ask.header.height, ask.round, _PROPOSAL, record.proposal)
     if not isinstance(placed, SignRecord):
@@ -168,7 +177,7 @@ def _decide_proposal(
 
 
 def _decide_prevote(
-    record: SignRecord, ask: SignPrevote, key: PrivateKey, chain_id: bytes
+    record: SignRecord, ask: SignPrevote, key: SigningKey, chain_id: bytes
 ) -> Signed | Refused:
     placed = _place(record, ask.height, ask.round, _PREVOTE, record.prevote)
     if not isinstance(placed, SignRecord):
@@ -182,7 +191,7 @@ def _decide_prevote(
 
 
 def _decide_precommit(
-    record: SignRecord, ask: SignPrecommit, key: PrivateKey, chain_id: bytes
+    record: SignRecord, ask: SignPrecommit, key: SigningKey, chain_id: bytes
 ) -> Signed | Refused:
     placed = _place(record, ask.height, ask.round, _PRECOMMIT, record.precommit)
     if not isinstance(placed, SignRecord):
@@ -198,7 +207,7 @@ def _decide_precommit(
     return Signed(msgspec.structs.replace(placed, precommit=message), message, is_new=True)
 
 
-def _decide_avail(record: SignRecord, ask: SignAvail, key: PrivateKey, chain_id: bytes) -> Signed | Refused:
+def _decide_avail(record: SignRecord, ask: SignAvail, key: SigningKey, chain_id: bytes) -> Signed | Refused:
     if record.avail is not None:  # R4
         said = record.avail.avail
         if (ask.height, ask.attempt) == (said.height, said.attempt):
@@ -211,7 +220,7 @@ def _decide_avail(record: SignRecord, ask: SignAvail, key: PrivateKey, chain_id:
     return Signed(msgspec.structs.replace(record, avail=message), message, is_new=True)
 
 
-def _decide_update(record: SignRecord, ask: SignUpdate, key: PrivateKey, chain_id: bytes) -> Signed | Refused:
+def _decide_update(record: SignRecord, ask: SignUpdate, key: SigningKey, chain_id: bytes) -> Signed | Refused:
     if record.trainer is not None:  # R7
         said = record.trainer.base_height
         if ask.base_height == said:
@@ -252,5 +261,5 @@ def _place(
     return msgspec.structs.replace(record, height=height, round=round, step=step)
 
 
-def _sign(message: S, key: PrivateKey, chain_id: bytes) -> S:
+def _sign(message: S, key: SigningKey, chain_id: bytes) -> S:
     return msgspec.structs.replace(message, signature=key.sign(message.digest(chain_id)))

@@ -6,6 +6,7 @@ A further one counts only inside a certificate. Where any value counts, a sender
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from p2pfed.consensus.certificates import commit_cert, polka_cert, precommits_of, prevotes_of
@@ -50,26 +51,44 @@ class VoteKeeper:
         self._rounds: dict[int, _Round] = {}
         self._polkas: dict[tuple[int, bytes, int], PolkaCert] = {}
         self._commits: dict[tuple[int, bytes], CommitCert] = {}
+        self._count = 0
+        self._crossings = 0  # Thresholds that votes passed so far.
+
+    def __len__(self) -> int:
+        """How many votes are held."""
+        return self._count
+
+    @property
+    def changes(self) -> int:
+        """A number that grows whenever an answer below does that a rule may ask for; most votes leave it."""
+        return self._crossings + len(self._polkas) + len(self._commits)
 
     def has(self, vote: Vote) -> bool:
         """Answer whether `vote` would add nothing: its claim is held, or two others of its sender are."""
         votes = self._votes_like(vote)
+        if not votes:
+            return False
         return len(votes) == _VOTES_PER_SENDER_MAX or any(claim_of(held) == claim_of(vote) for held in votes)
 
     def add(self, vote: Vote) -> DuplicateVote | None:
         """Count a verified vote; return the evidence where it contradicts one held."""
-        if self.has(vote):
-            return None
         earlier = self._votes_like(vote)
+        if earlier and self.has(vote):
+            return None
         round_ = self._rounds.setdefault(vote.round, _Round())
         tally, claim, index = round_.tally_of(type(vote)), claim_of(vote), vote.validator_index
         power = self._validators.validators[index].power
         if index not in round_.prevotes.votes and index not in round_.precommits.votes:
+            self._cross(has_honest_voice, round_.voice, power)
             round_.voice += power
         if not earlier:
+            self._cross(has_quorum, tally.power, power)
             tally.power += power
         tally.votes[index] = (*earlier, vote)
-        tally.power_by_claim[claim] = tally.power_by_claim.get(claim, 0) + power
+        self._count += 1
+        power_before = tally.power_by_claim.get(claim, 0)
+        self._cross(has_quorum, power_before, power)
+        tally.power_by_claim[claim] = power_before + power
         if claim != _NIL and self._is_quorum(tally.power_by_claim[claim]):
             self._certify(vote, tally)
         return duplicate_vote(earlier[0], vote) if earlier else None
@@ -152,6 +171,12 @@ class VoteKeeper:
     def _add_all(self, votes: tuple[Vote, ...]) -> tuple[DuplicateVote, ...]:
         found = [self.add(vote) for vote in votes]
         return tuple(evidence for evidence in found if evidence is not None)
+
+    def _cross(self, threshold: Callable[[int, int], bool], before: int, added: int) -> None:
+        """Note where `added` power passes a threshold."""
+        total = self._validators.total_power
+        if threshold(before + added, total) and not threshold(before, total):
+            self._crossings += 1
 
     def _is_quorum(self, power: int) -> bool:
         return has_quorum(power, self._validators.total_power)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -26,7 +27,7 @@ HEADER_VERSION = 1
 FLAG_EMPTY = 1  # No new model at this height; the ledger goes on.
 
 
-class Header(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Header(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
     """Everything a block decides, by root. Roots not used yet are EMPTY_ROOT; times in ms since 1970."""
 
     version: Literal[1]
@@ -60,9 +61,9 @@ class Header(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
 
     FIRST_HEIGHT: ClassVar[int] = 1
 
-    @property
+    @cached_property
     def value_id(self) -> bytes:
-        """The name that votes carry: H("hdr", header)."""
+        """The name that votes carry: H("hdr", header). Asked for again and again, and a header is frozen."""
         return tagged("hdr", codec.encode(self))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -45,3 +46,7 @@ class SignedMessage(Message, frozen=True, array_like=True, forbid_unknown_fields
         """Answer whether `signature` is that of `public` in this network."""
         signature: bytes = msgspec.structs.astuple(self)[-1]
         return has_valid_signature(public, self.digest(chain_id), signature)
+
+
+# Answers whether the signature of a message is that of (public key) in the network of (chain id).
+SignatureCheck = Callable[[SignedMessage, bytes, bytes], bool]

@@ -1,0 +1,1 @@
+"""Level 1 of the simulator: engines and signer's rules; signatures, values, collecting are oracles."""
