@@ -75,7 +75,7 @@ def test_each_signed_kind_has_a_domain_of_its_own() -> None:
 def test_no_two_messages_of_the_wire_share_a_tag() -> None:
     kinds = [*get_args(wire.ControlMessage), *get_args(wire.BulkRequest), *get_args(wire.BulkResponse)]
     tags = [kind.__struct_config__.tag for kind in kinds]
-    assert len(set(tags)) == len(tags) == 19
+    assert len(set(tags)) == len(tags) == 23
 
 
 def test_the_name_of_an_update_is_over_its_body_not_its_signature() -> None:
@@ -105,7 +105,13 @@ def test_a_control_message_is_read_back_as_it_was_written(message: object) -> No
 
 @pytest.mark.parametrize(
     "request_",
-    [wire.GetChunk(A, 3), wire.GetBlocks(4, 32), wire.GetGenesis()],
+    [
+        wire.GetChunk(A, 3),
+        wire.GetBlocks(4, 32),
+        wire.GetGenesis(),
+        wire.GetLightBlock(7),
+        wire.GetProof(7, "updates", A),
+    ],
     ids=lambda item: type(item).__name__,
 )
 def test_a_bulk_request_is_read_back_as_it_was_written(request_: object) -> None:
