@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from p2pfed.chain.genesis import decode_genesis, verify_genesis
-from p2pfed.errors import LocalError, MalformedMessage, NoPeersError, PeerFault
+from p2pfed.errors import LocalError, NoPeersError, PeerFault
 from p2pfed.net.factory import make_transport
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.primitives import codec
@@ -19,7 +19,7 @@ from p2pfed.storage.store import genesis_exponents_root
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import ModelState
-from p2pfed.types.wire import Chunk, GenesisBytes, GetChunk, GetGenesis, decode_response
+from p2pfed.types.wire import Chunk, GenesisBytes, GetChunk, GetGenesis, Missing, decode_response
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Deaf:
     async def message(self, peer: bytes, data: bytes) -> None: ...
 
     async def serve(self, peer: bytes, data: bytes) -> bytes:  # noqa: ARG002
-        raise MalformedMessage("this peer has nothing yet")
+        return codec.encode(Missing())  # A fault would end the pipe, and peers ask whoever is connected.
 
 
 async def fetch_network(
