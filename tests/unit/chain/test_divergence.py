@@ -48,3 +48,12 @@ def test_a_header_with_a_field_that_no_correct_peer_computes_is_lunatic(name: st
     assert trusted.value_id == forged.header.value_id  # More than a third of the trusted set signed it.
     found = divergence(CHAIN.genesis, CHAIN.block(5), forged)
     assert (found.kind, found.second_signers, found.evidence) == (Kind.LUNATIC, keys(1, 2), ())
+
+
+def test_parameters_that_genesis_does_not_name_are_lunatic_in_any_round() -> None:
+    forged = CHAIN.block(5, signers=(1, 2, 3), params_hash=bytes(32))
+    found = divergence(CHAIN.genesis, CHAIN.block(5), forged)
+    assert (found.kind, len(found.evidence)) == (
+        Kind.LUNATIC,
+        3,
+    )  # In one round it is E1 as well.

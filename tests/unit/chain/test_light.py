@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.chain import make_genesis
 from support.light import (
     CHAIN_ID,
     DAY_MS,
@@ -22,13 +23,16 @@ from support.light import (
 
 from p2pfed.chain.light import (
     CheckpointConflict,
+    Rules,
     Search,
     Trusted,
     TrustExpired,
     is_near,
+    rules_of,
     tell,
     trusted_block,
     trusted_checkpoint,
+    trusted_genesis,
 )
 from p2pfed.consensus.quorum import has_honest_voice, has_quorum
 from p2pfed.errors import InvalidCertificate, InvalidLightBlock, PeerFault
@@ -162,6 +166,12 @@ def test_nothing_is_believed_once_the_trusting_period_is_over() -> None:
         TrustExpired, match=f"genesis is from {START_MS} ms .* until {over_ms} ms, it is {over_ms}"
     ):
         told(STEADY.block(9), now_ms=over_ms)
+
+
+def test_the_trusting_period_is_two_thirds_of_the_unbonding_period() -> None:
+    genesis = make_genesis([1, 1, 1, 1])
+    assert rules_of(genesis) == Rules(genesis.chain_id, 14 * DAY_MS // 3)
+    assert trusted_genesis(genesis) == Trusted(0, genesis.time_ms, bytes(32), genesis.validators)
 
 
 def test_a_checkpoint_is_a_start_like_any_other() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 import pytest
+from support.light import START_MS, LightChain, member
 from support.tiny_chain import BLANK, KEYS, found, genesis, keep, signed, steps
 
 from p2pfed.chain.divergence import Kind
@@ -24,7 +25,9 @@ from p2pfed.runtime.server import Server
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
 from p2pfed.types.address import Multiaddr, peer_id
+from p2pfed.types.block import Header
 from p2pfed.types.evidence import DuplicateVote
+from p2pfed.types.genesis import Participant
 from p2pfed.types.light import LightBlock, ListProof
 from p2pfed.types.vote import Precommit
 from p2pfed.types.wire import (
@@ -59,7 +62,7 @@ def honest(request: BulkRequest, answer: Any) -> Any:
 class Contact:
     """A peer with the whole chain; `twist` makes of its answers what it likes, bytes or messages."""
 
-    def __init__(self, server: Server, twist: Twist) -> None:
+    def __init__(self, server: Callable[[bytes, bytes], Awaitable[bytes]], twist: Twist) -> None:
         self._server = server
         self._twist = twist
         self.heard: list[object] = []
@@ -242,8 +245,53 @@ async def test_a_fork_ends_with_both_blocks_and_who_signed_both(net: Net) -> Non
         assert [type(item) for item in contact.heard] == [DuplicateVote] * 3
 
 
-async def test_a_fork_is_traced_back_to_where_the_ways_part(net: Net) -> None:
-    """A client that walks in steps: the set changes at 5, and only those who are new sign the way there."""
+@pytest.mark.parametrize("parts", range(1, 13))
+async def test_a_long_way_is_searched_for_where_the_chains_part(parts: int) -> None:
+    """Sets that share nobody make the client go step by step; the witness is elsewhere from `parts` on."""
+    network, notes = MemoryNetwork(), []
+    other = Stepwise({"model_root": bytes(32)}, parts)
+    contacts = [Contact(chain.serve, honest) for chain in (Stepwise({}, 0), other)]
+    transports = [
+        network.transport(key=KEYS[place], chain_id=Stepwise.founded.chain_id, handler=contact)
+        for place, contact in enumerate(contacts)
+    ]
+    primary, witness = [Multiaddr("127.0.0.1", await one.listen("127.0.0.1", 0)) for one in transports]
+    transports.append(
+        network.transport(key=CLIENT, chain_id=Stepwise.founded.chain_id, handler=module.Deaf())
+    )
+    plan = Plan(Stepwise.founded.chain_id, "memory", (primary,), (witness,), height=12)
+    client = LightClient(plan, transports[-1], lambda: START_MS + 20_000, notes.append, lambda *_: None)
+    with pytest.raises(Fork) as caught:
+        await client.follow()
+    fork = caught.value.divergence
+    assert (fork.common.height, fork.first.header.height) == (parts - 1, parts)
+    assert fork.second.header.value_id == other.value_id(parts)
+    for transport in transports:
+        await transport.close()
+
+
+class Stepwise(LightChain):
+    """A chain of one validator a height, another one each time, with `changes` from the height `parts` on."""
+
+    founded = msgspec.structs.replace(genesis(), participants=(Participant(member(1).public, 1, 0),))
+
+    def __init__(self, changes: dict[str, Any], parts: int) -> None:
+        super().__init__(lambda height: [(height, 1)])
+        self._changes = changes
+        self._parts = parts
+
+    def header(self, height: int, **changes: Any) -> Header:
+        own = self._changes if height >= self._parts else {}
+        return super().header(height, **({"chain_id": self.founded.chain_id} | own | changes))
+
+    async def serve(self, peer: bytes, data: bytes) -> bytes:
+        request = decode_request(data)
+        if isinstance(request, GetLightBlock):
+            return codec.encode(self.block(request.height))
+        return codec.encode(GenesisBytes(codec.encode(self.founded)))
+
+
+async def test_a_fork_right_after_a_checkpoint_in_another_round_is_amnesia(net: Net) -> None:
     start = (4, block_hash(4))
     primary, witness = await net.peer(forked(5, round_=1)), await net.peer()
     with pytest.raises(Fork) as caught:
