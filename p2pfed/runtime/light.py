@@ -33,6 +33,7 @@ from p2pfed.types.address import Multiaddr, peer_id
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.light import LightBlock
 from p2pfed.types.model import ModelState
+from p2pfed.types.params import CLOCK_DRIFT_MS
 from p2pfed.types.update import UpdateHeader
 
 T = TypeVar("T")
@@ -232,6 +233,8 @@ class LightClient:
                 theirs = await _soon(partial(witness.light_block, way.trusted.height))
                 if theirs.header.value_id != way.trusted.value_id:
                     await self._judge(primary, witness, way.trail, start, rules)
+                if self._plan.height is None:
+                    await self._compare_newest(witness, way.trusted)
                 confirming.append(witness)
             except (TransportError, PeerFault) as error:
                 self._note(f"witness {address} confirms nothing: {error}")
@@ -241,6 +244,15 @@ class LightClient:
                 "see that one runs where --witness says"
             )
         return confirming
+
+    async def _compare_newest(self, witness: Source, reached: Trusted) -> None:
+        """Tell of a witness that is far ahead; its word is not verified, so nothing else hangs on it."""
+        newest = (await witness.light_block(0)).header
+        if newest.time_ms > reached.time_ms + CLOCK_DRIFT_MS:
+            self._note(
+                f"witness {witness.address} says that block {newest.height} is the newest, "
+                f"{newest.time_ms - reached.time_ms} ms later than {reached.height}: follow that one instead"
+            )
 
     async def _judge(
         self,

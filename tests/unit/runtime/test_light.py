@@ -189,11 +189,10 @@ async def test_a_primary_that_lies_is_left_for_the_next(net: Net, lie: str) -> N
 
 
 @lru_cache
-def newest_block() -> LightBlock:
-    """Return the newest block as it is shown."""
-    step = steps(HEIGHTS)[-1]
-    validators = step.state.validators_at(HEIGHTS)
-    following = step.state.validators_at(HEIGHTS + 1)
+def block_at(height: int) -> LightBlock:
+    """Return a block as an honest peer shows it."""
+    step, state = steps(HEIGHTS)[height - 1], steps(HEIGHTS)[-1].state
+    validators, following = state.validators_at(height), state.validators_at(height + 1)
     assert validators is not None
     assert following is not None
     return LightBlock(step.block.header, step.block.commit, validators, following)
@@ -210,7 +209,7 @@ async def test_whatever_byte_of_a_block_is_flipped_it_is_not_believed(net: Net) 
         return bytes(data)
 
     client = net.client(await net.peer(flip))
-    for place in range(0, len(codec.encode(newest_block())), 7):  # noqa: B007 - `flip` reads it
+    for place in range(0, len(codec.encode(block_at(HEIGHTS))), 7):  # noqa: B007 - `flip` reads it
         with pytest.raises(NoPeersError):
             await client.follow()
 
@@ -310,6 +309,29 @@ async def test_a_witness_that_lies_or_is_gone_is_named_and_does_not_count(net: N
     ]
     with pytest.raises(NoPeersError, match=f"no witness confirms block {HEIGHTS} "):
         await net.client(primary, witnesses=(liar,)).follow()
+
+
+async def test_a_peer_that_shows_an_old_block_as_the_newest_is_given_away(net: Net) -> None:
+    late = 0
+
+    def old(request: BulkRequest, answer: Any) -> Any:
+        return answer if not isinstance(request, GetLightBlock) or request.height else shown
+
+    def new(request: BulkRequest, answer: Any) -> Any:
+        if not isinstance(request, GetLightBlock) or request.height:
+            return answer
+        header = msgspec.structs.replace(answer.header, time_ms=shown.header.time_ms + 10_000 + late)
+        return msgspec.structs.replace(answer, header=header)
+
+    shown = block_at(4)
+    stale, witness = await net.peer(old), await net.peer(new)
+    assert (await net.client(stale, witnesses=(witness,)).follow()).block.header.height == 4
+    assert net.notes == []
+    late = 1
+    await net.client(stale, witnesses=(witness,)).follow()
+    assert f"says that block {HEIGHTS} is the newest, 10001 ms later than 4" in net.notes[0]
+    await net.client(stale, witnesses=(witness,), height=4).follow()
+    assert len(net.notes) == 1
 
 
 async def test_the_peer_that_is_followed_is_no_witness_of_its_own(net: Net) -> None:
