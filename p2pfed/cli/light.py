@@ -187,13 +187,14 @@ async def _write_model(client: LightClient, found: Found, output: Path) -> None:
 
 def _lines(row: dict[str, Any]) -> list[str]:
     start = f"height {row['from_height']}" if row["from_height"] else "genesis"
+    headers = "1 header" if row["headers"] == 1 else f"{row['headers']} headers"
     names = ", ".join(f"…{peer[-4:]}" for peer in row["confirmed_by"]) or "nobody"
     lines = [
         f"network   {printable(row['network'])}  chain {row['chain'][:16]}…",
         f"height    {row['height']}  hash {row['hash']}",
         f"age       {row['age_ms'] / 1000:.1f} s",
         f"model     {row['model_root']}",
-        f"verified  from {start} by {row['headers']} headers; confirmed by {names}",
+        f"verified  from {start} by {headers}; confirmed by {names}",
     ]
     if "account" in row:
         account = row["account"]

@@ -156,7 +156,7 @@ def test_a_light_client_proves_what_is_in_a_block_and_needs_no_home(net: Network
     assert sum(array.size for array in np.load(output).values()) > 0
     text = p2pfed("light", "--chain", net.chain, "--join", primary)
     assert text.returncode == 0, text.stderr
-    assert "verified  from genesis by 1 headers; confirmed by nobody" in text.stdout
+    assert "verified  from genesis by 1 header; confirmed by nobody" in text.stdout
     conflict = p2pfed("light", "--chain", net.chain, "--join", primary, "--checkpoint", f"2:{shown['hash']}")
     assert (conflict.returncode, conflict.stdout) == (3, "")
     assert f"--checkpoint says {shown['hash']}" in conflict.stderr
