@@ -127,7 +127,7 @@ class LightClient:
                     self._note(f"{reason}; it is left for the next one")
         raise NoPeersError(
             f"no peer of network {self._plan.chain_id.hex()[:12]}… showed a chain that holds: {reason}; "
-            "see that one runs there, and compare --join, --chain and --transport with the line that it printed"
+            "see that one runs there; compare --join, --chain and --transport with the line that it printed"
         )
 
     async def account(self, found: Found, public: bytes) -> Account | None:
