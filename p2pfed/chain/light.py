@@ -15,6 +15,8 @@ from p2pfed.types.light import LightBlock
 from p2pfed.types.params import CLOCK_DRIFT_MS, UNBONDING_MS
 from p2pfed.types.validators import ValidatorSet
 
+HOUR_MS = 3_600_000
+
 
 class TrustExpired(LocalError):
     """What is trusted is so old that who signed it may have taken its bond home since."""
@@ -123,12 +125,13 @@ def tell(
 
 def verify_age(trusted: Trusted, rules: Rules, now_ms: int) -> None:
     """Raise TrustExpired unless now < time + trusting period."""
-    over_ms = trusted.time_ms + rules.trusting_ms
-    if now_ms >= over_ms:
+    age_ms = now_ms - trusted.time_ms
+    if age_ms >= rules.trusting_ms:
         what = f"the block of height {trusted.height}" if trusted.height else "genesis"
         raise TrustExpired(
-            f"{what} is from {trusted.time_ms} ms and could be trusted until {over_ms} ms, it is {now_ms} ms "
-            "now: name a younger block that somebody you trust has seen with --checkpoint HEIGHT:HASH"
+            f"{what} is {age_ms // HOUR_MS} h old ({trusted.time_ms} ms, now {now_ms} ms) and can be "
+            f"trusted for {rules.trusting_ms // HOUR_MS} h: name a younger block that somebody you trust "
+            "has seen, with --checkpoint HEIGHT:HASH"
         )
 
 

@@ -69,8 +69,7 @@ def light(
     try:
         row = asyncio.run(_row(plan, account, update, model))
     except Fork as fork:
-        if as_json:
-            click.echo(json.dumps(fork_row(fork)))
+        click.echo(json.dumps(fork_row(fork)))  # With or without --json: it may never be seen again.
         raise
     if as_json:
         click.echo(json.dumps(row))

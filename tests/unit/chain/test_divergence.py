@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, product
+
 import pytest
 from support.light import CHAIN_ID, LightChain, certified, follow, member, powers_to_set
 from support.light import START_MS as NOW_MS
@@ -26,6 +28,15 @@ def test_two_certificates_of_one_round_convict_who_signed_both() -> None:
     culprits = [verify_evidence(item, real.validators, CHAIN_ID) for item in found.evidence]
     assert tuple(real.validators.validators[index].key for index in culprits) == keys(1, 2)
     assert 3 * real.validators.power_of(culprits) > real.validators.total_power
+
+
+def test_any_two_quorums_of_one_round_convict_more_than_a_third() -> None:
+    quorums = [signers for size in (3, 4) for signers in combinations(range(4), size)]
+    for mine, theirs in product(quorums, repeat=2):
+        forged = CHAIN.block(5, signers=theirs, model_root=bytes(32))
+        found = divergence(CHAIN.genesis, CHAIN.block(5, signers=mine), forged)
+        assert 3 * len(found.common_signers) > 4
+        assert len(found.evidence) == len(found.common_signers)
 
 
 def test_certificates_of_two_rounds_name_who_signed_both_and_leave_the_rest_to_polkas() -> None:

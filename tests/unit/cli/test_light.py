@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Coroutine
 
 import pytest
 from support.light import CHAIN_ID, LightChain
@@ -81,6 +83,23 @@ def test_a_fork_is_printed_whole_for_whoever_judges_it() -> None:
     assert (row["kind"], row["height"], len(row["evidence"])) == ("equivocation", 9, 4)
     assert row["hashes"] == [first.header.value_id.hex(), second.header.value_id.hex()]
     assert first.header.chain_id == CHAIN_ID
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_fork_ends_with_7_and_is_printed_in_any_case(
+    flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(coroutine: Coroutine[object, object, object]) -> None:
+        coroutine.close()
+        raise Fork("forked", divergence(CHAIN.genesis, CHAIN.block(9), CHAIN.block(9, model_root=bytes(32))))
+
+    monkeypatch.setattr("p2pfed.cli.light.asyncio.run", run)
+    with pytest.raises(SystemExit) as ended:
+        program.main(["light", "--join", "127.0.0.1:1", "--chain", HASH, *flags])
+    printed = capsys.readouterr()
+    assert ended.value.code == 7
+    assert json.loads(printed.out)["schema"] == "p2pfed.fork/1"
+    assert printed.err.endswith("p2pfed: forked\n")
 
 
 def test_neither_a_learner_nor_libp2p_is_loaded() -> None:
