@@ -183,14 +183,14 @@ class LightClient:
         target = newest.header.height if self._plan.height is None else self._plan.height
         if target < start.height and self._plan.height is not None:
             raise LocalError(
-                f"height {target} is below the checkpoint at {start.height}; name one at it or below"
+                f"height {target} is below the checkpoint at {start.height}; name a checkpoint below it"
             )
         if target < start.height:
             raise TransportError(f"its newest block is {target}, below the checkpoint at {start.height}")
         way = await self._walk(primary, start, target, rules, newest)
         block = way.block or block
         if block is None:
-            raise InvalidLightBlock("a block of height 0")
+            raise InvalidLightBlock("it shows a block of height 0 as its newest")
         confirming = await self._confirm(primary, way, start, rules)
         self._sources = [primary, *confirming]
         return Found(
@@ -214,8 +214,7 @@ class LightClient:
         """Verify the block of `target` from `start` by what `source` shows; `known` is not asked again."""
         search, block, trail = Search(start, target), None, [(start.height, start.value_id)]
         while (wanted := search.wanted) is not None:
-            is_known = known is not None and known.header.height == wanted
-            told = known if is_known and known is not None else await source.light_block(wanted)
+            told = known if known and known.header.height == wanted else await source.light_block(wanted)
             search, verified = tell(search, told, rules, self._now_ms())
             for block in verified:
                 trail.append((block.header.height, block.header.value_id))
@@ -269,6 +268,8 @@ class LightClient:
             TransportError, PeerFault: That of the witness does not.
         """
         low, high = 0, len(trail) - 1  # The chains agree at `low` and differ at `high`.
+        if high == 0:
+            raise InvalidLightBlock(f"it has another block {start.height} than --checkpoint names")
         while high - low > 1:
             middle = (low + high) // 2
             theirs = await witness.light_block(trail[middle][0])

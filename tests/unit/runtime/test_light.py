@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -358,6 +360,58 @@ async def test_a_checkpoint_is_a_start_and_a_conflicting_one_is_fatal(net: Net) 
     assert net.notes == []
     with pytest.raises(LocalError, match="height 3 is below the checkpoint at 4"):
         await net.client(primary, checkpoint=(4, block_hash(4)), height=3).follow()
+
+
+async def test_a_witness_that_contradicts_the_checkpoint_itself_confirms_nothing(net: Net) -> None:
+    primary, witness = await net.peer(), await net.peer(forked(4))
+    client = net.client(primary, witnesses=(witness,), checkpoint=(4, block_hash(4)), height=4)
+    with pytest.raises(NoPeersError, match="no witness confirms block 4 "):
+        await client.follow()
+    assert "it has another block 4 than --checkpoint names" in net.notes[0]
+
+
+async def test_a_peer_that_is_below_the_checkpoint_is_left_for_the_next(net: Net) -> None:
+    def young(request: BulkRequest, answer: Any) -> Any:
+        return block_at(3) if request == GetLightBlock(0) else answer
+
+    client = net.client(await net.peer(young), await net.peer(), checkpoint=(4, block_hash(4)))
+    assert (await client.follow()).block.header.height == HEIGHTS
+    assert "its newest block is 3, below the checkpoint at 4" in net.notes[0]
+
+
+async def test_a_block_of_height_0_is_no_block(net: Net) -> None:
+    def zero(request: BulkRequest, answer: Any) -> Any:
+        if request != GetLightBlock(0):
+            return answer
+        return msgspec.structs.replace(answer, header=msgspec.structs.replace(answer.header, height=0))
+
+    with pytest.raises(NoPeersError, match="a block of height 0 as its newest"):
+        await net.client(await net.peer(zero), witnesses=(await net.peer(),)).follow()
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_bytes_flipped_in_any_answer_change_no_result(net: Net, seed: int) -> None:
+    """One answer of the whole conversation is damaged: all that is believed is still right."""
+    dice, answers, damaged = random.Random(seed), iter(range(1000)), seed % 9
+
+    def damage(request: BulkRequest, answer: Any) -> Any:
+        data = bytearray(codec.encode(answer))
+        if next(answers) == damaged:
+            for _ in range(dice.choice((1, 1, 3))):
+                data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+        return bytes(data)
+
+    step = steps(HEIGHTS)[-1]
+    client = net.client(await net.peer(damage), witnesses=(await net.peer(),))
+    update = step.block.body.updates[0]
+    with suppress(NoPeersError, LocalError):
+        got = await client.follow()
+        assert got.block.header == step.block.header
+        assert await client.account(got, KEYS[0].public) == step.state.ledger.account(KEYS[0].public)
+        assert await client.account(got, CLIENT.public) is None
+        assert await client.update(got, update.update_id) == update
+        assert await client.update(got, bytes(32)) is None
+        assert (await client.model(got)).root == step.block.header.model_root
 
 
 async def test_what_is_older_than_the_trusting_period_is_refused(net: Net) -> None:
