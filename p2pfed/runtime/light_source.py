@@ -43,7 +43,8 @@ class Source:
             PeerFault: It sends something else.
         """
         self.headers += 1
-        what = f"block {height} with its validator sets" if height else "block yet"
+        old = "it is not there yet, or so old that these are forgotten"
+        what = f"block {height} with its validator sets: {old}" if height else "block yet"
         return await self._ask(GetLightBlock(height), LightBlock, what)
 
     async def proof(self, height: int, tree: Literal["state", "updates"], key: bytes) -> ListProof:

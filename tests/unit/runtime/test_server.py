@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.tiny_chain import KEYS, found, genesis, keep, steps
 
@@ -104,6 +105,17 @@ async def test_accounts_and_updates_are_proven(store: Store, disk: ThreadPoolExe
     proof = await asked(server, GetProof(2, "updates", update.update_id))
     assert isinstance(proof, ListProof)
     assert find_update(proof, header, update.update_id) == update
+
+
+async def test_a_block_whose_sets_are_forgotten_is_missing(store: Store, disk: ThreadPoolExecutor) -> None:
+    """What the newest ledger does not hold any more belongs to validators whose bond may be gone."""
+    server, ledger = Server(store, disk, lambda _: True), steps(3)[2].state.ledger
+    old = ledger.staking.sets[0]
+    sets = (msgspec.structs.replace(old, from_height=3), *ledger.staking.sets[1:])
+    later = msgspec.structs.replace(ledger.staking, sets=sets)
+    server._ledger = 3, msgspec.structs.replace(ledger, staking=later)
+    assert await asked(server, GetLightBlock(2)) == Missing()
+    assert isinstance(await asked(server, GetLightBlock(3)), LightBlock)
 
 
 async def test_what_a_light_client_asks_for_in_vain_is_missing(
