@@ -88,6 +88,12 @@ class RateExceeded(PeerFault):
     penalty = 20
 
 
+class InvalidLightBlock(PeerFault):
+    """A header, validator set or proof that does not follow from what a light client trusts."""
+
+    penalty = 34
+
+
 class InvalidTransaction(P2PFedError):
     """A transaction that the ledger refuses; the state is unchanged."""
 

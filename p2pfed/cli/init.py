@@ -11,15 +11,13 @@ import click
 import msgspec
 
 from p2pfed.cli.founding_options import founding_options, learner_config, network_params
-from p2pfed.cli.options import home_option
-from p2pfed.errors import LocalError, MalformedMessage
-from p2pfed.primitives.keys import is_public_key
+from p2pfed.cli.options import home_option, parse_key
+from p2pfed.errors import LocalError
 from p2pfed.runtime.config import Config
 from p2pfed.runtime.founding import found_network, write_home
 from p2pfed.storage.files import read_small
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key, new_key
-from p2pfed.types.address import public_key_of
 from p2pfed.types.genesis import Participant
 
 DEFAULT_STAKE = 10
@@ -94,10 +92,7 @@ def _text(path: Path) -> str:
 
 
 def _key(text: str, where: str) -> bytes:
-    try:
-        public = bytes.fromhex(text) if len(text) == 66 else public_key_of(text)
-    except (ValueError, MalformedMessage):
-        public = b""
-    if not is_public_key(public):
+    public = parse_key(text)
+    if public is None:
         raise LocalError(f"{where}: {text!r} is neither a public key (66 hexadecimal digits) nor a peer id")
     return public

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "blocks": ("p2pfed.cli.blocks", "blocks", "List final blocks; `blocks show H` shows one."),
     "verify": ("p2pfed.cli.verify", "verify", "Check every stored value, certificate and signature offline."),
     "export": ("p2pfed.cli.export", "export", "Write an agreed model to a file."),
+    "light": ("p2pfed.cli.light", "light", "Follow a chain by a few headers and prove what is in it."),
     "watch": ("p2pfed.cli.watch", "watch", "Follow convergence live."),
     "testnet": ("p2pfed.cli.testnet", "testnet", "Make, start and stop a network of several peers."),
     "lab": ("p2pfed.cli.lab", "lab", "Experiments in virtual time: `lab sim` tries agreement."),

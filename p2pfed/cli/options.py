@@ -9,7 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
+from p2pfed.errors import MalformedMessage, UsageError
+from p2pfed.primitives.digest import DIGEST_BYTES
+from p2pfed.primitives.keys import is_public_key
 from p2pfed.storage.home import Home
+from p2pfed.types.address import public_key_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,3 +45,27 @@ def home_option(function: F) -> F:
 def json_option(function: F) -> F:
     """Add `--json`, passed on as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")(function)
+
+
+def parse_digest(text: str, where: str, what: str) -> bytes:
+    """Return the 32 bytes that `text` spells in hexadecimal.
+
+    Raises:
+        UsageError: Names `where` it stands and `what` belongs there.
+    """
+    try:
+        digest = bytes.fromhex(text)
+    except ValueError:
+        digest = b""
+    if len(digest) != DIGEST_BYTES:
+        raise UsageError(f"{where} takes the 64 hexadecimal digits of {what}, not {text!r}")
+    return digest
+
+
+def parse_key(text: str) -> bytes | None:
+    """Return the public key that `text` spells, in 66 hexadecimal digits or as a peer id, else None."""
+    try:
+        public = bytes.fromhex(text) if len(text) == 66 else public_key_of(text)
+    except (ValueError, MalformedMessage):
+        return None
+    return public if is_public_key(public) else None

@@ -10,9 +10,8 @@ from typing import Any
 import click
 import msgspec
 
-from p2pfed.cli.options import home_option
+from p2pfed.cli.options import home_option, parse_digest
 from p2pfed.errors import UsageError
-from p2pfed.primitives.digest import DIGEST_BYTES
 from p2pfed.runtime.addresses import parse_addresses
 from p2pfed.runtime.config import Config, LearnerConfig, load_config
 from p2pfed.runtime.feed import Feed
@@ -99,13 +98,7 @@ def _chain_to_join(config: Config, chain: str | None) -> bytes:
     """Return the chain id that an empty home is to join; raises UsageError where the flags name none."""
     if not chain or not config.network.join:
         raise UsageError("joining with an empty home needs both --join ADDRESS and --chain ID")
-    try:
-        chain_id = bytes.fromhex(chain)
-    except ValueError:
-        chain_id = b""
-    if len(chain_id) != DIGEST_BYTES:
-        raise UsageError(f"--chain takes the 64 hexadecimal digits of a chain id, not {chain!r}")
-    return chain_id
+    return parse_digest(chain, "--chain", "a chain id")
 
 
 async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> Config:

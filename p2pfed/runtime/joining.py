@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from p2pfed.chain.genesis import decode_genesis, verify_genesis
-from p2pfed.errors import LocalError, MalformedMessage, NoPeersError, PeerFault
+from p2pfed.errors import LocalError, NoPeersError, PeerFault
 from p2pfed.net.factory import make_transport
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.primitives import codec
@@ -19,7 +19,7 @@ from p2pfed.storage.store import genesis_exponents_root
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import ModelState
-from p2pfed.types.wire import Chunk, GenesisBytes, GetChunk, GetGenesis, decode_response
+from p2pfed.types.wire import Chunk, GenesisBytes, GetChunk, GetGenesis, Missing, decode_response
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ ATTEMPTS = 5  # The first contact may just be starting; about ten seconds in all
 PAUSE_MS = 1_000
 
 
-class _Deaf:
+class Deaf:
     """A handler for a peer that only asks."""
 
     def connected(self, peer: bytes, address: Multiaddr | None, *, inbound: bool) -> None: ...
@@ -39,7 +39,7 @@ class _Deaf:
     async def message(self, peer: bytes, data: bytes) -> None: ...
 
     async def serve(self, peer: bytes, data: bytes) -> bytes:  # noqa: ARG002
-        raise MalformedMessage("this peer has nothing yet")
+        return codec.encode(Missing())  # A fault would end the pipe, and peers ask whoever is connected.
 
 
 async def fetch_network(
@@ -53,7 +53,7 @@ async def fetch_network(
     """
 
     async def fetch(transport: Transport, peer: bytes) -> tuple[Genesis, ModelState]:
-        genesis = await _genesis(transport, peer, chain_id)
+        genesis = await fetch_genesis(transport, peer, chain_id)
         return genesis, await _model(transport, peer, genesis)
 
     return await _from_first(key, contacts, chain_id, transport_name, fetch)
@@ -76,7 +76,7 @@ async def _from_first(
     fetch: Callable[[Transport, bytes], Awaitable[T]],
 ) -> T:
     """Return what `fetch` gets from the first contact that answers."""
-    transport = make_transport(transport_name, key=key, chain_id=chain_id, handler=_Deaf())
+    transport = make_transport(transport_name, key=key, chain_id=chain_id, handler=Deaf())
     reason = "no address is known"
     try:
         for attempt in range(ATTEMPTS if contacts else 0):
@@ -96,8 +96,14 @@ async def _from_first(
     )
 
 
-async def _genesis(transport: Transport, peer: bytes, chain_id: bytes) -> Genesis:
-    answer = decode_response(await _ask(transport, peer, codec.encode(GetGenesis())))
+async def fetch_genesis(transport: Transport, peer: bytes, chain_id: bytes) -> Genesis:
+    """Return the genesis that a connected peer sends.
+
+    Raises:
+        TransportError, MalformedMessage: It sends none.
+        LocalError: It sends another than `chain_id` names.
+    """
+    answer = decode_response(await ask(transport, peer, codec.encode(GetGenesis())))
     if not isinstance(answer, GenesisBytes):
         raise TransportError("the peer did not send its genesis")
     genesis = decode_genesis(answer.data)
@@ -111,7 +117,12 @@ async def _model(transport: Transport, peer: bytes, genesis: Genesis) -> ModelSt
     groups = len(genesis.manifest.groups)
     weights = await _blob(transport, peer, genesis.model_root, 4 * genesis.manifest.size)
     exponents = await _blob(transport, peer, genesis_exponents_root(genesis), 2 * groups)
-    both = np.frombuffer(exponents, np.int8)
+    return model_of(weights, exponents)
+
+
+def model_of(weights: bytes, exponents: bytes) -> ModelState:
+    """Return the model whose chunks these bytes are: little-endian int32 weights; exponents e, then m."""
+    groups, both = len(exponents) // 2, np.frombuffer(exponents, np.int8)
     return ModelState(
         np.frombuffer(weights, "<i4").astype(np.int32, copy=False), both[:groups], both[groups:]
     )
@@ -120,7 +131,7 @@ async def _model(transport: Transport, peer: bytes, genesis: Genesis) -> ModelSt
 async def _blob(transport: Transport, peer: bytes, root: bytes, length: int) -> bytes:
     pieces = []
     for index in range(chunk_count(length)):
-        answer = decode_response(await _ask(transport, peer, codec.encode(GetChunk(root, index))))
+        answer = decode_response(await ask(transport, peer, codec.encode(GetChunk(root, index))))
         if not isinstance(answer, Chunk):
             raise TransportError("the peer does not keep the initial model any more; ask another one")
         pieces.append(answer.data)
@@ -130,5 +141,6 @@ async def _blob(transport: Transport, peer: bytes, root: bytes, length: int) -> 
     return data
 
 
-async def _ask(transport: Transport, peer: bytes, request: bytes) -> bytes:
+async def ask(transport: Transport, peer: bytes, request: bytes) -> bytes:
+    """Return the bytes that a connected peer answers; raises TransportError."""
     return await transport.request(peer, request, timeout_ms=REQUEST_TIMEOUT_MS)

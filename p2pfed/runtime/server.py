@@ -1,4 +1,4 @@
-"""Answer bulk requests from what is on disk: chunks, blocks, genesis."""
+"""Answer bulk requests from what is on disk: chunks, blocks, genesis, and what light clients ask for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 
+from p2pfed.chain.proofs import prove_leaf, prove_update
+from p2pfed.chain.state import decode_ledger
+from p2pfed.errors import MalformedMessage, StorageFault
+from p2pfed.ledger.state import LedgerState
 from p2pfed.primitives import codec
 from p2pfed.storage.store import Store
+from p2pfed.types.light import LightBlock
 from p2pfed.types.params import BODY_BYTES_MAX
 from p2pfed.types.wire import (
     Blocks,
@@ -16,6 +21,8 @@ from p2pfed.types.wire import (
     GetBlocks,
     GetChunk,
     GetGenesis,
+    GetLightBlock,
+    GetProof,
     Missing,
     decode_request,
 )
@@ -28,6 +35,7 @@ class Server:
         self._store = store
         self._disk = disk
         self._may_serve = may_serve
+        self._ledger: tuple[int, LedgerState] | None = None  # The newest that was asked for, with its height.
         self.served_bytes = 0
 
     async def __call__(self, peer: bytes, data: bytes) -> bytes:  # noqa: ARG002 - whoever asks is answered
@@ -41,6 +49,10 @@ class Server:
                 response = await loop.run_in_executor(self._disk, self._chunk, request)
             case GetBlocks():
                 response = await loop.run_in_executor(self._disk, self._blocks, request)
+            case GetLightBlock():
+                response = await loop.run_in_executor(self._disk, self._light_block, request)
+            case GetProof():
+                response = await loop.run_in_executor(self._disk, self._proof, request)
         answer = codec.encode(response)
         self.served_bytes += len(answer)
         return answer
@@ -53,3 +65,37 @@ class Server:
     def _blocks(self, request: GetBlocks) -> BulkResponse:
         blocks = self._store.chain.blocks(request.from_height, request.count, 2 * BODY_BYTES_MAX)
         return Blocks(blocks) if blocks else Missing()
+
+    def _light_block(self, request: GetLightBlock) -> BulkResponse:
+        """Return a header with its sets, as far back as the newest ledger keeps them."""
+        tip = self._store.chain.height
+        height = request.height or tip
+        found, ledger = self._store.chain.certified(height), self._ledger_after(tip)
+        if found is None or ledger is None:
+            return Missing()
+        header, commit = found
+        validators = ledger.staking.validators_at(height)
+        next_validators = ledger.staking.validators_at(height + 1)
+        if validators is None or next_validators is None:
+            return Missing()
+        return LightBlock(header, commit, validators, next_validators)
+
+    def _proof(self, request: GetProof) -> BulkResponse:
+        if request.tree == "state":
+            ledger = self._ledger_after(request.height)
+            return Missing() if ledger is None else prove_leaf(ledger, request.key)
+        block = self._store.chain.block(request.height)
+        return Missing() if block is None else prove_update(block.body.updates, request.key)
+
+    def _ledger_after(self, height: int) -> LedgerState | None:
+        """Return the ledger after `height`; None where it is not kept."""
+        if self._ledger is not None and self._ledger[0] == height:
+            return self._ledger[1]
+        data = self._store.chain.ledger(height)
+        if data is None:
+            return None
+        try:
+            self._ledger = height, decode_ledger(data)
+        except MalformedMessage as error:
+            raise StorageFault(f"the stored ledger of height {height} is damaged: {error}") from None
+        return self._ledger[1]

@@ -158,6 +158,14 @@ class BlockStore:
         rows = self._database.rows(BLOCKS, "height = ?", (height,))
         return self._decode(rows[0][3], Header, CONTROL_BYTES_MAX) if rows else None
 
+    def certified(self, height: int) -> tuple[Header, CommitCert] | None:
+        """Return the header of `height` and what made it final, not the body; None where there is none."""
+        rows = self._database.rows(BLOCKS, "height = ?", (height,))
+        if not rows:
+            return None
+        header = self._decode(rows[0][3], Header, CONTROL_BYTES_MAX)
+        return header, self._decode(rows[0][5], CommitCert, CONTROL_BYTES_MAX)
+
     def height_of(self, value_id: bytes) -> int | None:
         """Return the height at which `value_id` became final; None where it did not."""
         rows = self._database.rows(BLOCKS, "value_id = ?", (value_id,))

@@ -36,6 +36,8 @@ ADDRESSES_PER_PEER_MAX = 8
 ADDRESS_CHARACTERS_MAX = 256
 PEERS_KNOWN_MAX = 1024
 BLOCKS_PER_RESPONSE_MAX = 32
+PROOF_KEY_BYTES_MAX = 128  # `part/name` of the state: the longest is a public key with its offence.
+PROOF_LEAF_BYTES_MAX = 64 * KIB  # The longest leaf of the state is a validator set: 400 entries of 44 bytes.
 
 # --- agreement (spec/consensus.md section 21) ---
 ROUNDS_AHEAD_MAX = 8  # Votes of further rounds are dropped; a certificate moves us there instead.
@@ -45,3 +47,7 @@ UPDATE_LAG = 1  # tau: an update trains from the model of the height before.
 PROPOSER_TABLE_MAX = 1024
 INVALID_SIGNATURES_MAX = 3  # Then the connection ends.
 EVIDENCE_AGE_HEIGHTS = 4096  # Validator sets are kept this long under the state root, to check old evidence.
+
+# --- light clients (spec/light.md) ---
+UNBONDING_MS = 7 * 24 * 3_600_000  # Until then who signed a false header can still lose its bond for it.
+CLOCK_DRIFT_MS = 10_000  # A header may be so far ahead of a light client's clock.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block, Header
 from p2pfed.types.certificate import Bitmap, CommitCert, PolkaCert
 from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.light import LightBlock, ListProof
 from p2pfed.types.message import Count, Digest32, Height, Message, Round, ValidRound
 from p2pfed.types.params import (
     BLOCKS_PER_RESPONSE_MAX,
@@ -21,6 +22,7 @@ from p2pfed.types.params import (
     MIB,
     PARTICIPANTS_MAX,
     PEER_RECORDS_PER_MESSAGE_MAX,
+    PROOF_KEY_BYTES_MAX,
 )
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.proposal import Proposal
@@ -103,7 +105,24 @@ class GetGenesis(Message, frozen=True, array_like=True, forbid_unknown_fields=Tr
     """Ask for the canonical genesis of the network; the asker checks it against the chain id it was given."""
 
 
-BulkRequest = GetChunk | GetBlocks | GetGenesis
+class GetLightBlock(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=28):
+    """Ask for what a light client needs of the final block of `height`; 0: of the newest one."""
+
+    height: Height
+
+
+class GetProof(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=29):
+    """Ask for the leaf of `key` under a root of the header of `height`, or for proof that there is none.
+
+    `tree` is `state` (keys of spec/ledger.md L2, under state_root) or `updates` (update ids, updates_root).
+    """
+
+    height: Height
+    tree: Literal["state", "updates"]
+    key: Annotated[bytes, msgspec.Meta(max_length=PROOF_KEY_BYTES_MAX)]
+
+
+BulkRequest = GetChunk | GetBlocks | GetGenesis | GetLightBlock | GetProof
 
 
 class Chunk(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=30):
@@ -132,7 +151,7 @@ class Missing(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     count: Count = 0
 
 
-BulkResponse = Chunk | Blocks | GenesisBytes | Missing
+BulkResponse = Chunk | Blocks | GenesisBytes | LightBlock | ListProof | Missing
 
 REQUEST_BYTES_MAX = 256
 RESPONSE_BYTES_MAX = 2 * BODY_BYTES_MAX + MIB

@@ -17,6 +17,7 @@ from e2e.support import Network, child_environment, network, p2pfed, tracebacks,
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.privacy.mechanism import model_view
 from p2pfed.runtime.peer import read_genesis
+from p2pfed.storage.retention import SNAPSHOT_INTERVAL
 from p2pfed.storage.store import Store
 from p2pfed.types.address import peer_id
 
@@ -124,6 +125,41 @@ def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
         )
         for name, entry in header.items()
     }
+
+
+def test_a_light_client_proves_what_is_in_a_block_and_needs_no_home(net: Network, tmp_path: Path) -> None:
+    primary, witness = (peer.wait("peer.started")["p2p"][0] for peer in net.peers)
+    net.wait_for_height(SNAPSHOT_INTERVAL)
+    height = (
+        net.peers[0].height // SNAPSHOT_INTERVAL * SNAPSHOT_INTERVAL
+    )  # Ledger and model stay for a while.
+    home = net.peers[0].home
+    shown = json.loads(p2pfed("blocks", "show", str(height), "--home", home.path, "--json").stdout)
+    store = Store(home, read_genesis(home), read_only=True)
+    block, checkpoint = store.chain.block(height), store.chain.block(2)
+    store.close()
+    assert block is not None
+    assert checkpoint is not None
+    output, update_id = tmp_path / "m.npz", block.body.updates[0].update_id.hex()
+    arguments = (
+        "light", "--chain", net.chain, "--join", primary, "--witness", witness, "--height", str(height),
+        "--account", peer_id(net.keys[0]), "--update", update_id, "--model", output,
+    )  # fmt: skip
+    (row,) = rows(*arguments, "--checkpoint", f"2:{checkpoint.header.value_id.hex()}")
+    assert (row["schema"], row["chain"], row["from_height"]) == ("p2pfed.light/1", net.chain, 2)
+    assert (row["height"], row["hash"]) == (height, shown["hash"])
+    assert row["confirmed_by"] == [peer_id(net.keys[1])]
+    assert (row["account"]["bond"], row["account"]["is_there"]) == (10, True)
+    assert (row["update"]["counted"], row["update"]["reason"]) == (True, "")
+    proof = json.loads((tmp_path / "m.npz.proof.json").read_bytes())
+    assert (proof["header_hash"], proof["model_root"]) == (shown["hash"], shown["model_root"])
+    assert sum(array.size for array in np.load(output).values()) > 0
+    text = p2pfed("light", "--chain", net.chain, "--join", primary)
+    assert text.returncode == 0, text.stderr
+    assert "verified  from genesis by 1 header; confirmed by nobody" in text.stdout
+    conflict = p2pfed("light", "--chain", net.chain, "--join", primary, "--checkpoint", f"2:{shown['hash']}")
+    assert (conflict.returncode, conflict.stdout) == (3, "")
+    assert f"--checkpoint says {shown['hash']}" in conflict.stderr
 
 
 def test_whatever_is_read_beside_a_running_peer_does_not_stop_it(net: Network, tmp_path: Path) -> None:

@@ -15,7 +15,15 @@ from p2pfed.primitives.merkle import chunk_hashes, path_of_hashes
 from p2pfed.runtime import joining
 from p2pfed.runtime.joining import fetch_initial_model, fetch_network
 from p2pfed.types.address import Multiaddr
-from p2pfed.types.wire import Chunk, GenesisBytes, GetChunk, GetGenesis, Missing, decode_request
+from p2pfed.types.wire import (
+    Chunk,
+    GenesisBytes,
+    GetChunk,
+    GetGenesis,
+    Missing,
+    decode_request,
+    decode_response,
+)
 
 CHAIN = genesis().chain_id
 
@@ -91,6 +99,22 @@ async def test_a_model_that_genesis_does_not_name_is_refused(network: MemoryNetw
 
     with pytest.raises(LocalError, match="is not"):
         await fetch_network(KEYS[0], (await contact(network, 1, Contact(twist)),), CHAIN, "memory")
+
+
+async def test_a_joiner_that_is_asked_itself_has_nothing_and_keeps_its_pipe(network: MemoryNetwork) -> None:
+    """Members ask whoever is connected for what they lack, before the joiner has anything."""
+    asked: list[object] = []
+
+    class Curious(Contact):
+        async def serve(self, peer: bytes, data: bytes) -> bytes:
+            answer = await member.request(peer, codec.encode(GetGenesis()), timeout_ms=1000)
+            asked.append(decode_response(answer))
+            return await super().serve(peer, data)
+
+    member = network.transport(key=KEYS[1], chain_id=CHAIN, handler=Curious())
+    address = Multiaddr("127.0.0.1", await member.listen("127.0.0.1", 0))
+    assert (await fetch_network(KEYS[0], (address,), CHAIN, "memory"))[0] == genesis()
+    assert asked == [Missing()] * 3
 
 
 async def test_without_an_address_nobody_is_waited_for(

@@ -4,15 +4,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
-from support.tiny_chain import found, genesis, keep, steps
+from support.tiny_chain import KEYS, found, genesis, keep, steps
 
+from p2pfed.chain.proofs import account_key, find_account, find_update
 from p2pfed.errors import MalformedMessage
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.runtime.server import Server
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
+from p2pfed.types.light import LightBlock, ListProof
 from p2pfed.types.wire import (
     Blocks,
     BulkRequest,
@@ -22,6 +25,8 @@ from p2pfed.types.wire import (
     GetBlocks,
     GetChunk,
     GetGenesis,
+    GetLightBlock,
+    GetProof,
     Missing,
     decode_response,
 )
@@ -74,3 +79,54 @@ async def test_a_liar_may_withhold_what_it_has(store: Store, disk: ThreadPoolExe
 async def test_what_is_no_request_is_the_askers_fault(store: Store, disk: ThreadPoolExecutor) -> None:
     with pytest.raises(MalformedMessage):
         await Server(store, disk, lambda _: True)(PEER, b"give me all")
+
+
+async def test_a_light_client_is_shown_any_block_with_its_sets(
+    store: Store, disk: ThreadPoolExecutor
+) -> None:
+    server = Server(store, disk, lambda _: True)
+    for step in (*steps(3), steps(3)[2]):
+        height = step.block.header.height
+        shown = await asked(server, GetLightBlock(height))
+        assert isinstance(shown, LightBlock)
+        assert (shown.header, shown.commit) == (step.block.header, step.block.commit)
+        assert shown.validators.hash == step.block.header.validators_hash
+        assert shown.next_validators.hash == step.block.header.next_validators_hash
+    assert await asked(server, GetLightBlock(0)) == shown
+
+
+async def test_accounts_and_updates_are_proven(store: Store, disk: ThreadPoolExecutor) -> None:
+    server, step = Server(store, disk, lambda _: True), steps(3)[1]
+    header, public = step.block.header, KEYS[1].public
+    proof = await asked(server, GetProof(2, "state", account_key(public)))
+    assert isinstance(proof, ListProof)
+    assert find_account(proof, header, public) == step.state.ledger.account(public)
+    update = step.block.body.updates[0]
+    proof = await asked(server, GetProof(2, "updates", update.update_id))
+    assert isinstance(proof, ListProof)
+    assert find_update(proof, header, update.update_id) == update
+
+
+async def test_a_block_whose_sets_are_forgotten_is_missing(store: Store, disk: ThreadPoolExecutor) -> None:
+    """What the newest ledger does not hold any more belongs to validators whose bond may be gone."""
+    server, ledger = Server(store, disk, lambda _: True), steps(3)[2].state.ledger
+    old = ledger.staking.sets[0]
+    sets = (msgspec.structs.replace(old, from_height=3), *ledger.staking.sets[1:])
+    later = msgspec.structs.replace(ledger.staking, sets=sets)
+    server._ledger = 3, msgspec.structs.replace(ledger, staking=later)
+    assert await asked(server, GetLightBlock(2)) == Missing()
+    assert isinstance(await asked(server, GetLightBlock(3)), LightBlock)
+
+
+async def test_what_a_light_client_asks_for_in_vain_is_missing(
+    store: Store, disk: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    server = Server(store, disk, lambda _: True)
+    assert await asked(server, GetLightBlock(4)) == Missing()
+    assert await asked(server, GetProof(4, "state", b"")) == Missing()
+    assert await asked(server, GetProof(4, "updates", b"")) == Missing()
+    young = found(Home(tmp_path / "young"))
+    try:
+        assert await asked(Server(young, disk, lambda _: True), GetLightBlock(0)) == Missing()
+    finally:
+        young.close()

@@ -7,6 +7,7 @@ from typing import get_args
 import msgspec
 import pytest
 
+from p2pfed.errors import MalformedMessage
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import signing_digest
 from p2pfed.primitives.keys import PrivateKey
@@ -14,11 +15,20 @@ from p2pfed.types import wire
 from p2pfed.types.availability import Avail, AvailMessage, list_hash
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.light import ListProof
 from p2pfed.types.message import SignedMessage
+from p2pfed.types.params import (
+    HEIGHT_MAX,
+    PROOF_KEY_BYTES_MAX,
+    PROOF_LEAF_BYTES_MAX,
+    STAKE_TOTAL_MAX,
+    VALIDATORS_MAX,
+)
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import UpdateHeader
+from p2pfed.types.validators import Validator, ValidatorSet
 from p2pfed.types.vote import Precommit, Prevote
 
 KEY, CHAIN = PrivateKey(b"\x05" * 32), b"\x0c" * 32
@@ -75,7 +85,7 @@ def test_each_signed_kind_has_a_domain_of_its_own() -> None:
 def test_no_two_messages_of_the_wire_share_a_tag() -> None:
     kinds = [*get_args(wire.ControlMessage), *get_args(wire.BulkRequest), *get_args(wire.BulkResponse)]
     tags = [kind.__struct_config__.tag for kind in kinds]
-    assert len(set(tags)) == len(tags) == 19
+    assert len(set(tags)) == len(tags) == 23
 
 
 def test_the_name_of_an_update_is_over_its_body_not_its_signature() -> None:
@@ -105,11 +115,55 @@ def test_a_control_message_is_read_back_as_it_was_written(message: object) -> No
 
 @pytest.mark.parametrize(
     "request_",
-    [wire.GetChunk(A, 3), wire.GetBlocks(4, 32), wire.GetGenesis()],
+    [
+        wire.GetChunk(A, 3),
+        wire.GetBlocks(4, 32),
+        wire.GetGenesis(),
+        wire.GetLightBlock(7),
+        wire.GetProof(7, "updates", A),
+    ],
     ids=lambda item: type(item).__name__,
 )
 def test_a_bulk_request_is_read_back_as_it_was_written(request_: object) -> None:
     assert wire.decode_request(codec.encode(request_)) == request_
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        wire.GetProof(7, "updates", bytes(PROOF_KEY_BYTES_MAX + 1)),
+        wire.GetProof(7, "blocks", A),  # type: ignore[arg-type]
+        wire.GetProof(-1, "state", A),
+        wire.GetLightBlock(HEIGHT_MAX + 1),
+    ],
+    ids=["long key", "no such tree", "negative height", "high height"],
+)
+def test_a_light_clients_request_beyond_its_limits_is_refused(request_: object) -> None:
+    with pytest.raises(MalformedMessage):
+        wire.decode_request(codec.encode(request_))
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        ListProof(0, 3, (A, A, A), ((), (), ())),
+        ListProof(0, 1, (bytes(PROOF_LEAF_BYTES_MAX + 1),), ((),)),
+        ListProof(0, 1, (A,), ((A,) * 33,)),
+        ListProof(0, 1, (A,), ((A[1:],),)),
+        ListProof(-1, 1, (A,), ((),)),
+    ],
+    ids=["three leaves", "long leaf", "long path", "short hash", "negative index"],
+)
+def test_a_proof_beyond_its_limits_is_refused(proof: ListProof) -> None:
+    with pytest.raises(MalformedMessage):
+        wire.decode_response(codec.encode(proof))
+
+
+def test_the_longest_light_block_is_65_kilobytes() -> None:
+    keys = sorted(bytes([2]) + number.to_bytes(32, "big") for number in range(VALIDATORS_MAX))
+    validators = ValidatorSet(tuple(Validator(key, STAKE_TOTAL_MAX) for key in keys))
+    certificate = CommitCert(HEIGHT_MAX, 9, A, b"\xff" * 50, (NONE,) * VALIDATORS_MAX)
+    assert len(codec.encode((certificate, validators, validators))) < 65_000
 
 
 def test_the_largest_vote_is_small() -> None:
