@@ -28,7 +28,7 @@ from ecdsa.util import sigdecode_string
 
 ZEROS = bytes(32)
 EMPTY_ROOT = hashlib.sha256(b"").digest()
-CHUNK_BYTES = 1 << 20
+LEAF_BYTES = 1 << 14
 EVIDENCE_AGE_HEIGHTS, PROPOSER_TABLE_MAX, ROUND_WITHOUT_UPDATES = 4096, 1024, 4
 ORDER = SECP256k1.order
 
@@ -142,7 +142,7 @@ def merkle(leaves: Sequence[bytes]) -> bytes:
 
 
 def chunk_root(data: bytes) -> bytes:
-    return merkle([data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)])
+    return merkle([data[start : start + LEAF_BYTES] for start in range(0, len(data), LEAF_BYTES)])
 
 
 def list_root(values: Sequence[object]) -> bytes:

@@ -15,7 +15,7 @@ from p2pfed.net.transport import Transport, TransportError
 from p2pfed.node.effects import FetchBlocks, FetchBody, FetchModel, FetchPayload
 from p2pfed.node.events import BlocksFetched, BodyFetched, Event, ModelFetched, PayloadFetched, PeerMisbehaved
 from p2pfed.primitives import codec
-from p2pfed.primitives.merkle import chunk_count, chunk_root, has_leaf
+from p2pfed.primitives.merkle import chunk_count, chunk_root, has_chunk
 from p2pfed.storage.store import Store
 from p2pfed.types.block import Block, Body
 from p2pfed.types.model import ModelState
@@ -231,6 +231,6 @@ class Fetcher:
             raise MalformedMessage("another kind of answer than was asked for")
         if isinstance(request, GetChunk) and isinstance(response, Chunk):
             index, count = request.index, response.count
-            if not has_leaf(request.root, response.data, index, count, response.path):
+            if not has_chunk(request.root, response.data, index, count, response.path):
                 raise OutOfBounds(f"chunk {index} is not one of {request.root.hex()[:12]}…")
         return response
