@@ -6,16 +6,18 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from p2pfed.chain.state import ChainState
+from p2pfed.consensus.certificates import verify_commit
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
 from p2pfed.node.digesting import digest_of, lacking
-from p2pfed.node.effects import Effect, Observe, ScheduleTimeout, StoreBlock, Train
+from p2pfed.node.effects import Effect, Halt, Observe, ScheduleTimeout, StoreBlock, Train
 from p2pfed.node.events import Event, Timer
+from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import NetworkFinished, UpdateMade, UpdateRefused, UpdateSkipped
-from p2pfed.node.height import HeightWork, Shared, is_punishable
+from p2pfed.node.height import HeightWork, Shared
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
 from p2pfed.primitives.keys import PrivateKey
@@ -23,7 +25,14 @@ from p2pfed.types.address import Multiaddr
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
 from p2pfed.types.certificate import CommitCert, PolkaCert
-from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.evidence import (
+    Amnesia,
+    DuplicateAvail,
+    DuplicateProposal,
+    DuplicateUpdate,
+    DuplicateVote,
+    InvalidUpdate,
+)
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
@@ -73,8 +82,9 @@ class Node:
         members = tuple(participant.key for participant in genesis.participants)
         self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
-        self._shared = Shared(PRESETS[genesis.params.preset], self.hand, self.neighbours, self._outbox)
-        self._catch_up = CatchUp(self.neighbours, self._outbox)
+        preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
+        self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
+        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox)
         self._early: list[tuple[bytes, HeightMessage]] = []
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
@@ -117,6 +127,8 @@ class Node:
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
                     self.neighbours.tell(event.peer, digest_of(self.state, self.work))
+                    for proof in self._shared.evidence.select():  # It may have missed them.
+                        self.neighbours.tell(event.peer, proof)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
                 self.neighbours.disconnect(event.peer, now_ms)
@@ -169,8 +181,15 @@ class Node:
                 case Transfer():
                     if self._shared.transactions.add(message, self.state):
                         self.neighbours.forward(peer, message)
-                case DuplicateVote() | DuplicateProposal():
-                    if self.work is not None and self.work.take_evidence(message):
+                case (
+                    DuplicateVote()
+                    | Amnesia()
+                    | DuplicateProposal()
+                    | DuplicateAvail()
+                    | InvalidUpdate()
+                    | DuplicateUpdate()
+                ):
+                    if self._shared.evidence.add(self.state, message):
                         self.neighbours.forward(peer, message)
                 case _:
                     self._take_height_message(peer, message, now_ms)
@@ -180,6 +199,8 @@ class Node:
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
         height, current = _height_of(message), self.state.next_height
         if height < current:
+            if isinstance(message, CommitCert):
+                self._take_late_commit(message)
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
@@ -192,6 +213,16 @@ class Node:
             return
         if self._deliver(self.work, message, now_ms):
             self.neighbours.forward(peer, message)
+
+    def _take_late_commit(self, cert: CommitCert) -> None:
+        """Two certificates of the last height prove a fork: say who made it, and go no further."""
+        ours, state = self.last_commit, self.state
+        if ours is None or cert.height != ours.height or cert.value_id == ours.value_id:
+            return
+        verify_commit(cert, state.last_validators, state.chain_id)
+        self._catch_up.publish_fork(state, ours, cert)
+        first, second = ours.value_id.hex()[:12], cert.value_id.hex()[:12]
+        self._outbox.append(Halt(f"two blocks are decided at height {cert.height}: {first} and {second}", 7))
 
     def _deliver(self, work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
         match message:
@@ -293,7 +324,9 @@ class Node:
 
     def _take_blocks(self, event: events.BlocksFetched, now_ms: int) -> None:
         before = self.state
-        self.state, commit = self._catch_up.take_blocks(self.state, event.peer, event.blocks, now_ms)
+        self.state, commit = self._catch_up.take_blocks(
+            self.state, self.last_commit, event.peer, event.blocks, now_ms
+        )
         if commit is not None:
             assert self.state.height > before.height
             self.last_commit = commit
@@ -363,9 +396,7 @@ class Node:
     def _settle_after_block(self) -> None:
         self.neighbours.set_validators(self.state.validators)
         self._shared.transactions.prune(self.state)
-        for name, evidence in tuple(self._shared.evidence.items()):
-            if not is_punishable(self.state, evidence):
-                del self._shared.evidence[name]
+        self._shared.evidence.prune(self.state)
         if self.is_finished:
             self._outbox.append(Observe(NetworkFinished(self.state.height)))
 
