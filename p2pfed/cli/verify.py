@@ -106,6 +106,7 @@ def _fork_row(report: ForkReport) -> dict[str, object]:
                 "home": str(fork.home.path),
                 "values": [fork.ours.value_id.hex(), fork.theirs.value_id.hex()],
                 "rounds": [fork.ours.round, fork.theirs.round],
+                "common": [key.hex() for key in fork.common],
             }
             for fork in report.forks
         ],
@@ -135,9 +136,14 @@ def _fork_lines(report: ForkReport, compared: int) -> Iterator[str]:
             f"convicted: {proof.convict.culprit.hex()} of {type(proof.evidence).__name__} "
             f"at height {proof.convict.height}, stake {proof.power}"
         )
+    convicted = {proof.convict.culprit for proof in report.proofs}
+    for fork in report.forks:
+        for key in fork.common:
+            if key not in convicted:
+                yield f"not proven: {key.hex()} signed both certificates; the polkas in between are missing"
     if report.forks:
-        keys = len({proof.convict.culprit for proof in report.proofs})
-        yield f"{keys} keys are convicted, with stake {report.convicted_power} of {report.total_power}"
+        stake = f"{report.convicted_power} of {report.total_power}"
+        yield f"{len(convicted)} keys are convicted, with stake {stake}"
     else:
         who = "1 other store holds" if compared == 1 else f"{compared} other stores hold"
         yield f"no fork: {who} the same blocks as far as {'it goes' if compared == 1 else 'they go'}"

@@ -21,6 +21,7 @@ from p2pfed.storage.block_store import BlockStore
 from p2pfed.storage.home import Home
 from p2pfed.storage.scan import Problem
 from p2pfed.types.availability import Avail, signed_avail
+from p2pfed.types.bitmap import indices_of
 from p2pfed.types.block import Block
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
@@ -29,12 +30,17 @@ from p2pfed.types.update import UpdateHeader
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Two stores hold different final blocks of `height`, the first one where they differ."""
+    """Two stores hold different final blocks of `height`, the first one where they differ.
+
+    `common` are the keys that signed both certificates. In two rounds that is lawful after an unlock, so
+    without the polkas in between it proves nothing: people must ask those keys for them.
+    """
 
     height: int
     home: Home  # The other one.
     ours: CommitCert
     theirs: CommitCert
+    common: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,10 @@ def _fork(
         except PeerFault as fault:
             report.problems.append(Problem("another block than ours", where, "a certificate", str(fault)))
             return None
-        return Fork(height, home, own.commit, block.commit)
+        certs, size = (own.commit, block.commit), len(validators)
+        both = frozenset.intersection(*(frozenset(indices_of(cert.bitmap, size)) for cert in certs))
+        common = tuple(validators.validators[index].key for index in sorted(both))
+        return Fork(height, home, own.commit, block.commit, common)
     return None
 
 

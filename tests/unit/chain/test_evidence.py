@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace as changed
 
 import pytest
+from ecdsa import SECP256k1, SigningKey
+from ecdsa.util import sigencode_string_canonize
 from msgspec.structs import replace
 from support.chain import World
 
 from p2pfed.chain.check import check_body
 from p2pfed.chain.evidence import accusation_of, conviction_of, duplicate_update, is_timely
 from p2pfed.chain.invalid_update import invalid_header
+from p2pfed.consensus.evidence import in_order
 from p2pfed.errors import BadSignature, MalformedMessage, OutOfBounds, PeerFault, WrongHeight
 from p2pfed.ledger.module import Convict, Offence
 from p2pfed.primitives.keys import PrivateKey
@@ -73,6 +76,16 @@ def test_a_trainer_is_not_framed_for_two_updates() -> None:
         for evidence in (DuplicateUpdate(*pair), DuplicateUpdate(*pair[::-1])):
             with pytest.raises((MalformedMessage, BadSignature, WrongHeight)):
                 conviction_of(WORLD.state, evidence)
+    # Another signature of the same words: they say nothing new.
+    secret = SigningKey.from_string(WORLD.keys[update.trainer].secret, curve=SECP256k1)
+    digest = update.digest(WORLD.genesis.chain_id)
+    again = replace(
+        update, signature=secret.sign_digest(digest, sigencode=sigencode_string_canonize, k=1_000_003)
+    )
+    assert again.is_signed_by(update.trainer, WORLD.genesis.chain_id)
+    assert again.signature != update.signature
+    with pytest.raises(MalformedMessage, match="the same"):
+        conviction_of(WORLD.state, DuplicateUpdate(*in_order(update, again)))
     proof = duplicate_update(update, other)
     assert proof == duplicate_update(other, update)
     with pytest.raises(MalformedMessage, match="order"):

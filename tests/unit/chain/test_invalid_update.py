@@ -16,7 +16,7 @@ from p2pfed.chain.invalid_update import (
 )
 from p2pfed.errors import MalformedMessage
 from p2pfed.primitives import codec
-from p2pfed.primitives.merkle import LEAF_BYTES, chunk_root
+from p2pfed.primitives.merkle import LEAF_BYTES, chunk_root, leaf_hash, path_of_hashes, root_of_hashes
 from p2pfed.types.evidence import InvalidUpdate
 from p2pfed.types.model import ArraySpec, Manifest
 from p2pfed.types.params import EVIDENCE_BYTES_MAX
@@ -100,6 +100,17 @@ def test_a_proof_is_of_no_use_at_another_place() -> None:
     ):
         with pytest.raises(MalformedMessage):
             verify_invalid_update(other, MANIFEST)
+
+
+@pytest.mark.parametrize("leaf", [b"", b"\0", b"\0\x80"], ids=["empty", "odd", "short"])
+def test_a_leaf_that_no_payload_has_proves_nothing(leaf: bytes) -> None:
+    """A trainer can sign the root of any tree; what counts is the tree that its length asks for."""
+    hashes = [leaf_hash(leaf)] * 4
+    header = update(payload(), payload_root=root_of_hashes(hashes))
+    for index in range(4):
+        proof = InvalidUpdate(header, index, leaf, path_of_hashes(hashes, index))
+        with pytest.raises(MalformedMessage):
+            verify_invalid_update(proof, MANIFEST)
 
 
 def test_three_proofs_against_the_largest_models_fit_into_a_block() -> None:

@@ -44,6 +44,7 @@ def test_a_fork_is_named_with_everybody_who_made_it(
     for liar in KEYS[:2]:
         assert f"convicted: {liar.public.hex()} of DuplicateVote at height 2, stake 1000" in out
     assert not any(honest.public.hex() in out for honest in KEYS[2:])
+    assert "not proven" not in out
     assert "2 keys are convicted, with stake 2000 of 4000" in out
 
 
@@ -57,6 +58,30 @@ def test_a_fork_is_told_in_json(homes: list[Path], capsys: pytest.CaptureFixture
         (liar.public.hex(), "DuplicateVote", 2, 1000) for liar in KEYS[:2]
     }
     assert (row["convicted_power"], row["total_power"]) == (2000, 4000)
+
+
+def test_who_signed_both_in_different_rounds_is_named_without_a_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = steps(1)[0]
+    for name, signers, round_, valid_round in (("one", (0, 1, 2), 0, -1), ("two", (0, 1, 3), 2, 1)):
+        store = tiny_chain.found(Home(tmp_path / name))
+        tiny_chain.keep(store, first)
+        step = next_step(
+            first.state,
+            first.block,
+            round_=round_,
+            valid_round=valid_round,
+            round0=max(valid_round, 0),
+            signers=signers,
+        )
+        tiny_chain.keep(store, step)
+        store.close()
+    code, out, _ = called(capsys, "--home", tmp_path / "one", "--audit", tmp_path / "two")
+    assert code == 7
+    for key in KEYS[:2]:
+        assert f"not proven: {key.public.hex()} signed both certificates" in out
+    assert "0 keys are convicted, with stake 0 of 4000" in out
 
 
 def test_equal_stores_are_no_fork(homes: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,11 +139,12 @@ def test_two_availability_votes_are_proof_and_the_first_one_stays(lab: Lab) -> N
 def test_a_second_availability_vote_that_nobody_signed_accuses_nobody(lab: Lab) -> None:
     liar = liar_of(lab)
     lab.hear(lab.world.avail(liar, []))
-    forged = lab.world.avail(liar, [sha256(b"one")])
-    lab.hear(
-        msgspec.structs.replace(forged, avail=msgspec.structs.replace(forged.avail, signature=bytes(64)))
-    )
-    assert kinds(lab) == []
+    second = lab.world.avail(liar, [sha256(b"one")])
+    unsigned = msgspec.structs.replace(second.avail, signature=NO_SIGNATURE)
+    lab.hear(msgspec.structs.replace(second, avail=unsigned))
+    assert (kinds(lab), lab.all_of(Blame)) == ([], [])
+    lab.hear(second)
+    assert kinds(lab) == ["DuplicateAvail"]
 
 
 def test_an_availability_vote_in_a_block_is_held_against_the_one_that_came(lab: Lab) -> None:

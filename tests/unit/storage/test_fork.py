@@ -103,6 +103,7 @@ def test_only_the_chain_of_polkas_convicts_where_the_last_one_looks_lawful(make:
     without = compare(ours, [make(other)], state)
     assert [fork.height for fork in without.forks] == [HEIGHT]
     assert without.proofs == []
+    assert without.forks[0].common == (KEYS[0].public, KEYS[1].public)
     whole = compare(ours, [make(other, [forgotten])], state)
     assert kinds(whole) == {0: {"Amnesia"}, 1: {"Amnesia"}}
 
