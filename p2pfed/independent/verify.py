@@ -380,10 +380,10 @@ class Chain:
                 self._broken_update(*parts)
                 continue
             first, second = parts
-            allowed = {11: (4, 5), 12: (8,), 13: (5,), 41: (1,), 42: (2,)}[kind]
+            allowed = {11: (4, 5), 12: (8,), 43: (5,), 41: (1,), 42: (2,)}[kind]
             if first[0] not in allowed:
                 raise Damage("kind of evidence", f"about {allowed}", first[0])
-            if kind == 13:
+            if kind == 43:
                 same("kind of the later vote", 4, second[0])
                 if None in (first[3], second[3]) or not second[4] < first[2] < second[2]:
                     raise Damage("evidence", "a lock forgotten", "none")
@@ -392,13 +392,13 @@ class Chain:
                 same("place of evidence", first[:places], second[:places])
                 if first[places:-1] == second[places:-1] or pack(first) >= pack(second):
                     raise Damage("evidence", "two different messages in order", "none")
-            if kind in (11, 12, 13):
+            if kind in (11, 12, 43):
                 same("culprit of evidence", [first[1], first[-2]], [second[1], second[-2]])
             key = first[1] if kind == 41 else self.validators(at).key(first[3 if kind == 42 else -2])
             names = {1: "update", 2: "avail", 4: "prevote", 5: "precommit", 8: "proposal"}
             for message in (first, second):
                 self.signatures.verify(key, names[message[0]], message[1:-1], message[-1])
-            if kind in (11, 13):
+            if kind in (11, 43):
                 leaving.add(key)
         return leaving
 

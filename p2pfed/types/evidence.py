@@ -29,7 +29,7 @@ class DuplicateVote(Message, frozen=True, array_like=True, forbid_unknown_fields
         return self.first.height
 
 
-class Amnesia(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=13):
+class Amnesia(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=43):
     """E2: a precommit, and a prevote of a later round with an earlier valid round: the lock was forgotten."""
 
     precommit: Precommit
