@@ -123,7 +123,20 @@ class CatchUp:
             return state  # Blocks went on meanwhile; the next question is about the newest.
         return with_model(state, model)
 
-    def publish_fork(self, state: ChainState, ours: CommitCert, theirs: CommitCert) -> None:
+    def take_late_commit(self, state: ChainState, ours: CommitCert | None, cert: CommitCert) -> None:
+        """Halt where a peer shows another certificate of the last height: two blocks of one height are final.
+
+        Raises:
+            PeerFault: It is not a certificate.
+        """
+        if ours is None or cert.height != ours.height or cert.value_id == ours.value_id:
+            return
+        verify_commit(cert, state.last_validators, state.chain_id)
+        self._publish_fork(state, ours, cert)
+        first, second = ours.value_id.hex()[:12], cert.value_id.hex()[:12]
+        self._outbox.append(Halt(f"two blocks are decided at height {cert.height}: {first} and {second}", 7))
+
+    def _publish_fork(self, state: ChainState, ours: CommitCert, theirs: CommitCert) -> None:
         """Publish who signed two certificates of the last height; both are verified.
 
         Of different rounds they contradict nothing by themselves: an audit of both stores has the polkas.
@@ -140,7 +153,7 @@ class CatchUp:
             verify_commit(theirs, state.last_validators, state.chain_id)
         except PeerFault:
             return  # It is the block that is wrong, not a fork.
-        self.publish_fork(state, ours, theirs)
+        self._publish_fork(state, ours, theirs)
 
     def _drop(self, peer: bytes, fault: PeerFault, now_ms: int) -> None:
         self._heights.pop(peer, None)

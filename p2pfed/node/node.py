@@ -6,14 +6,20 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from p2pfed.chain.state import ChainState
-from p2pfed.consensus.certificates import verify_commit
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
 from p2pfed.node.digesting import digest_of, lacking
-from p2pfed.node.effects import Effect, Halt, Observe, ScheduleTimeout, StoreBlock, Train
+from p2pfed.node.effects import (
+    Effect,
+    Observe,
+    ScheduleTimeout,
+    StoreBlock,
+    StorePolkas,
+    Train,
+)
 from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import NetworkFinished, UpdateMade, UpdateRefused, UpdateSkipped
@@ -25,14 +31,7 @@ from p2pfed.types.address import Multiaddr
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
 from p2pfed.types.certificate import CommitCert, PolkaCert
-from p2pfed.types.evidence import (
-    Amnesia,
-    DuplicateAvail,
-    DuplicateProposal,
-    DuplicateUpdate,
-    DuplicateVote,
-    InvalidUpdate,
-)
+from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
@@ -173,6 +172,10 @@ class Node:
     def _take_message(self, peer: bytes, message: ControlMessage, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
+            if isinstance(message, Evidence):
+                if self._shared.evidence.add(self.state, message):
+                    self.neighbours.forward(peer, message)
+                return
             match message:
                 case PeerRecords():
                     self.neighbours.learn(peer, message, now_ms)
@@ -180,16 +183,6 @@ class Node:
                     self._take_digest(peer, message, now_ms)
                 case Transfer():
                     if self._shared.transactions.add(message, self.state):
-                        self.neighbours.forward(peer, message)
-                case (
-                    DuplicateVote()
-                    | Amnesia()
-                    | DuplicateProposal()
-                    | DuplicateAvail()
-                    | InvalidUpdate()
-                    | DuplicateUpdate()
-                ):
-                    if self._shared.evidence.add(self.state, message):
                         self.neighbours.forward(peer, message)
                 case _:
                     self._take_height_message(peer, message, now_ms)
@@ -200,7 +193,7 @@ class Node:
         height, current = _height_of(message), self.state.next_height
         if height < current:
             if isinstance(message, CommitCert):
-                self._take_late_commit(message)
+                self._catch_up.take_late_commit(self.state, self.last_commit, message)
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
@@ -213,16 +206,6 @@ class Node:
             return
         if self._deliver(self.work, message, now_ms):
             self.neighbours.forward(peer, message)
-
-    def _take_late_commit(self, cert: CommitCert) -> None:
-        """Two certificates of the last height prove a fork: say who made it, and go no further."""
-        ours, state = self.last_commit, self.state
-        if ours is None or cert.height != ours.height or cert.value_id == ours.value_id:
-            return
-        verify_commit(cert, state.last_validators, state.chain_id)
-        self._catch_up.publish_fork(state, ours, cert)
-        first, second = ours.value_id.hex()[:12], cert.value_id.hex()[:12]
-        self._outbox.append(Halt(f"two blocks are decided at height {cert.height}: {first} and {second}", 7))
 
     def _deliver(self, work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
         match message:
@@ -324,6 +307,8 @@ class Node:
 
     def _take_blocks(self, event: events.BlocksFetched, now_ms: int) -> None:
         before = self.state
+        if self.work is not None and event.blocks and self.work.engine.polkas:
+            self._outbox.append(StorePolkas(self.work.engine.polkas))  # The blocks may end this work.
         self.state, commit = self._catch_up.take_blocks(
             self.state, self.last_commit, event.peer, event.blocks, now_ms
         )

@@ -13,7 +13,7 @@ from p2pfed.chain.invalid_update import invalid_header, invalid_payload
 from p2pfed.consensus.certificates import commit_cert
 from p2pfed.errors import BadSignature
 from p2pfed.node import events
-from p2pfed.node.effects import Blame, Effect, Halt, Observe, Send, StorePolkas
+from p2pfed.node.effects import Blame, Effect, Halt, Observe, Send, StoreBlock, StorePolkas
 from p2pfed.node.evidence_pool import EVIDENCE_POOL_MAX, EvidencePool
 from p2pfed.node.facts import EvidenceFound, StakeSlashed
 from p2pfed.primitives.digest import sha256
@@ -288,6 +288,21 @@ def test_the_polkas_of_a_round_are_durable_before_the_next_one_begins(lab: Lab) 
         if world.key(place).public != lab.key.public:
             lab.hear(world.sign(Prevote(1, 1, None, -1, place, NO_SIGNATURE), world.key(place)))
     (stored, *_) = lab.all_of(StorePolkas)
+    assert [polka.value_id for polka in stored.polkas] == [sha256(b"X")]
+
+
+def test_the_polkas_of_a_height_outlive_blocks_that_were_fetched(lab: Lab) -> None:
+    world = lab.world
+    header, body, _ = world.build()
+    votes = [world.sign(Prevote(1, 0, sha256(b"X"), -1, n, NO_SIGNATURE), world.key(n)) for n in range(4)]
+    for vote in votes:
+        lab.hear(vote)
+    lab.hear(FAR_AHEAD)
+    blocks = (Block(header, body, world.certify(header)),)
+    effects = lab.step(events.BlocksFetched(lab.others[0], blocks))
+    kept = [type(e) for e in effects if isinstance(e, StorePolkas | StoreBlock)]
+    assert kept == [StorePolkas, StoreBlock]
+    (stored,) = lab.all_of(StorePolkas)
     assert [polka.value_id for polka in stored.polkas] == [sha256(b"X")]
 
 
