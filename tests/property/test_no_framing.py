@@ -155,6 +155,8 @@ class Victim:
             case _:
                 self.peer.restart()
                 self.keep()
+                if self.peer.engine.round < 0:  # Nothing was signed yet.
+                    self.tell(CollectEnded())
 
 
 def run(seed: int, steps: int = 40) -> Victim:
