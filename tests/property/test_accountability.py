@@ -1,5 +1,7 @@
 """Two liars of four make two honest peers decide different blocks; what the two hold convicts both liars.
 
+Run as a program it plays more seeds: `PYTHONPATH=tests python tests/property/test_accountability.py 20000`.
+
 The liars sign whatever helps: votes for both sides, proposals of any valid round, prevotes that forget. The
 honest peers run the real engine and signer, are cut off from each other by chance, and crash. Only what each
 would have on its disk is used: its polkas and its commit certificate.
@@ -7,6 +9,7 @@ would have on its disk is used: its polkas and its commit certificate.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from random import Random
 
@@ -188,3 +191,21 @@ def test_the_runs_fork_within_a_round_and_across_rounds(runs: list[tuple[Side, S
     only = Counter(tuple(sorted(convicted(sides)[1])) for sides in forks)
     assert only[("Amnesia",)] >= 3
     assert sum(only[kinds] for kinds in only if "DuplicateVote" in kinds) >= 3
+
+
+def campaign(count: int) -> dict[str, object]:
+    """Return what `count` runs found, from a seed that the tests don't use."""
+    kinds, framed, missed = Counter[str](), 0, 0
+    for seed in range(1_000, 1_000 + count):
+        sides = run(seed)
+        names, found = convicted(sides)
+        framed += not names | sides[0].accused | sides[1].accused <= set(LIARS)
+        if len({side.decided.value_id for side in sides if side.decided}) == 2:
+            missed += names != set(LIARS)
+            kinds["+".join(sorted(found))] += 1
+    forks = sum(kinds.values())
+    return {"runs": count, "forks": forks, "by": dict(kinds), "not convicted": missed, "framed": framed}
+
+
+if __name__ == "__main__":
+    print(campaign(int(sys.argv[1])))
