@@ -44,8 +44,9 @@ def execute(
 ) -> tuple[SlashingState, tuple[Payload, ...]]:
     """Convict the culprit.
 
-    A duplicate vote costs 5 % of the bond and the right to vote and train, a duplicate proposal 0.5 %. All
-    of it is burned: the reporter is the proposer, and a liar that proposes would be paid to report itself.
+    Votes that contradict each other (E1, E2) cost 5 % of the bond and the right to vote and train, a second
+    update (E6) 5 %, an invalid one (E5) 1 %, a second proposal or availability vote (E3, E7) 0.5 %. All of it
+    is burned: the reporter is the proposer, and a liar that proposes would be paid to report itself.
 
     Raises:
         InvalidTransaction: Convicted of this before.

@@ -26,6 +26,22 @@ def test_two_proposals_cost_half_a_percent() -> None:
     assert not after.has_convicted(A, Offence.DUPLICATE_PROPOSAL)
 
 
+@pytest.mark.parametrize(
+    ("offence", "denominator", "goes"),
+    [
+        (Offence.DUPLICATE_VOTE, 20, True),
+        (Offence.AMNESIA, 20, True),
+        (Offence.DUPLICATE_PROPOSAL, 200, False),
+        (Offence.INVALID_UPDATE, 100, False),
+        (Offence.DUPLICATE_UPDATE, 20, False),
+        (Offence.DUPLICATE_AVAIL, 200, False),
+    ],
+)
+def test_only_contradicting_votes_cost_the_place(offence: Offence, denominator: int, goes: bool) -> None:
+    _, calls = slashing.execute(Convict(B, offence, 9), A, 9, SlashingState(()))
+    assert calls == (BurnBond(B, 1, denominator), *((Tombstone(B), Leave(B)) if goes else ()))
+
+
 @pytest.mark.parametrize("offence", list(Offence))
 def test_a_key_is_convicted_of_an_offence_once(offence: Offence) -> None:
     state, _ = slashing.execute(Convict(B, offence, 9), A, 9, SlashingState(()))
