@@ -169,7 +169,7 @@ def convicted(sides: tuple[Side, Side]) -> tuple[set[str], Counter[str]]:
 
 @pytest.fixture(scope="module")
 def runs() -> list[tuple[Side, Side]]:
-    return [run(seed) for seed in range(120)]
+    return [run(seed) for seed in range(80)]
 
 
 def test_every_fork_convicts_both_liars_and_no_run_frames_an_honest_peer(

@@ -167,7 +167,7 @@ def run(seed: int, steps: int = 40) -> Victim:
     return victim
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1 << 32))
 def test_no_words_of_a_correct_validator_are_evidence(seed: int) -> None:
     assert list(lies_in(run(seed).said)) == []
@@ -175,9 +175,9 @@ def test_no_words_of_a_correct_validator_are_evidence(seed: int) -> None:
 
 def test_the_runs_put_the_victim_to_the_test() -> None:
     """They lock, lock again later, prevote under a lock and refuse under one; else nothing is shown."""
-    runs = [run(seed).said for seed in range(40)]
+    runs = [run(seed).said for seed in range(30)]
     locks = [sorted(m.round for m in said if isinstance(m, Precommit) and m.value_id) for said in runs]
-    assert sum(len(rounds) > 0 for rounds in locks) >= 15
+    assert sum(len(rounds) > 0 for rounds in locks) >= 12
     assert sum(len(rounds) > 1 for rounds in locks) >= 4
     after = [
         (said, rounds[0])
@@ -202,7 +202,7 @@ def requests(rounds: int) -> Iterator[SignRequest]:
     for round_ in range(rounds):
         for valid_round in range(-1, round_):
             yield SignPrevote(1, round_, header.value_id, valid_round, index)
-            yield SignProposal(header, round_, valid_round, index, None)
+        yield SignProposal(header, round_, -1, index, None)
         yield SignPrevote(1, round_, None, -1, index)
         yield SignPrecommit(1, round_, header.value_id, index, POLKAS[round_, 0, -1], header)
         yield SignPrecommit(1, round_, None, index, None, None)
@@ -219,7 +219,6 @@ def test_every_history_of_a_signer_in_a_small_world_is_innocent(
     seen, frontier, guilty = {start}, [start], 0
     while frontier:
         record, said = frontier.pop()
-        guilty += any(lies_in(list(said)))
         for request in asked:
             lock = record.lock_round
             if forgets:
@@ -231,6 +230,7 @@ def test_every_history_of_a_signer_in_a_small_world_is_innocent(
                     kept = _with_lock(kept, lock)
                 after = (kept, said | {answer.message})
                 if after not in seen:
+                    guilty += any(lies_in(list(after[1])))
                     seen.add(after)
                     frontier.append(after)
     assert len(seen) > (100 if forgets else 1_000)
