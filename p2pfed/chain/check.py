@@ -11,22 +11,21 @@ import msgspec
 from p2pfed.aggregation.engine import ParallelMap
 from p2pfed.chain.candidate import verify_update
 from p2pfed.chain.derive import ModelRoots, derive, merge_updates, merged_roots, rule_for, unchanged_roots
+from p2pfed.chain.evidence import conviction_of
 from p2pfed.chain.state import ChainState, after
 from p2pfed.chain.update_set import UpdateSet, supported_ids, update_set
 from p2pfed.consensus.certificates import verify_commit
-from p2pfed.consensus.evidence import verify_evidence
 from p2pfed.consensus.proposer import proposer_index
 from p2pfed.consensus.quorum import has_quorum
 from p2pfed.errors import InvalidBlock, InvalidTransaction, MalformedMessage, PeerFault
-from p2pfed.ledger.module import Convict, Offence
+from p2pfed.ledger.module import Convict
 from p2pfed.ledger.state import LedgerState
 from p2pfed.primitives import codec
-from p2pfed.types.availability import Avail, AvailEntry, list_hash
-from p2pfed.types.bitmap import indices_of
+from p2pfed.types.availability import AvailEntry, listed_ids, signed_avail
 from p2pfed.types.block import Body, Header
-from p2pfed.types.evidence import DuplicateVote, Evidence
+from p2pfed.types.evidence import Evidence
 from p2pfed.types.model import Int16Vector
-from p2pfed.types.params import BODY_BYTES_MAX, EVIDENCE_AGE_HEIGHTS, EVIDENCE_BYTES_MAX
+from p2pfed.types.params import BODY_BYTES_MAX, EVIDENCE_BYTES_MAX
 from p2pfed.types.update import UpdateHeader
 
 # Returns the checked payload of an update, int16, shape (d,); `aggregation.payload.decode_payload` checks it.
@@ -148,24 +147,10 @@ def convictions_of(state: ChainState, evidence: Sequence[Evidence]) -> tuple[Con
         raise InvalidBlock(f"more than {EVIDENCE_BYTES_MAX} bytes of evidence")
     if not _is_ascending(encoded):
         raise InvalidBlock("evidence is not in ascending order of its bytes")
-    return tuple(conviction_of(state, item) for item in evidence)
-
-
-def conviction_of(state: ChainState, evidence: Evidence) -> Convict:
-    """Return what one piece of evidence proves; raises InvalidBlock."""
-    height = evidence.first.height
-    oldest = max(1, state.next_height - EVIDENCE_AGE_HEIGHTS)
-    if not oldest <= height <= state.next_height:
-        raise InvalidBlock(f"evidence of height {height}; heights {oldest} to {state.next_height} count")
-    validators = state.validators_at(height)
-    assert validators is not None  # Sets are kept as long as evidence counts.
     try:
-        index = verify_evidence(evidence, validators, state.chain_id)
+        return tuple(conviction_of(state, item) for item in evidence)
     except PeerFault as fault:
         raise InvalidBlock(f"evidence proves nothing: {fault}") from None
-    is_vote = isinstance(evidence, DuplicateVote)
-    offence = Offence.DUPLICATE_VOTE if is_vote else Offence.DUPLICATE_PROPOSAL
-    return Convict(validators.validators[index].key, offence)
 
 
 def _verify_place(state: ChainState, header: Header) -> None:
@@ -229,20 +214,12 @@ def _verified_list(state: ChainState, candidates: Sequence[bytes], entry: AvailE
     if entry.time_ms <= state.time_ms:
         raise InvalidBlock(f"{who} has time {entry.time_ms}, not after {state.time_ms}")
     try:
-        ids = tuple(candidates[place] for place in indices_of(entry.bitmap, len(candidates)))
+        ids = listed_ids(candidates, entry)
     except MalformedMessage as error:
         raise InvalidBlock(f"{who}: {error}") from None
     if entry.count != len(ids):
         raise InvalidBlock(f"{who} counts {entry.count} ids and lists {len(ids)}")
-    avail = Avail(
-        state.next_height,
-        entry.attempt,
-        entry.validator_index,
-        list_hash(ids),
-        entry.count,
-        entry.time_ms,
-        entry.signature,
-    )
+    avail = signed_avail(state.next_height, candidates, entry)
     if not avail.is_signed_by(state.validators.validators[entry.validator_index].key, state.chain_id):
         raise InvalidBlock(f"{who} is not signed by it over these {len(ids)} ids")
     return ids

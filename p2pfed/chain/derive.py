@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from p2pfed.aggregation.engine import Merge, ParallelMap, choose_rule, faulty_max, merge
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet, median_time_ms
+from p2pfed.errors import InvalidTransaction
 from p2pfed.ledger.execute import (
     begin_block,
     end_block,
@@ -15,7 +16,7 @@ from p2pfed.ledger.execute import (
     execute_transaction,
     receipts_root,
 )
-from p2pfed.ledger.module import Convict, CountUpdates
+from p2pfed.ledger.module import Convict, CountUpdates, Offence
 from p2pfed.ledger.state import LedgerState
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import ZERO_DIGEST, tagged
@@ -147,6 +148,12 @@ def _executed(
     ledger = execute_convictions(ledger, convictions, height, proposer)
     for transfer in body.transactions:
         ledger = execute_transaction(ledger, transfer, height, proposer, state.chain_id)
+    for trainer in updates.dropped:  # B5: both headers are in the body, so the block is the proof (E6).
+        try:
+            conviction = Convict(trainer, Offence.DUPLICATE_UPDATE, height)
+            ledger = execute_convictions(ledger, [conviction], height, proposer)
+        except InvalidTransaction:
+            continue  # Convicted of it before, maybe by evidence of this very block.
     counted = tuple(header.trainer for header in updates.updates)
     return end_block(ledger, CountUpdates(state.height, counted, updates.dropped, is_empty), height, proposer)
 

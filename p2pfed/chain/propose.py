@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from p2pfed.aggregation.engine import ParallelMap
-from p2pfed.chain.check import Payloads, conviction_of
+from p2pfed.chain.check import Payloads
 from p2pfed.chain.derive import derive, merge_updates, merged_roots, rule_for, unchanged_roots
+from p2pfed.chain.evidence import conviction_of
 from p2pfed.chain.state import ChainState, after
 from p2pfed.chain.update_set import supported_ids, update_set
 from p2pfed.consensus.quorum import has_quorum
-from p2pfed.errors import InvalidBlock, InvalidTransaction, LocalError
+from p2pfed.errors import InvalidTransaction, LocalError, PeerFault
 from p2pfed.ledger.execute import begin_block, execute_convictions, execute_transaction
 from p2pfed.ledger.module import Convict
 from p2pfed.ledger.state import LedgerState
@@ -192,7 +193,7 @@ def _chosen_evidence(
         try:
             conviction = conviction_of(state, item)
             ledger = execute_convictions(ledger, [conviction], state.next_height, inputs.proposer)
-        except (InvalidBlock, InvalidTransaction):
+        except (PeerFault, InvalidTransaction):
             continue  # Too old by now, or convicted already.
         evidence.append(item)
         convictions.append(conviction)

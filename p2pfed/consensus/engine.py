@@ -42,10 +42,9 @@ from p2pfed.consensus.machine import Action, StartTimer, State, Step
 from p2pfed.consensus.proposer import proposer_index
 from p2pfed.consensus.signer import SignRecord, initial_record
 from p2pfed.consensus.timeouts import Preset
-from p2pfed.consensus.vote_keeper import VoteKeeper
+from p2pfed.consensus.vote_keeper import Lie, VoteKeeper
 from p2pfed.types.block import Header
 from p2pfed.types.certificate import CommitCert, PolkaCert
-from p2pfed.types.evidence import DuplicateVote
 from p2pfed.types.message import SignatureCheck, SignedMessage
 from p2pfed.types.params import ROUNDS_AHEAD_MAX
 from p2pfed.types.validators import ValidatorSet
@@ -281,8 +280,7 @@ class Engine:
         if self._votes.has(vote):
             return
         self._admission.verify_vote_signature(vote)
-        evidence = self._votes.add(vote)
-        _tell(() if evidence is None else (evidence,), outputs)
+        _tell(self._votes.add(vote), outputs)
 
     def _take_polka(self, cert: PolkaCert, outputs: list[Output]) -> None:
         self._admission.verify_height(cert.height)
@@ -440,5 +438,5 @@ _TIMER_OF_STEP: dict[Step, TimeoutKind] = {
 }
 
 
-def _tell(found: tuple[DuplicateVote, ...], outputs: list[Output]) -> None:
+def _tell(found: tuple[Lie, ...], outputs: list[Output]) -> None:
     outputs.extend(FoundEvidence(evidence) for evidence in found)

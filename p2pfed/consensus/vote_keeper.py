@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from p2pfed.consensus.amnesia import AmnesiaWatch
 from p2pfed.consensus.certificates import commit_cert, polka_cert, precommits_of, prevotes_of
 from p2pfed.consensus.evidence import Claim, claim_of, duplicate_vote
 from p2pfed.consensus.quorum import has_honest_voice, has_quorum
 from p2pfed.types.bitmap import bitmap_of, indices_of
 from p2pfed.types.certificate import CommitCert, PolkaCert
-from p2pfed.types.evidence import DuplicateVote
+from p2pfed.types.evidence import Amnesia, DuplicateVote
 from p2pfed.types.params import ROUND_MAX
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.vote import Precommit, Prevote, Vote
@@ -22,6 +23,8 @@ from p2pfed.types.wire import RoundVotes
 
 _VOTES_PER_SENDER_MAX = 2
 _NIL: Claim = (None, -1)
+
+Lie = DuplicateVote | Amnesia
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class VoteKeeper:
         self._commits: dict[tuple[int, bytes], CommitCert] = {}
         self._count = 0
         self._crossings = 0  # Thresholds that votes passed so far.
+        self._watch = AmnesiaWatch()
 
     def __len__(self) -> int:
         """How many votes are held."""
@@ -70,11 +74,11 @@ class VoteKeeper:
             return False
         return len(votes) == _VOTES_PER_SENDER_MAX or any(claim_of(held) == claim_of(vote) for held in votes)
 
-    def add(self, vote: Vote) -> DuplicateVote | None:
-        """Count a verified vote; return the evidence where it contradicts one held."""
+    def add(self, vote: Vote) -> tuple[Lie, ...]:
+        """Count a verified vote; return the evidence where it contradicts what is held of its sender."""
         earlier = self._votes_like(vote)
         if earlier and self.has(vote):
-            return None
+            return ()
         round_ = self._rounds.setdefault(vote.round, _Round())
         tally, claim, index = round_.tally_of(type(vote)), claim_of(vote), vote.validator_index
         power = self._validators.validators[index].power
@@ -91,14 +95,16 @@ class VoteKeeper:
         tally.power_by_claim[claim] = power_before + power
         if claim != _NIL and self._is_quorum(tally.power_by_claim[claim]):
             self._certify(vote, tally)
-        return duplicate_vote(earlier[0], vote) if earlier else None
+        forgotten = self._watch.add(vote)
+        lies: tuple[Lie, ...] = (duplicate_vote(earlier[0], vote),) if earlier else ()
+        return lies if forgotten is None else (*lies, forgotten)
 
-    def add_polka(self, cert: PolkaCert) -> tuple[DuplicateVote, ...]:
+    def add_polka(self, cert: PolkaCert) -> tuple[Lie, ...]:
         """Keep a verified certificate and count its votes; return the lies it uncovers."""
         self._polkas.setdefault((cert.round, cert.value_id, cert.valid_round), cert)
         return self._add_all(prevotes_of(cert, self._validators))
 
-    def add_commit(self, cert: CommitCert) -> tuple[DuplicateVote, ...]:
+    def add_commit(self, cert: CommitCert) -> tuple[Lie, ...]:
         """Keep a verified certificate and count its votes; return the lies it uncovers."""
         self._commits.setdefault((cert.round, cert.value_id), cert)
         return self._add_all(precommits_of(cert, self._validators))
@@ -168,9 +174,8 @@ class VoteKeeper:
         held = self._rounds.get(vote.round)
         return () if held is None else held.tally_of(type(vote)).votes.get(vote.validator_index, ())
 
-    def _add_all(self, votes: tuple[Vote, ...]) -> tuple[DuplicateVote, ...]:
-        found = [self.add(vote) for vote in votes]
-        return tuple(evidence for evidence in found if evidence is not None)
+    def _add_all(self, votes: tuple[Vote, ...]) -> tuple[Lie, ...]:
+        return tuple(lie for vote in votes for lie in self.add(vote))
 
     def _cross(self, threshold: Callable[[int, int], bool], before: int, added: int) -> None:
         """Note where `added` power passes a threshold."""

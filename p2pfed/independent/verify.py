@@ -28,7 +28,7 @@ from ecdsa.util import sigdecode_string
 
 ZEROS = bytes(32)
 EMPTY_ROOT = hashlib.sha256(b"").digest()
-CHUNK_BYTES = 1 << 20
+LEAF_BYTES = 1 << 14
 EVIDENCE_AGE_HEIGHTS, PROPOSER_TABLE_MAX, ROUND_WITHOUT_UPDATES = 4096, 1024, 4
 ORDER = SECP256k1.order
 
@@ -142,7 +142,25 @@ def merkle(leaves: Sequence[bytes]) -> bytes:
 
 
 def chunk_root(data: bytes) -> bytes:
-    return merkle([data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)])
+    return merkle([data[start : start + LEAF_BYTES] for start in range(0, len(data), LEAF_BYTES)])
+
+
+def opened_root(leaf: bytes, index: int, count: int, path: list[bytes]) -> bytes:
+    """The root of the tree of `count` leaves that has `leaf` at `index`, from its recursive definition."""
+    if count == 1:
+        if path:
+            raise Damage("path of a leaf", "shorter", len(path))
+        return hashlib.sha256(b"\0" + leaf).digest()
+    if not path:
+        raise Damage("path of a leaf", "longer", 0)
+    split = 1
+    while 2 * split < count:
+        split *= 2
+    if index < split:
+        left, right = opened_root(leaf, index, split, path[:-1]), path[-1]
+    else:
+        left, right = path[-1], opened_root(leaf, index - split, count - split, path[:-1])
+    return hashlib.sha256(b"\1" + left + right).digest()
 
 
 def list_root(values: Sequence[object]) -> bytes:
@@ -350,25 +368,53 @@ class Chain:
             self.signatures.verify(trainer, "update", update[1:-1], signature)
 
     def _convicted(self, evidence: list[Any], height: int) -> set[bytes]:
-        """Check each proof; return who leaves the validators (E1: two votes of one place)."""
+        """Check each proof; return who leaves the validators (E1 and E2: votes that contradict)."""
         encoded = [pack(item) for item in evidence]
         same("order of evidence", sorted(set(encoded)), encoded)
         leaving = set()
-        for kind, first, second in evidence:
-            name = {4: "prevote", 5: "precommit", 8: "proposal"}[first[0]]
-            same("kind of evidence", 12 if name == "proposal" else 11, kind)
-            place = slice(-2, -1)
-            same("place of evidence", [*first[:3], first[place]], [*second[:3], second[place]])
-            if first[3:-2] == second[3:-2] or pack(first) >= pack(second):
-                raise Damage("evidence", "two different messages in order", "none")
-            if not max(1, height - EVIDENCE_AGE_HEIGHTS) <= first[1] <= height:
-                raise Damage("height of evidence", f"{EVIDENCE_AGE_HEIGHTS} heights at most", first[1])
-            culprit = self.validators(first[1]).key(first[-2])
+        for kind, *parts in evidence:
+            at = parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
+            if not max(1, height - EVIDENCE_AGE_HEIGHTS) <= at <= height:
+                raise Damage("height of evidence", f"{EVIDENCE_AGE_HEIGHTS} heights at most", at)
+            if kind == 40:
+                self._broken_update(*parts)
+                continue
+            first, second = parts
+            allowed = {11: (4, 5), 12: (8,), 43: (5,), 41: (1,), 42: (2,)}[kind]
+            if first[0] not in allowed:
+                raise Damage("kind of evidence", f"about {allowed}", first[0])
+            if kind == 43:
+                same("kind of the later vote", 4, second[0])
+                if None in (first[3], second[3]) or not second[4] < first[2] < second[2]:
+                    raise Damage("evidence", "a lock forgotten", "none")
+            else:
+                places = 4 if kind == 42 else 3
+                same("place of evidence", first[:places], second[:places])
+                if first[places:-1] == second[places:-1] or pack(first) >= pack(second):
+                    raise Damage("evidence", "two different messages in order", "none")
+            if kind in (11, 12, 43):
+                same("culprit of evidence", [first[1], first[-2]], [second[1], second[-2]])
+            key = first[1] if kind == 41 else self.validators(at).key(first[3 if kind == 42 else -2])
+            names = {1: "update", 2: "avail", 4: "prevote", 5: "precommit", 8: "proposal"}
             for message in (first, second):
-                self.signatures.verify(culprit, name, message[1:-1], message[-1])
-            if kind == 11:
-                leaving.add(culprit)
+                self.signatures.verify(key, names[message[0]], message[1:-1], message[-1])
+            if kind in (11, 43):
+                leaving.add(key)
         return leaving
+
+    def _broken_update(self, update: list[Any], index: int, leaf: bytes, path: list[bytes]) -> None:
+        """E5: another length or codec than the model's, or a leaf of the payload with a forbidden element."""
+        _, trainer, _, _, payload_bytes, root, codec, *_ = update
+        self.signatures.verify(trainer, "update", update[1:-1], update[-1])
+        if [payload_bytes, codec] != [self.payload_bytes, 0]:
+            same("an opening that nobody needs", [0, b"", []], [index, leaf, path])
+            return
+        length = min(LEAF_BYTES, payload_bytes - index * LEAF_BYTES)
+        same("length of an opened leaf", length, len(leaf))
+        count = -(-payload_bytes // LEAF_BYTES)
+        same("root of an opened leaf", root, opened_root(leaf, index, count, path))
+        if -32768 not in struct.unpack(f"<{length // 2}h", leaf):
+            raise Damage("an opened leaf", "an element of -32768", "none")
 
 
 def elements(array: list[Any]) -> int:

@@ -18,10 +18,15 @@ Slice = TypeVar("Slice", bound=Message)
 
 
 class Offence(IntEnum):
-    """What a validator can be convicted of; the numbers are those of spec/consensus.md section 12."""
+    """What a participant can be convicted of; the numbers are those of spec/consensus.md section 12."""
 
     DUPLICATE_VOTE = 1
+    AMNESIA = 2
     DUPLICATE_PROPOSAL = 3
+    LIGHT_CLIENT_ATTACK = 4
+    INVALID_UPDATE = 5
+    DUPLICATE_UPDATE = 6
+    DUPLICATE_AVAIL = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +62,11 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Convict:
-    """To slashing: the offence of `culprit` is proven (`chain` checked the evidence)."""
+    """To slashing: the offence of `culprit` at `height` is proven (`chain` checked the evidence)."""
 
     culprit: bytes
     offence: Offence
+    height: int
 
 
 @dataclass(frozen=True, slots=True)

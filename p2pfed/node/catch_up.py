@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from p2pfed.chain.apply import apply_certified, with_model
-from p2pfed.chain.check import conviction_of
+from p2pfed.chain.evidence import conviction_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
+from p2pfed.consensus.certificates import verify_commit
+from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.errors import InvalidBlock, PeerFault
+from p2pfed.ledger.module import Convict, Offence
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
+from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import BlockCommitted, CatchingUp, StakeSlashed
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.types.bitmap import indices_of
@@ -27,8 +31,9 @@ class CatchUp:
     under a certificate of more than two thirds, as every root before it does.
     """
 
-    def __init__(self, neighbours: Neighbours, outbox: list[Effect]) -> None:
+    def __init__(self, neighbours: Neighbours, evidence: EvidencePool, outbox: list[Effect]) -> None:
         self._neighbours = neighbours
+        self._evidence = evidence
         self._outbox = outbox
         self._heights: dict[bytes, int] = {}  # The height that a peer works on, by its own word.
         self._source: bytes | None = None  # Whom FetchBlocks is out to.
@@ -71,9 +76,17 @@ class CatchUp:
                 self._outbox.append(FetchModel(state.header, holders))
 
     def take_blocks(
-        self, state: ChainState, peer: bytes, blocks: tuple[Block, ...], now_ms: int
+        self,
+        state: ChainState,
+        last_commit: CommitCert | None,
+        peer: bytes,
+        blocks: tuple[Block, ...],
+        now_ms: int,
     ) -> tuple[ChainState, CommitCert | None]:
-        """Verify and store blocks after `state`; return the newest state and its certificate, if any."""
+        """Verify and store blocks after `state`; return the newest state and its certificate, if any.
+
+        `last_commit` is that of `state`: a block that follows another one of its height proves a fork.
+        """
         if peer != self._source:
             return state, None
         self._source = None
@@ -85,6 +98,7 @@ class CatchUp:
                 after = apply_certified(state, block)
             except InvalidBlock as refusal:  # Its certificate is good: more than two thirds signed it.
                 height = block.header.height
+                self._publish_rival(state, newest or last_commit, block.body.last_commit)
                 self._outbox.append(
                     Halt(f"local check disagrees with more than 2/3 at {height}: {refusal}", 7)
                 )
@@ -109,17 +123,54 @@ class CatchUp:
             return state  # Blocks went on meanwhile; the next question is about the newest.
         return with_model(state, model)
 
+    def take_late_commit(self, state: ChainState, ours: CommitCert | None, cert: CommitCert) -> None:
+        """Halt where a peer shows another certificate of the last height: two blocks of one height are final.
+
+        Raises:
+            PeerFault: It is not a certificate.
+        """
+        if ours is None or cert.height != ours.height or cert.value_id == ours.value_id:
+            return
+        verify_commit(cert, state.last_validators, state.chain_id)
+        self._publish_fork(state, ours, cert)
+        first, second = ours.value_id.hex()[:12], cert.value_id.hex()[:12]
+        self._outbox.append(Halt(f"two blocks are decided at height {cert.height}: {first} and {second}", 7))
+
+    def _publish_fork(self, state: ChainState, ours: CommitCert, theirs: CommitCert) -> None:
+        """Publish who signed two certificates of the last height; both are verified.
+
+        Of different rounds they contradict nothing by themselves: an audit of both stores has the polkas.
+        """
+        votes = VoteKeeper(state.last_validators)
+        for lie in (*votes.add_commit(ours), *votes.add_commit(theirs)):
+            if self._evidence.add(state, lie):
+                self._neighbours.push(lie)
+
+    def _publish_rival(self, state: ChainState, ours: CommitCert | None, theirs: CommitCert | None) -> None:
+        if ours is None or theirs is None or (theirs.height, theirs.value_id) == (ours.height, ours.value_id):
+            return
+        try:
+            verify_commit(theirs, state.last_validators, state.chain_id)
+        except PeerFault:
+            return  # It is the block that is wrong, not a fork.
+        self._publish_fork(state, ours, theirs)
+
     def _drop(self, peer: bytes, fault: PeerFault, now_ms: int) -> None:
         self._heights.pop(peer, None)
         self._neighbours.blame(peer, fault, now_ms)
 
 
 def convictions(block: Block, before: ChainState) -> tuple[StakeSlashed, ...]:
-    """Return a fact for each proof of a lie that `block`, the one after `before`, carries."""
+    """Return a fact for each proof of a lie that `block`, the one after `before`, carries or is (B5)."""
+    height, slashing, offence = block.header.height, before.ledger.slashing, Offence.DUPLICATE_UPDATE
     found = [conviction_of(before, evidence) for evidence in block.body.evidence]
-    return tuple(
-        StakeSlashed(block.header.height, convict.culprit, convict.offence.name) for convict in found
-    )
+    known = frozenset(convict.culprit for convict in found if convict.offence is offence)
+    found += [
+        Convict(trainer, offence, height)
+        for trainer in update_set(block.body.updates, block.header.round0).dropped
+        if trainer not in known and not slashing.has_convicted(trainer, offence)
+    ]
+    return tuple(StakeSlashed(height, convict.culprit, convict.offence.name) for convict in found)
 
 
 def committed(block: Block, before: ChainState, *, took_ms: int, caught_up: bool) -> BlockCommitted:

@@ -111,6 +111,13 @@ class StoreBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class StorePolkas:
+    """Keep these polkas of a height that is not decided yet; durable before the next effect starts."""
+
+    polkas: tuple[PolkaCert, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RememberPeers:
     """Keep these records for the next start; not urgent."""
 
@@ -165,6 +172,7 @@ Effect = (
     | FetchBlocks
     | FetchModel
     | StoreBlock
+    | StorePolkas
     | RememberPeers
     | Dial
     | Disconnect

@@ -9,6 +9,7 @@ from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body, Header
+from p2pfed.types.evidence import InvalidUpdate
 from p2pfed.types.model import ModelState
 from p2pfed.types.wire import ControlMessage
 
@@ -100,10 +101,14 @@ class TrainingFailed:
 
 @dataclass(frozen=True, slots=True)
 class PayloadFetched:
-    """Answer to FetchPayload: whole, Merkle-checked and durable; `is_valid` is the static check."""
+    """Answer to FetchPayload: whole, Merkle-checked and durable; `is_valid` is the static check.
+
+    Where it is not valid, `proof` convicts the trainer of it.
+    """
 
     update_id: bytes
     is_valid: bool
+    proof: InvalidUpdate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from p2pfed.chain.check import conviction_of
 from p2pfed.chain.propose import ProposalInputs, needed_updates
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus import io
 from p2pfed.consensus.engine import Engine
-from p2pfed.consensus.evidence import verify_evidence
 from p2pfed.consensus.machine import Step
 from p2pfed.consensus.signer import SignAvail, SignPrecommit, SignPrevote, SignProposal, SignRequest
 from p2pfed.consensus.timeouts import COLLECT_TIMES_MAX, Preset
-from p2pfed.errors import InvalidBlock, LocalError
+from p2pfed.errors import LocalError
 from p2pfed.node.collect import Collect
 from p2pfed.node.effects import (
     BuildProposal,
@@ -24,11 +22,12 @@ from p2pfed.node.effects import (
     Halt,
     Observe,
     ScheduleTimeout,
+    StorePolkas,
 )
 from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalBuilt, ProposalChecked, Timer
+from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import (
     CollectEnded,
-    EvidenceFound,
     HeightStarted,
     LeaveReason,
     ProposalRefused,
@@ -41,16 +40,12 @@ from p2pfed.node.signing import SigningHand
 from p2pfed.node.transaction_pool import TransactionPool
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.node.values import Values
-from p2pfed.primitives import codec
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
-from p2pfed.types.params import EVIDENCE_PER_BLOCK_MAX
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
-
-EVIDENCE_POOL_MAX = 256  # One lie needs one proof; more than every validator's is noise.
 
 
 @dataclass(slots=True)
@@ -61,8 +56,8 @@ class Shared:
     hand: SigningHand
     neighbours: Neighbours
     outbox: list[Effect]
+    evidence: EvidencePool
     transactions: TransactionPool = field(default_factory=TransactionPool)
-    evidence: dict[bytes, Evidence] = field(default_factory=dict)
     collect_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
 
 
@@ -114,14 +109,20 @@ class HeightWork:
     # What peers send. Each raises PeerFault where the sender is to blame; True: worth passing on.
 
     def take_update(self, header: UpdateHeader, now_ms: int) -> bool:
-        if not self.pool.add_header(header):
+        try:
+            is_new = self.pool.add_header(header)
+        finally:  # Also where the header is refused: its form may be the lie.
+            self._publish_lies()
+        if not is_new:
             return False
         self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
         self.refresh(now_ms)
         return True
 
     def take_avail(self, message: AvailMessage, now_ms: int) -> bool:
-        if not self.pool.add_avail(message):
+        is_new = self.pool.add_avail(message)
+        self._publish_lies()
+        if not is_new:
             return False
         for update_id in message.update_ids:
             header = self.pool.known.get(update_id)
@@ -144,18 +145,6 @@ class HeightWork:
     def take_commit(self, cert: CommitCert, now_ms: int) -> bool:
         return self._take(io.CommitReceived(cert), now_ms)
 
-    def take_evidence(self, evidence: Evidence) -> bool:
-        """Keep a proof against a validator of a height whose set we know."""
-        if codec.encode(evidence) in self._shared.evidence or evidence.first.height > self.height:
-            return False
-        validators = self.state.validators_at(evidence.first.height)
-        if validators is None:
-            return False
-        index = verify_evidence(evidence, validators, self.state.chain_id)
-        return is_punishable(self.state, evidence) and self._keep_evidence(
-            evidence, validators.validators[index].key
-        )
-
     # Answers to effects
 
     def take_payload(self, event: PayloadFetched, now_ms: int) -> None:
@@ -168,6 +157,8 @@ class HeightWork:
         else:
             reason = "payload breaks the static rules"
             self._outbox.append(Observe(UpdateRefused(self.height, header.trainer, reason)))
+            if event.proof is not None:
+                self._publish_evidence(event.proof)
         self.values.progress()
         self.refresh(now_ms)
 
@@ -175,6 +166,9 @@ class HeightWork:
         refusal = self.values.add_body(event.header, event.body)
         if refusal is not None:
             self._refuse(event.header.value_id, refusal, now_ms)
+        else:
+            self.pool.compare_avails(event.body)
+        self._publish_lies()
         self.refresh(now_ms)
 
     def take_built(self, event: ProposalBuilt, now_ms: int) -> None:
@@ -269,7 +263,7 @@ class HeightWork:
             avails=tuple(self.pool.avails[index] for index in sorted(self.pool.avails)),
             headers=tuple(self.pool.known.values()),
             transactions=self._shared.transactions.select(self.state),
-            evidence=tuple(self._shared.evidence.values())[:EVIDENCE_PER_BLOCK_MAX],
+            evidence=self._shared.evidence.select(),
             last_commit=self._last_commit,
         )
         try:
@@ -300,6 +294,9 @@ class HeightWork:
                 self._wanted_round = None
                 proposer = self.state.validators.validators[self.engine.proposer(output.round)].key
                 self._outbox.append(Observe(RoundStarted(self.height, output.round, proposer)))
+                if self.engine.polkas:
+                    # The record keeps one lock's polka; the chain of them must survive the next lock too.
+                    self._outbox.append(StorePolkas(self.engine.polkas))
             case io.LeaveCollect():
                 if self._is_collecting:
                     self._sign_avail("round", now_ms)
@@ -318,6 +315,7 @@ class HeightWork:
             case io.Decided():
                 self.decided = output.cert
             case io.SafetyViolated():
+                self._outbox.append(StorePolkas(self.engine.polkas))  # An audit will ask for them.
                 self._outbox.append(Halt(self._violation(output), 7))
             case io.FoundEvidence():
                 self._publish_evidence(output.evidence)
@@ -363,23 +361,13 @@ class HeightWork:
         self._feed(io.ValueReady(value_id, is_valid=False), now_ms)
 
     def _publish_evidence(self, evidence: Evidence) -> None:
-        culprit = self.state.validators.validators[evidence.first.validator_index].key
-        if is_punishable(self.state, evidence) and self._keep_evidence(evidence, culprit):
+        if self._shared.evidence.add(self.state, evidence):
             self._shared.neighbours.push(evidence)
 
-    def _keep_evidence(self, evidence: Evidence, culprit: bytes) -> bool:
-        """Keep a proof for the next blocks; one for each culprit and kind of lie is enough."""
-        pool, name = self._shared.evidence, codec.encode(evidence)
-        is_known = any(
-            type(other) is type(evidence) and other.first.validator_index == evidence.first.validator_index
-            for other in pool.values()
-        )
-        if is_known or len(pool) >= EVIDENCE_POOL_MAX:
-            return False
-        pool[name] = evidence
-        kind = type(evidence).__name__
-        self._outbox.append(Observe(EvidenceFound(evidence.first.height, culprit, kind)))
-        return True
+    def _publish_lies(self) -> None:
+        """Publish what the pool has found in updates and availability votes."""
+        while self.pool.lies:
+            self._publish_evidence(self.pool.lies.pop())
 
     def _violation(self, output: io.SafetyViolated) -> str:
         if output.other is not None:
@@ -388,12 +376,3 @@ class HeightWork:
         value = self.values.get(output.cert.value_id)
         refusal = value.refusal if value is not None else "invalid"
         return f"local check disagrees with more than 2/3 at height {self.height}: {refusal}"
-
-
-def is_punishable(state: ChainState, evidence: Evidence) -> bool:
-    """Answer whether the next block may convict by this proof: not too old, not convicted already."""
-    try:
-        convict = conviction_of(state, evidence)
-    except InvalidBlock:
-        return False
-    return not state.ledger.slashing.has_convicted(convict.culprit, convict.offence)

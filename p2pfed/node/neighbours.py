@@ -16,7 +16,7 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
-from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.validators import ValidatorSet
@@ -153,7 +153,7 @@ class Neighbours:
         if not self._seen.first_time(sha256(codec.encode(message))):
             return
         connected = self.table.connected_members()
-        is_rare = isinstance(message, ProposalMessage | DuplicateVote | DuplicateProposal)
+        is_rare = isinstance(message, ProposalMessage | Evidence)
         if not is_rare and len(connected) == len(self._members) <= MESH_DEGREE:
             observers = [peer for peer in self.table.push_targets(source) if not self.table.is_member(peer)]
             self._send(tuple(observers), message)

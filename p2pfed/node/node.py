@@ -12,10 +12,18 @@ from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
 from p2pfed.node.digesting import digest_of, lacking
-from p2pfed.node.effects import Effect, Observe, ScheduleTimeout, StoreBlock, Train
+from p2pfed.node.effects import (
+    Effect,
+    Observe,
+    ScheduleTimeout,
+    StoreBlock,
+    StorePolkas,
+    Train,
+)
 from p2pfed.node.events import Event, Timer
+from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import NetworkFinished, UpdateMade, UpdateRefused, UpdateSkipped
-from p2pfed.node.height import HeightWork, Shared, is_punishable
+from p2pfed.node.height import HeightWork, Shared
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
 from p2pfed.primitives.keys import PrivateKey
@@ -23,7 +31,7 @@ from p2pfed.types.address import Multiaddr
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
 from p2pfed.types.certificate import CommitCert, PolkaCert
-from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
@@ -73,8 +81,9 @@ class Node:
         members = tuple(participant.key for participant in genesis.participants)
         self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
-        self._shared = Shared(PRESETS[genesis.params.preset], self.hand, self.neighbours, self._outbox)
-        self._catch_up = CatchUp(self.neighbours, self._outbox)
+        preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
+        self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
+        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox)
         self._early: list[tuple[bytes, HeightMessage]] = []
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
@@ -117,6 +126,8 @@ class Node:
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
                     self.neighbours.tell(event.peer, digest_of(self.state, self.work))
+                    for proof in self._shared.evidence.select():  # It may have missed them.
+                        self.neighbours.tell(event.peer, proof)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
                 self.neighbours.disconnect(event.peer, now_ms)
@@ -161,6 +172,10 @@ class Node:
     def _take_message(self, peer: bytes, message: ControlMessage, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
+            if isinstance(message, Evidence):
+                if self._shared.evidence.add(self.state, message):
+                    self.neighbours.forward(peer, message)
+                return
             match message:
                 case PeerRecords():
                     self.neighbours.learn(peer, message, now_ms)
@@ -168,9 +183,6 @@ class Node:
                     self._take_digest(peer, message, now_ms)
                 case Transfer():
                     if self._shared.transactions.add(message, self.state):
-                        self.neighbours.forward(peer, message)
-                case DuplicateVote() | DuplicateProposal():
-                    if self.work is not None and self.work.take_evidence(message):
                         self.neighbours.forward(peer, message)
                 case _:
                     self._take_height_message(peer, message, now_ms)
@@ -180,6 +192,8 @@ class Node:
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
         height, current = _height_of(message), self.state.next_height
         if height < current:
+            if isinstance(message, CommitCert):
+                self._catch_up.take_late_commit(self.state, self.last_commit, message)
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
@@ -293,7 +307,11 @@ class Node:
 
     def _take_blocks(self, event: events.BlocksFetched, now_ms: int) -> None:
         before = self.state
-        self.state, commit = self._catch_up.take_blocks(self.state, event.peer, event.blocks, now_ms)
+        if self.work is not None and event.blocks and self.work.engine.polkas:
+            self._outbox.append(StorePolkas(self.work.engine.polkas))  # The blocks may end this work.
+        self.state, commit = self._catch_up.take_blocks(
+            self.state, self.last_commit, event.peer, event.blocks, now_ms
+        )
         if commit is not None:
             assert self.state.height > before.height
             self.last_commit = commit
@@ -363,9 +381,7 @@ class Node:
     def _settle_after_block(self) -> None:
         self.neighbours.set_validators(self.state.validators)
         self._shared.transactions.prune(self.state)
-        for name, evidence in tuple(self._shared.evidence.items()):
-            if not is_punishable(self.state, evidence):
-                del self._shared.evidence[name]
+        self._shared.evidence.prune(self.state)
         if self.is_finished:
             self._outbox.append(Observe(NetworkFinished(self.state.height)))
 

@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from p2pfed.chain.candidate import verify_update
+from p2pfed.chain.evidence import duplicate_update
+from p2pfed.chain.invalid_update import has_valid_form, invalid_header
 from p2pfed.chain.state import ChainState
+from p2pfed.consensus.evidence import duplicate_avail
 from p2pfed.consensus.quorum import has_quorum
 from p2pfed.errors import BadSignature, OutOfBounds, WrongHeight
-from p2pfed.types.availability import AvailMessage, list_hash
+from p2pfed.types.availability import Avail, AvailMessage, list_hash, signed_avail
+from p2pfed.types.block import Body
+from p2pfed.types.evidence import Evidence
 from p2pfed.types.update import UpdateHeader
 
 # Two updates of one trainer at one base prove the lie; a third only fills memory, unless somebody lists it.
@@ -28,7 +33,9 @@ class UpdatePool:
     held: set[bytes] = field(default_factory=set)
     refused: set[bytes] = field(default_factory=set)
     avails: dict[int, AvailMessage] = field(default_factory=dict)
+    lies: list[Evidence] = field(default_factory=list)  # Proofs found on the way; whoever asks takes them.
     _by_trainer: dict[bytes, list[bytes]] = field(default_factory=dict)
+    _equivocal: set[int] = field(default_factory=set)  # Validators whose two availability votes were found.
 
     def add_header(self, header: UpdateHeader, *, is_in_block: bool = False) -> bool:
         """Verify and keep a header; False where it is known or one too many of its trainer.
@@ -45,10 +52,24 @@ class UpdatePool:
         is_one_too_many = len(self._by_trainer.get(header.trainer, ())) >= UPDATES_PER_TRAINER_MAX
         if is_one_too_many and not is_in_block and not self._is_listed(update_id):
             return False
-        verify_update(self.state, header)
+        try:
+            verify_update(self.state, header)
+        except OutOfBounds:
+            self._accuse_of_form(header)
+            raise
         self.known[update_id] = header
-        self._by_trainer.setdefault(header.trainer, []).append(update_id)
+        owned = self._by_trainer.setdefault(header.trainer, [])
+        owned.append(update_id)
+        if len(owned) == UPDATES_PER_TRAINER_MAX:
+            self.lies.append(duplicate_update(self.known[owned[0]], header))
         return True
+
+    def _accuse_of_form(self, header: UpdateHeader) -> None:
+        """E5: a trainer that signs another length or codec than the model's has lied, whoever sent it on."""
+        state = self.state
+        is_ours = header.trainer in state.trainers and not has_valid_form(header, state.genesis.manifest)
+        if is_ours and header.is_signed_by(header.trainer, state.chain_id):
+            self.lies.append(invalid_header(header))
 
     def settle(self, update_id: bytes, *, is_valid: bool) -> None:
         """Note that the payload of a known update is durable here, or that it breaks the static rules."""
@@ -61,7 +82,7 @@ class UpdatePool:
     def add_avail(self, message: AvailMessage) -> bool:
         """Verify and keep an availability vote; False where this validator's is known.
 
-        A validator's first vote stays: a second one with another list proves a lie, but never replaces it.
+        A validator's first vote stays: a second one that says something else is a lie, and never replaces it.
 
         Raises:
             PeerFault: Wrong height, attempt, validator, list or signature.
@@ -71,7 +92,9 @@ class UpdatePool:
             raise WrongHeight(f"availability vote for height {avail.height} at {self.state.next_height}")
         if avail.validator_index >= len(validators):
             raise OutOfBounds(f"validator {avail.validator_index} of {len(validators)}")
-        if avail.validator_index in self.avails:
+        known = self.avails.get(avail.validator_index)
+        if known is not None:
+            self._compare(known.avail, avail)
             return False
         if avail.attempt != 0:
             raise OutOfBounds(f"attempt {avail.attempt} of an availability vote")
@@ -87,6 +110,22 @@ class UpdatePool:
             raise BadSignature(f"availability vote of validator {avail.validator_index}")
         self.avails[avail.validator_index] = message
         return True
+
+    def compare_avails(self, body: Body) -> None:
+        """Hold the availability votes of a verified body against those that came by themselves (E7)."""
+        for entry in body.avails:
+            known = self.avails.get(entry.validator_index)
+            if known is not None and known.avail.signature != entry.signature:
+                self._compare(known.avail, signed_avail(self.state.next_height, body.candidates, entry))
+
+    def _compare(self, known: Avail, other: Avail) -> None:
+        """E7: two votes of one validator and attempt that say something else; found once for each."""
+        index = known.validator_index
+        if index in self._equivocal or known.attempt != other.attempt or known.body() == other.body():
+            return
+        if other.is_signed_by(self.state.validators.validators[index].key, self.state.chain_id):
+            self._equivocal.add(index)
+            self.lies.append(duplicate_avail(known, other))
 
     def has_avail_quorum(self) -> bool:
         """Answer whether availability votes of more than two thirds of the power are here."""

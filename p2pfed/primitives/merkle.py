@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from p2pfed.primitives.digest import sha256
 
 EMPTY_ROOT = sha256(b"")
-CHUNK_BYTES = 1 << 20  # One request of the bulk plane; also the leaf of every payload and model tree.
+LEAF_BYTES = 1 << 14  # Of a blob: small enough that the opening of one fits into a block as evidence.
+CHUNK_BYTES = 1 << 20  # One request of the bulk plane: 64 leaves, an aligned subtree.
 PATH_LENGTH_MAX = 32
 
 
@@ -60,9 +61,20 @@ def has_leaf(
     expected_root: bytes, leaf: bytes | memoryview, index: int, count: int, path: Sequence[bytes]
 ) -> bool:
     """Answer whether `leaf` stands at `index` of the tree of `count` leaves under `expected_root`."""
+    return _has_node(expected_root, leaf_hash(leaf), index, count, path)
+
+
+def has_chunk(
+    expected_root: bytes, chunk: bytes | memoryview, index: int, count: int, path: Sequence[bytes]
+) -> bool:
+    """Answer whether `chunk` is number `index` of the `count` chunks of the blob `expected_root`."""
+    return _has_node(expected_root, chunk_hash(chunk), index, count, path)
+
+
+def _has_node(expected_root: bytes, digest: bytes, index: int, count: int, path: Sequence[bytes]) -> bool:
     if not 0 <= index < count or len(path) > PATH_LENGTH_MAX:
         return False
-    digest, position, last, used = leaf_hash(leaf), index, count - 1, 0
+    position, last, used = index, count - 1, 0
     while last > 0:
         if position & 1 or position < last:
             if used == len(path):
@@ -80,12 +92,28 @@ def chunk_count(length: int) -> int:
     return -(-length // CHUNK_BYTES)
 
 
-def chunk_hashes(data: bytes | memoryview) -> list[bytes]:
-    """Return the leaf hash of each 1 MiB chunk of `data`, in order."""
+def leaf_count(length: int) -> int:
+    """Return how many 16 KiB leaves `length` bytes make; zero bytes make none."""
+    return -(-length // LEAF_BYTES)
+
+
+def blob_leaf_hashes(data: bytes | memoryview) -> list[bytes]:
+    """Return the hash of each 16 KiB leaf of `data`, in order."""
     view = memoryview(data).cast("B")
-    return [leaf_hash(view[start : start + CHUNK_BYTES]) for start in range(0, len(view), CHUNK_BYTES)]
+    return [leaf_hash(view[start : start + LEAF_BYTES]) for start in range(0, len(view), LEAF_BYTES)]
+
+
+def chunk_hash(chunk: bytes | memoryview) -> bytes:
+    """Return the node over the leaves of one chunk of a blob, at most 1 MiB."""
+    return root_of_hashes(blob_leaf_hashes(chunk))
+
+
+def chunk_hashes(data: bytes | memoryview) -> list[bytes]:
+    """Return the node over each 1 MiB chunk of `data`, in order."""
+    view = memoryview(data).cast("B")
+    return [chunk_hash(view[start : start + CHUNK_BYTES]) for start in range(0, len(view), CHUNK_BYTES)]
 
 
 def chunk_root(data: bytes | memoryview) -> bytes:
-    """Return the root over the 1 MiB chunks of `data`: the name of a payload or a model."""
+    """Return the root over the 16 KiB leaves of `data`: the name of a payload, a model or a body."""
     return root_of_hashes(chunk_hashes(data))

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from p2pfed.aggregation.payload import decode_payload
+from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.node.effects import FetchBlocks, FetchBody, FetchModel, FetchPayload
 from p2pfed.node.events import BlocksFetched, BodyFetched, Event, ModelFetched, PayloadFetched, PeerMisbehaved
 from p2pfed.primitives import codec
-from p2pfed.primitives.merkle import chunk_count, chunk_root, has_leaf
+from p2pfed.primitives.merkle import chunk_count, chunk_root, has_chunk
 from p2pfed.storage.store import Store
 from p2pfed.types.block import Block, Body
+from p2pfed.types.evidence import InvalidUpdate
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX
 from p2pfed.types.wire import Blocks, BulkResponse, Chunk, GetBlocks, GetChunk, Missing, decode_response
@@ -101,19 +102,14 @@ class Fetcher:
     async def _payload(self, name: bytes, effect: FetchPayload) -> None:
         header, manifest = effect.header, self._store.genesis.manifest
         await self._blob(name, header.payload_root, header.payload_bytes)
-        loop = asyncio.get_running_loop()
 
-        def is_valid() -> bool:
+        def judge() -> tuple[bool, InvalidUpdate | None]:
             data = self._store.blobs.load(header.payload_root)
             assert data is not None
-            try:
-                decode_payload(data, manifest)
-            except OutOfBounds:
-                return False
-            return True
+            return judge_payload(header, data, manifest)
 
-        valid = await loop.run_in_executor(self._disk, is_valid)
-        self._finish(name, PayloadFetched(header.update_id, valid))
+        is_valid, proof = await asyncio.get_running_loop().run_in_executor(self._disk, judge)
+        self._finish(name, PayloadFetched(header.update_id, is_valid, proof))
 
     async def _body(self, name: bytes, effect: FetchBody) -> None:
         header = effect.header
@@ -231,6 +227,6 @@ class Fetcher:
             raise MalformedMessage("another kind of answer than was asked for")
         if isinstance(request, GetChunk) and isinstance(response, Chunk):
             index, count = request.index, response.count
-            if not has_leaf(request.root, response.data, index, count, response.path):
+            if not has_chunk(request.root, response.data, index, count, response.path):
                 raise OutOfBounds(f"chunk {index} is not one of {request.root.hex()[:12]}…")
         return response

@@ -39,6 +39,7 @@ from p2pfed.storage.peers_file import save_peers
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.address import peer_id
+from p2pfed.types.certificate import PolkaCert
 from p2pfed.types.model import Int16Vector, Manifest
 from p2pfed.types.update import UpdateHeader
 
@@ -184,6 +185,8 @@ class Host:
                 self._tasks.create_task(self._check(effect), name=f"check-{effect.header.height}")
             case effects.StoreBlock():
                 await self._store_block(effect)
+            case effects.StorePolkas():
+                await self._on_disk(self._save_polkas, effect.polkas)
             case effects.RememberPeers():
                 await self._on_disk(save_peers, self._store.home.peers, effect.records)
             case effects.Dial():
@@ -210,8 +213,7 @@ class Host:
         block, state = effect.block, effect.state
 
         def save() -> None:
-            for polka in effect.polkas:
-                self._store.chain.save_polka(polka)
+            self._save_polkas(effect.polkas)
             self._store.save_block(block, encode_ledger(state.ledger), state.model)
             self._store.verify_space()
 
@@ -219,6 +221,10 @@ class Host:
         self._fetcher.passed(block.header.height)
         if state.height == self._last_height:
             self.is_done.set()
+
+    def _save_polkas(self, polkas: tuple[PolkaCert, ...]) -> None:
+        for polka in polkas:
+            self._store.chain.save_polka(polka)
 
     def _observe(self, fact: Fact) -> None:
         self.feed.publish(entry_of(fact, self._clock.now_ms()))

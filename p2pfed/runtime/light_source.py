@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from p2pfed.errors import InvalidLightBlock, MalformedMessage
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.primitives import codec
-from p2pfed.primitives.merkle import chunk_count, has_leaf
+from p2pfed.primitives.merkle import chunk_count, has_chunk
 from p2pfed.runtime.joining import ask
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.light import LightBlock, ListProof
@@ -60,7 +60,7 @@ class Source:
         for index in range(count):
             what = f"chunk {index} of {root.hex()[:12]}… (any more)"
             chunk = await self._ask(GetChunk(root, index), Chunk, what)
-            if chunk.count != count or not has_leaf(root, chunk.data, index, count, chunk.path):
+            if chunk.count != count or not has_chunk(root, chunk.data, index, count, chunk.path):
                 raise InvalidLightBlock(f"chunk {index} of {count} is not under {root.hex()}")
             pieces.append(chunk.data)
             on_step(index + 1, count)

@@ -10,7 +10,8 @@ from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.adversary.registry import make_adversary
 from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
-from p2pfed.errors import InvalidBlock, OutOfBounds
+from p2pfed.chain.invalid_update import judge_payload
+from p2pfed.errors import InvalidBlock
 from p2pfed.learning.session import Session
 from p2pfed.node import effects, events
 from p2pfed.node.effects import Effect
@@ -157,6 +158,8 @@ class SimPeer:
                 self.disk.save_block(effect.block, effect.state)
                 self._pulls.passed(effect.block.header.height)
                 world.stored(self, effect.block, effect.state)
+            case effects.StorePolkas():
+                pass  # Nothing of a run reads them again; `storage` keeps them on real disks.
             case effects.RememberPeers():
                 self.disk.save_peers(effect.records)
             case effects.Dial():
@@ -231,12 +234,8 @@ class SimPeer:
         header = effect.header
 
         def done(data: bytes) -> None:
-            try:
-                decode_payload(data, self._world.genesis.manifest)
-            except OutOfBounds:
-                self.handle(events.PayloadFetched(header.update_id, is_valid=False))
-            else:
-                self.handle(events.PayloadFetched(header.update_id, is_valid=True))
+            is_valid, proof = judge_payload(header, data, self._world.genesis.manifest)
+            self.handle(events.PayloadFetched(header.update_id, is_valid, proof))
 
         self._pulls.want(header.update_id, header.payload_root, effect.holders, header.base_height + 1, done)
 

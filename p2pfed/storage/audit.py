@@ -48,6 +48,7 @@ class AuditReport:
     blobs: int = 0
     bytes: int = 0
     problems: list[Problem] = field(default_factory=list)
+    state: ChainState | None = None  # After the last block that holds, without its model.
 
     @property
     def is_sound(self) -> bool:
@@ -123,6 +124,7 @@ class _Replay:
     def run(self) -> None:
         self._audit_meta()
         tip = self._audit_blocks()
+        self._report.state = self._state
         self._audit_ledgers(tip)
         self._audit_pending(tip)
         self._audit_polkas()

@@ -1,6 +1,6 @@
 """Payloads and models as files that are named by their own content: `data/blobs/sha256/ab/<root>`.
 
-A name is the RFC 6962 root over the 1 MiB chunks, so whoever reads a blob can check it, whole or by chunk.
+A name is the RFC 6962 root over the 16 KiB leaves, so whoever reads a blob can check it, whole or by chunk.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from p2pfed.primitives.merkle import (
     CHUNK_BYTES,
     EMPTY_ROOT,
     chunk_count,
+    chunk_hash,
     chunk_hashes,
     chunk_root,
-    has_leaf,
-    leaf_hash,
+    has_chunk,
     path_of_hashes,
     root_of_hashes,
 )
@@ -29,7 +29,7 @@ from p2pfed.storage.files import FOLDER_MODE, PRIVATE_MODE, disk_errors, sync_fo
 from p2pfed.types.wire import Chunk
 
 _ROOT_NAME = re.compile("[0-9a-f]{64}")
-HASHES_CACHED_MAX = 1 << 16  # Leaf hashes held in memory: 2 MiB of them serve 64 GiB of blobs.
+HASHES_CACHED_MAX = 1 << 16  # Hashes of chunks held in memory: 2 MiB of them serve 64 GiB of blobs.
 
 
 def chunk_of_bytes(data: bytes, index: int) -> Chunk | None:
@@ -130,12 +130,12 @@ class BlobStore:
     def chunk(self, root: bytes, index: int) -> Chunk | None:
         """Return chunk `index` with its path; None where the blob is not here or ends before.
 
-        The whole file is read once, for its leaf hashes; after that only the chunk is.
+        The whole file is read once, for the hashes of its chunks; after that only the chunk is.
 
         Raises:
             StorageFault: The bytes on disk don't match the root.
         """
-        hashes = self._leaf_hashes(root)
+        hashes = self._chunk_hashes(root)
         if hashes is None or not 0 <= index < len(hashes):
             return None
         with disk_errors(f"read the blob {root.hex()}"):
@@ -145,7 +145,7 @@ class BlobStore:
                     data = file.read(CHUNK_BYTES)
             except FileNotFoundError:
                 return None
-        found = leaf_hash(data)
+        found = chunk_hash(data)
         if found != hashes[index]:
             raise self._damaged(root, found)
         return Chunk(len(hashes), data, path_of_hashes(hashes, index))
@@ -201,7 +201,7 @@ class BlobStore:
         with self._lock:
             self._used[root] = self.height
 
-    def _leaf_hashes(self, root: bytes) -> list[bytes] | None:
+    def _chunk_hashes(self, root: bytes) -> list[bytes] | None:
         with self._lock:
             hashes = self._hashes.pop(root, None)
             if hashes is not None:
@@ -210,7 +210,7 @@ class BlobStore:
         with disk_errors(f"read the blob {root.hex()}"):
             try:
                 with self.path(root).open("rb") as file:
-                    hashes = [leaf_hash(data) for data in iter(lambda: file.read(CHUNK_BYTES), b"")]
+                    hashes = [chunk_hash(data) for data in iter(lambda: file.read(CHUNK_BYTES), b"")]
             except FileNotFoundError:
                 return None
         found = root_of_hashes(hashes)
@@ -263,7 +263,7 @@ class Assembly:
         expected = min(CHUNK_BYTES, self.length - index * CHUNK_BYTES)
         if len(data) != expected:
             raise MalformedMessage(f"chunk {index} has {len(data)} bytes and not {expected}")
-        if not has_leaf(self.root, data, index, count, path):
+        if not has_chunk(self.root, data, index, count, path):
             raise MalformedMessage(f"chunk {index} is not under the root {self.root.hex()}")
         if index not in self._missing:
             return

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from p2pfed.primitives.digest import tagged
+from p2pfed.types.bitmap import indices_of
 from p2pfed.types.message import Count, Digest32, Height, Index, Message, Signature, SignedMessage, TimeMs
 from p2pfed.types.params import UPDATES_MAX
 
@@ -50,3 +51,16 @@ class AvailEntry(Message, frozen=True, array_like=True, forbid_unknown_fields=Tr
     count: Count
     bitmap: Annotated[bytes, msgspec.Meta(max_length=(IDS_MAX + 7) // 8)]
     signature: Signature
+
+
+def listed_ids(candidates: Sequence[bytes], entry: AvailEntry) -> tuple[bytes, ...]:
+    """Return the ids that an entry lists; raises MalformedMessage where its bitmap is not one over them."""
+    return tuple(candidates[place] for place in indices_of(entry.bitmap, len(candidates)))
+
+
+def signed_avail(height: int, candidates: Sequence[bytes], entry: AvailEntry) -> Avail:
+    """Return the vote that an entry of the block of `height` stands for; raises as `listed_ids`."""
+    digest = list_hash(listed_ids(candidates, entry))
+    return Avail(
+        height, entry.attempt, entry.validator_index, digest, entry.count, entry.time_ms, entry.signature
+    )

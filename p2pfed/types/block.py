@@ -12,7 +12,7 @@ from p2pfed.primitives.digest import tagged
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.types.availability import IDS_MAX, AvailEntry
 from p2pfed.types.certificate import CommitCert
-from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.evidence import Evidence
 from p2pfed.types.message import Digest32, Height, Message, PublicKey, Round, TimeMs
 from p2pfed.types.params import (
     EVIDENCE_PER_BLOCK_MAX,
@@ -78,9 +78,7 @@ class Body(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     candidates: Annotated[tuple[Digest32, ...], msgspec.Meta(max_length=IDS_MAX)]
     updates: Annotated[tuple[UpdateHeader, ...], msgspec.Meta(max_length=UPDATES_MAX)]
     transactions: Annotated[tuple[Transfer, ...], msgspec.Meta(max_length=TRANSACTIONS_PER_BLOCK_MAX)]
-    evidence: Annotated[
-        tuple[DuplicateVote | DuplicateProposal, ...], msgspec.Meta(max_length=EVIDENCE_PER_BLOCK_MAX)
-    ]
+    evidence: Annotated[tuple[Evidence, ...], msgspec.Meta(max_length=EVIDENCE_PER_BLOCK_MAX)]
     last_commit: CommitCert | None  # None only at height 1.
 
     def hash(self) -> bytes:

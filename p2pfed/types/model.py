@@ -111,7 +111,7 @@ class ModelState:
 
     @property
     def root(self) -> bytes:
-        """RFC 6962 root over the 1 MiB chunks of the little-endian weights."""
+        """RFC 6962 root over the 16 KiB leaves of the little-endian weights."""
         return chunk_root(self.weights_bytes())
 
     @property

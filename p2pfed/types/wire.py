@@ -11,7 +11,7 @@ from p2pfed.primitives.merkle import CHUNK_BYTES, PATH_LENGTH_MAX
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block, Header
 from p2pfed.types.certificate import Bitmap, CommitCert, PolkaCert
-from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.evidence import Evidence
 from p2pfed.types.light import LightBlock, ListProof
 from p2pfed.types.message import Count, Digest32, Height, Message, Round, ValidRound
 from p2pfed.types.params import (
@@ -80,8 +80,7 @@ ControlMessage = (
     | CommitCert
     | ProposalMessage
     | Transfer
-    | DuplicateVote
-    | DuplicateProposal
+    | Evidence
     | Digest
     | PeerRecords
 )

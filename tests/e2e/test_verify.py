@@ -67,6 +67,16 @@ def test_a_sound_disk_holds_in_all_three_ways(net: Network) -> None:
     assert (independent["heights"], independent["blobs"]) == (HEIGHTS, deep["blobs"])
 
 
+def test_the_stores_of_honest_peers_show_no_fork_and_accuse_nobody_but_the_liar(net: Network) -> None:
+    others = [peer.home for peer in net.peers[1:]]
+    paths = [home.path for home in others]
+    done = p2pfed("verify", "--json", "--home", net.peers[0].home.path, "--audit", *paths)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["forks"], report["problems"]) == (0, [], [])
+    liar = load_key(others[-1].key).public.hex()
+    assert {proof["key"] for proof in report["convicted"]} <= {liar}
+
+
 def test_one_bit_of_a_block_model_or_payload_ends_verify_with_exit_code_5(home: Home) -> None:
     dice, found = random.Random(1), places(home)
     for number, kind in enumerate(NAMED):

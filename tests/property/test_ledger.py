@@ -46,7 +46,7 @@ def test_what_is_owned_and_burned_stays_the_same_sum(blocks: list[list[tuple]], 
             try:
                 if step[0] == "convict":
                     ledger = execute_convictions(
-                        ledger, [Convict(publics[step[1]], step[2])], height, proposer
+                        ledger, [Convict(publics[step[1]], step[2], height)], height, proposer
                     )
                 else:
                     transfer = signed_transfer(*step[1:])

@@ -86,7 +86,7 @@ def test_a_core_that_votes_twice_is_seen() -> None:
 def test_a_lock_that_nobody_minds_makes_honest_cores_convictable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.State, "is_lock_free", lambda state, valid_round: True)
     assert "convicted" not in first_violation([152])  # The signer alone refuses still: nobody is framed.
-    assert "can be convicted of ['E2']" in first_violation([152], IgnoresItsLock)
+    assert "it accuses an honest validator: Amnesia" in first_violation([152], IgnoresItsLock)
 
 
 def test_a_quorum_of_half_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,9 @@ def test_an_update_that_cannot_be_used_is_in_no_block_and_the_others_are_in_ever
     blocks = facts(world, BlockCommitted, 0)
     assert len(blocks) == 8
     assert all(set(fact.trainers) == honest for fact in blocks)
+    if kind in ("wrong_shape", "garbage_payload"):
+        slashed = {(fact.culprit, fact.kind) for fact in facts(world, StakeSlashed, 0)}
+        assert slashed == {(world.peers[LIAR].public, "INVALID_UPDATE")}
     if kind == "garbage_payload":
         assert {fact.trainer for fact in facts(world, UpdateRefused, 0)} == {world.peers[LIAR].public}
     if kind == "withheld_payload":

@@ -9,10 +9,12 @@ import msgspec
 import numpy as np
 
 from p2pfed.aggregation.payload import encode_payload
+from p2pfed.chain.evidence import duplicate_update
+from p2pfed.chain.invalid_update import invalid_payload
 from p2pfed.chain.propose import ProposalInputs, build
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.consensus.certificates import commit_cert
-from p2pfed.consensus.evidence import duplicate_proposal, duplicate_vote
+from p2pfed.consensus.evidence import duplicate_avail, duplicate_proposal, duplicate_vote
 from p2pfed.consensus.proposer import proposer_index
 from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.keys import PrivateKey
@@ -20,7 +22,15 @@ from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.types.availability import Avail, AvailMessage, list_hash
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert
-from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.evidence import (
+    Amnesia,
+    DuplicateAvail,
+    DuplicateProposal,
+    DuplicateUpdate,
+    DuplicateVote,
+    Evidence,
+    InvalidUpdate,
+)
 from p2pfed.types.genesis import Genesis, Params, Participant
 from p2pfed.types.message import SignedMessage
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
@@ -218,3 +228,39 @@ class World:
             for value in (b"one", b"two")
         )
         return duplicate_proposal(first, second)
+
+    def amnesia(self, validator: int) -> Amnesia:
+        """Return proof that a validator of the next height forgot what it precommitted."""
+        height, key = self.state.next_height, self.key(validator)
+        precommit = self.sign(Precommit(height, 1, sha256(b"one"), validator, NO_SIGNATURE), key)
+        prevote = self.sign(Prevote(height, 2, sha256(b"two"), 0, validator, NO_SIGNATURE), key)
+        return Amnesia(precommit, prevote)
+
+    def double_update(self, trainer: int) -> DuplicateUpdate:
+        """Return proof that a participant signed two updates for the next height."""
+        return duplicate_update(self.update(trainer), self.update(trainer, examples=7))
+
+    def double_avail(self, validator: int) -> DuplicateAvail:
+        """Return proof that a validator of the next height signed two availability votes."""
+        first, second = (self.avail(validator, [sha256(name)]) for name in (b"one", b"two"))
+        return duplicate_avail(first.avail, second.avail)
+
+    def bad_update(self, trainer: int) -> InvalidUpdate:
+        """Return proof that a participant signed an update with a forbidden element."""
+        values = np.zeros(self.genesis.manifest.size, np.int16)
+        values[3] = -32768
+        data = encode_payload(values)
+        return invalid_payload(self.update(trainer, payload_root=chunk_root(data)), data)
+
+    def all_evidence(self, who: int) -> tuple[Evidence, ...]:
+        """Return a proof of each kind against one participant, a validator of the next height."""
+        validator = self.state.validators.index_of(self.publics[who])
+        assert validator is not None
+        return (
+            self.double_vote(validator),
+            self.amnesia(validator),
+            self.double_proposal(validator),
+            self.double_avail(validator),
+            self.bad_update(who),
+            self.double_update(who),
+        )

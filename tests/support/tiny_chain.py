@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 
 from p2pfed.aggregation.payload import decode_payload, encode_payload
@@ -22,11 +23,12 @@ from p2pfed.storage.key_store import save_key
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.availability import Avail, AvailMessage, list_hash
+from p2pfed.types.bitmap import indices_of
 from p2pfed.types.block import Block
 from p2pfed.types.certificate import PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.genesis import Genesis, Params, Participant
-from p2pfed.types.message import SignedMessage
+from p2pfed.types.message import Message, SignedMessage
 from p2pfed.types.model import ArraySpec, Manifest, ModelState
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import UpdateHeader
@@ -80,8 +82,25 @@ def genesis() -> Genesis:
     )
 
 
-def next_step(before: ChainState, last: Block | None) -> Step:
-    """Return the next height: everybody trains and votes, except as the heights above say."""
+def next_step(
+    before: ChainState,
+    last: Block | None,
+    *,
+    round_: int = 0,
+    valid_round: int = -1,
+    round0: int = 0,
+    signers: tuple[int, ...] | None = None,
+) -> Step:
+    """Return the next height: everybody trains and votes, except as the heights above say.
+
+    Args:
+        before: The state before it.
+        last: The block before it.
+        round_: The round of its polka and certificate.
+        valid_round: What its prevotes name.
+        round0: The round in which it was first proposed.
+        signers: The validators that sign anything; None: all.
+    """
     chain_id, height = before.chain_id, before.next_height
     voters = [next(key for key in KEYS if key.public == voter.key) for voter in before.validators.validators]
     trainers = [key for key in KEYS if key.public in before.trainers and height != EMPTY_HEIGHT]
@@ -104,9 +123,11 @@ def next_step(before: ChainState, last: Block | None) -> Step:
             ids,
         )
         for index, key in enumerate(voters)
+        if signers is None or index in signers
     )
+    proposer = proposer_index(before.validators, chain_id, height, round0)
     inputs = ProposalInputs(
-        proposer=before.validators.validators[proposer_index(before.validators, chain_id, height, 0)].key,
+        proposer=before.validators.validators[proposer].key,
         avails=avails,
         headers=headers,
         transactions=(_payment(chain_id),) if height == PAYMENT_HEIGHT else (),
@@ -117,20 +138,39 @@ def next_step(before: ChainState, last: Block | None) -> Step:
     header, body, after = build(
         before,
         inputs,
-        0,
+        round0,
         lambda update: decode_payload(by_root[update.payload_root], before.genesis.manifest),
     )
     value_id = header.value_id
     prevotes = [
-        signed(Prevote(height, 0, value_id, -1, index, BLANK), key, chain_id)
+        signed(Prevote(height, round_, value_id, valid_round, index, BLANK), key, chain_id)
         for index, key in enumerate(voters)
+        if signers is None or index in signers
     ]
     precommits = [
-        signed(Precommit(height, 0, value_id, index, BLANK), key, chain_id)
+        signed(Precommit(height, round_, value_id, index, BLANK), key, chain_id)
         for index, key in enumerate(voters)
+        if signers is None or index in signers
     ]
     block = Block(header, body, commit_cert(precommits, before.validators))
     return Step(block, polka_cert(prevotes, before.validators), tuple(payloads), after)
+
+
+def polka_of(step: Step, round_: int, valid_round: int) -> PolkaCert:
+    """Return the polka for the block of `step`, by the same voters, of another round."""
+    chain_id, polka = step.state.chain_id, step.polka
+    votes = [
+        signed(
+            Prevote(polka.height, round_, polka.value_id, valid_round, index, BLANK), KEYS[index], chain_id
+        )
+        for index in indices_of(polka.bitmap, len(KEYS))
+    ]
+    return polka_cert(votes, genesis().validators)
+
+
+def replaced(message: Message, **changes: object) -> Message:
+    """Return `message` with some fields changed."""
+    return msgspec.structs.replace(message, **changes)
 
 
 @lru_cache

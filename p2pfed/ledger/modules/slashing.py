@@ -22,14 +22,14 @@ class Conviction(Message, frozen=True, array_like=True, forbid_unknown_fields=Tr
     """`key` was convicted of `offence` by the block of `height`."""
 
     key: PublicKey
-    offence: Literal[1, 3]
+    offence: Literal[1, 2, 3, 4, 5, 6, 7]
     height: Height
 
 
 class SlashingState(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Convictions in ascending order of (key, offence)."""
 
-    convictions: Annotated[tuple[Conviction, ...], msgspec.Meta(max_length=2 * PARTICIPANTS_MAX)]
+    convictions: Annotated[tuple[Conviction, ...], msgspec.Meta(max_length=7 * PARTICIPANTS_MAX)]
 
     def has_convicted(self, key: bytes, offence: Offence) -> bool:
         """Answer whether `key` has paid for this offence."""
@@ -44,8 +44,9 @@ def execute(
 ) -> tuple[SlashingState, tuple[Payload, ...]]:
     """Convict the culprit.
 
-    A duplicate vote costs 5 % of the bond and the right to vote and train, a duplicate proposal 0.5 %. All
-    of it is burned: the reporter is the proposer, and a liar that proposes would be paid to report itself.
+    Votes that contradict each other (E1, E2) cost 5 % of the bond and the right to vote and train, a second
+    update (E6) 5 %, an invalid one (E5) 1 %, a second proposal or availability vote (E3, E7) 0.5 %. All of it
+    is burned: the reporter is the proposer, and a liar that proposes would be paid to report itself.
 
     Raises:
         InvalidTransaction: Convicted of this before.
@@ -72,7 +73,11 @@ def leaves(state: SlashingState) -> Iterator[tuple[bytes, bytes]]:
 
 def _penalties(payload: Convict) -> tuple[Payload, ...]:
     match payload.offence:
-        case Offence.DUPLICATE_VOTE:
+        case Offence.DUPLICATE_VOTE | Offence.AMNESIA | Offence.LIGHT_CLIENT_ATTACK:
             return BurnBond(payload.culprit, 1, 20), Tombstone(payload.culprit), Leave(payload.culprit)
-        case Offence.DUPLICATE_PROPOSAL:
+        case Offence.DUPLICATE_PROPOSAL | Offence.DUPLICATE_AVAIL:
             return (BurnBond(payload.culprit, 1, 200),)
+        case Offence.INVALID_UPDATE:
+            return (BurnBond(payload.culprit, 1, 100),)
+        case Offence.DUPLICATE_UPDATE:
+            return (BurnBond(payload.culprit, 1, 20),)

@@ -9,7 +9,7 @@ from p2pfed.consensus import io
 from p2pfed.errors import PeerFault, WrongHeight
 from p2pfed.sim.cores.convict import Signed, offences
 from p2pfed.types.certificate import CommitCert, PolkaCert
-from p2pfed.types.evidence import Evidence
+from p2pfed.types.evidence import Amnesia, DuplicateProposal, DuplicateVote, Evidence
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
 
@@ -105,8 +105,11 @@ class Checkers:
 
     def accused(self, core: Core, evidence: Evidence) -> None:
         """Evidence of an honest engine is against a liar."""
-        if core.index not in self._liars and evidence.first.validator_index not in self._liars:
-            self.framed.add(evidence.first.validator_index)
+        assert isinstance(evidence, DuplicateVote | DuplicateProposal | Amnesia)  # An engine sees no update.
+        messages = [getattr(evidence, name) for name in evidence.__struct_fields__]
+        index: int = messages[0].validator_index
+        if core.index not in self._liars and index not in self._liars:
+            self.framed.add(index)
             self._fail(core, f"it accuses an honest validator: {evidence}")
 
     def blamed(self, core: Core, sender: int, fault: PeerFault) -> None:

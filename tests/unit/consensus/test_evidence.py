@@ -8,10 +8,12 @@ from ecdsa.util import sigencode_string_canonize
 from msgspec.structs import replace
 from support.consensus import CHAIN_ID, Committee
 
-from p2pfed.consensus.evidence import duplicate_proposal, duplicate_vote, verify_evidence
+from p2pfed.consensus.evidence import duplicate_avail, duplicate_proposal, duplicate_vote, verify_evidence
 from p2pfed.errors import BadSignature, MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.primitives.digest import sha256
-from p2pfed.types.evidence import DuplicateProposal, DuplicateVote, Evidence
+from p2pfed.types.availability import Avail
+from p2pfed.types.evidence import Amnesia, DuplicateAvail, DuplicateProposal, DuplicateVote, Evidence
+from p2pfed.types.vote import Precommit, Prevote
 
 FOUR, NEXT = Committee(), Committee(height=2)
 X, Y = sha256(b"X"), sha256(b"Y")
@@ -106,3 +108,63 @@ def test_evidence_of_another_network_is_worth_nothing() -> None:
     evidence = duplicate_vote(FOUR.prevote("B", 2, X), FOUR.prevote("B", 2, Y))
     with pytest.raises(BadSignature):
         verify_evidence(evidence, FOUR.validators, sha256(b"other"))
+
+
+def test_a_prevote_that_forgets_a_precommit_convicts_its_sender() -> None:
+    for value, valid_round in ((Y, -1), (Y, 1), (X, -1)):
+        evidence = Amnesia(FOUR.precommit("B", 2, X), FOUR.prevote("B", 3, value, valid_round))
+        assert culprit(evidence) == "B"
+        assert evidence.height == 1
+
+
+@pytest.mark.parametrize(
+    ("precommit", "prevote"),
+    [
+        (FOUR.precommit("B", 2, X), FOUR.prevote("B", 3, Y, 2)),  # Unlocked by a polka of that round.
+        (FOUR.precommit("B", 2, X), FOUR.prevote("B", 2, Y, -1)),
+        (FOUR.precommit("B", 2, X), FOUR.prevote("B", 1, Y, -1)),
+        (FOUR.precommit("B", 2, None), FOUR.prevote("B", 3, Y, -1)),
+        (FOUR.precommit("B", 2, X), FOUR.prevote("B", 3, None)),
+        (FOUR.precommit("B", 2, X), FOUR.prevote("C", 3, Y)),
+        (FOUR.precommit("B", 2, X), NEXT.prevote("B", 3, Y)),
+    ],
+)
+def test_nobody_is_framed_for_amnesia(precommit: Precommit, prevote: Prevote) -> None:
+    with pytest.raises(PeerFault):
+        culprit(Amnesia(precommit, prevote))
+
+
+def test_amnesia_needs_both_signatures() -> None:
+    precommit, prevote = FOUR.precommit("B", 2, X), FOUR.prevote("B", 3, Y)
+    for forged in (
+        Amnesia(replace(precommit, value_id=Y), prevote),
+        Amnesia(precommit, replace(prevote, value_id=X)),
+    ):
+        with pytest.raises(BadSignature):
+            culprit(forged)
+
+
+def avail(name: str, count: int = 1, height: int = 1, attempt: int = 0) -> Avail:
+    unsigned = Avail(height, attempt, FOUR.index(name), X, count, 5, bytes(64))
+    return replace(unsigned, signature=FOUR.key(name).sign(unsigned.digest(CHAIN_ID)))
+
+
+def test_two_availability_votes_of_one_attempt_convict_in_one_spelling() -> None:
+    evidence = duplicate_avail(avail("B", 1), avail("B", 2))
+    assert evidence == duplicate_avail(avail("B", 2), avail("B", 1))
+    assert culprit(evidence) == "B"
+    with pytest.raises(MalformedMessage, match="order"):
+        culprit(DuplicateAvail(evidence.second, evidence.first))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [avail("B"), avail("C", 2), avail("B", 2, height=2), avail("B", 2, attempt=1)],
+    ids=["the same", "of another", "of another height", "of another attempt"],
+)
+def test_nobody_is_framed_for_two_availability_votes(other: Avail) -> None:
+    with pytest.raises(PeerFault):
+        culprit(DuplicateAvail(avail("B"), other))
+    resigned = replace(avail("B", 2), signature=avail("B").signature)
+    with pytest.raises(BadSignature):
+        culprit(duplicate_avail(avail("B"), resigned))

@@ -13,6 +13,7 @@ from p2pfed.consensus.quorum import has_honest_voice, has_quorum
 from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.errors import MalformedMessage
 from p2pfed.primitives.digest import sha256
+from p2pfed.types.evidence import Amnesia
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import RoundVotes
 
@@ -76,10 +77,9 @@ def test_a_nil_polka_is_no_certificate(keeper: VoteKeeper) -> None:
 
 def test_an_equivocator_counts_for_both_values_once_for_any_and_leaves_its_proof(keeper: VoteKeeper) -> None:
     first, second, third = (FOUR.prevote("A", 0, value) for value in (X, Y, None))
-    assert keeper.add(first) is None
-    assert keeper.add(first) is None
-    assert keeper.add(second) == duplicate_vote(first, second)
-    assert keeper.add(third) is None  # Two prove it.
+    assert keeper.add(first) == keeper.add(first) == ()
+    assert keeper.add(second) == (duplicate_vote(first, second),)
+    assert keeper.add(third) == ()  # Two prove it.
     assert all(keeper.has(vote) for vote in (first, second, third))
     assert not keeper.has(FOUR.prevote("B", 0, X))
     keeper.add(FOUR.prevote("B", 0, X))
@@ -198,7 +198,7 @@ def test_tallies_equal_a_plain_recount(powers: list[int], choices: list[Choice])
         expected = value not in held and len(held) == 1
         if value not in held and len(held) < 2:
             held.append(value)
-        assert (keeper.add(vote) is not None) == expected
+        assert bool(keeper.add(vote)) == expected
     for kind in (Prevote, Precommit):
         by_index = {index: held for (held_kind, index), held in kept.items() if held_kind is kind}
         assert keeper.has_quorum_of_any(kind, 0) == has_quorum(validators.power_of(by_index), total)
@@ -212,3 +212,22 @@ def test_tallies_equal_a_plain_recount(powers: list[int], choices: list[Choice])
     assert keeper.has_nil_polka(0) == has_quorum(nil, total)
     voice = validators.power_of({index for _, index in kept})
     assert (keeper.round_ahead(-1) == 0) == has_honest_voice(voice, total)
+
+
+def test_a_forgotten_lock_is_found_among_votes_certificates_and_both() -> None:
+    precommit, prevote = FOUR.precommit("B", 1, X), FOUR.prevote("B", 3, Y, 0)
+    commit, polka = FOUR.commit("ABC", 1, X), FOUR.polka("BCD", 3, Y, 0)
+    forgotten = Amnesia(precommit, prevote)
+    for first, second in (
+        (lambda k: k.add(precommit), lambda k: k.add(prevote)),
+        (lambda k: k.add(prevote), lambda k: k.add(precommit)),
+    ):
+        keeper = VoteKeeper(FOUR.validators)
+        assert (first(keeper), second(keeper)) == ((), (forgotten,))
+    keeper = VoteKeeper(FOUR.validators)
+    assert keeper.add_commit(commit) == ()
+    lies = keeper.add_polka(polka)
+    assert {FOUR.name(lie.precommit.validator_index) for lie in lies} == {"B", "C"}
+    keeper = VoteKeeper(FOUR.validators)
+    assert keeper.add(prevote) == ()
+    assert keeper.add_commit(commit) == (forgotten,)

@@ -32,7 +32,7 @@ def test_the_digits_and_their_split_never_change() -> None:
         for array in (digits.x_train, digits.y_train, digits.x_test, digits.y_test)
     ]
     assert found == DIGITS_DIGESTS
-    assert digits.evaluation_root.hex() == "c82631af41afe0735982e0b77e7ab21ff5f653cd7f98c02b26d0b173099b9886"
+    assert digits.evaluation_root.hex() == "537824095ed3a584129b2737a01eea3719079442e074bbe8410d70fa0584b28b"
 
 
 def test_the_split_is_the_order_of_the_row_indices_digests() -> None:

@@ -22,7 +22,7 @@ HEIGHT = 1
 
 
 def convicted(ledger: LedgerState, key: bytes, offence: Offence) -> LedgerState:
-    return execute_convictions(ledger, [Convict(key, offence)], HEIGHT, key)
+    return execute_convictions(ledger, [Convict(key, offence, HEIGHT)], HEIGHT, key)
 
 
 def test_a_conviction_reaches_every_module_that_it_concerns() -> None:

@@ -5,6 +5,7 @@ from support.tiny_chain import KEYS, LIE_HEIGHT, Step, genesis, initial_model, s
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.node.catch_up import MODEL_AGE_MAX, CatchUp
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Observe
+from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import BlockCommitted, StakeSlashed
 from p2pfed.node.neighbours import Neighbours
 
@@ -20,7 +21,7 @@ class Late:
         self.outbox: list[Effect] = []
         members = tuple(key.public for key in KEYS)
         neighbours = Neighbours(KEYS[0], self.state.chain_id, members, self.state.validators, self.outbox)
-        self.catch_up = CatchUp(neighbours, self.outbox)
+        self.catch_up = CatchUp(neighbours, EvidencePool(self.outbox), self.outbox)
 
     def hear(self, peer: bytes, height: int) -> list[Effect]:
         """Let `peer` say that it works on `height`; return what is asked for then."""
@@ -31,7 +32,7 @@ class Late:
 
     def take(self, peer: bytes, made: tuple[Step, ...]) -> None:
         blocks = tuple(step.block for step in made)
-        self.state, _ = self.catch_up.take_blocks(self.state, peer, blocks, NOW_MS)
+        self.state, _ = self.catch_up.take_blocks(self.state, None, peer, blocks, NOW_MS)
 
 
 def test_the_model_is_fetched_once_no_more_blocks_are_known() -> None:

@@ -362,9 +362,9 @@ def test_proof_in_a_block_is_told_and_leaves_the_pool() -> None:
     commit(lab, world)
     assert [fact.kind for fact in lab.facts(EvidenceFound)] == ["DuplicateVote"]
     assert [fact.kind for fact in lab.facts(StakeSlashed)] == ["DUPLICATE_VOTE"]
-    assert lab.node._shared.evidence == {}
+    assert lab.node._shared.evidence.select() == ()
     lab.hear(evidence)
-    assert lab.node._shared.evidence == {}
+    assert lab.node._shared.evidence.select() == ()
 
 
 def test_a_convict_does_not_count_among_the_reachable_power_two_heights_later() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
 import pytest
 from hypothesis import given
@@ -64,12 +65,37 @@ def test_a_path_longer_than_any_tree_is_refused_unread() -> None:
     assert not merkle.has_leaf(bytes(32), b"", 0, 1 << 40, (bytes(32),) * (merkle.PATH_LENGTH_MAX + 1))
 
 
+LEAF, CHUNK = merkle.LEAF_BYTES, merkle.CHUNK_BYTES
+
+
 @pytest.mark.parametrize(
-    ("length", "count"),
-    [(0, 0), (1, 1), (merkle.CHUNK_BYTES, 1), (merkle.CHUNK_BYTES + 1, 2), (3 * merkle.CHUNK_BYTES, 3)],
+    ("length", "chunks", "leaves"),
+    [
+        (0, 0, 0),
+        (1, 1, 1),
+        (LEAF + 1, 1, 2),
+        (CHUNK, 1, 64),
+        (CHUNK + 1, 2, 65),
+        (CHUNK + 3 * LEAF, 2, 67),
+        (3 * CHUNK, 3, 192),
+        (5 * CHUNK + 7 * LEAF + 3, 6, 328),
+    ],
 )
-def test_a_blob_is_cut_into_chunks_of_one_mebibyte(length: int, count: int) -> None:
-    data = bytes(length)
-    pieces = [data[start : start + merkle.CHUNK_BYTES] for start in range(0, length, merkle.CHUNK_BYTES)]
-    assert merkle.chunk_count(length) == count == len(merkle.chunk_hashes(data))
-    assert merkle.chunk_root(data) == merkle.root(pieces)
+def test_a_blob_is_one_tree_whose_chunks_are_subtrees(length: int, chunks: int, leaves: int) -> None:
+    data = random.Random(length).randbytes(length)
+    pieces = [data[start : start + LEAF] for start in range(0, length, LEAF)]
+    root = merkle.chunk_root(data)
+    assert root == merkle.root(pieces)  # The tree of RFC 6962 over all its leaves, nothing else.
+    assert (merkle.chunk_count(length), merkle.leaf_count(length)) == (chunks, leaves)
+    hashes, leaf_hashes = merkle.chunk_hashes(data), merkle.blob_leaf_hashes(data)
+    assert (len(hashes), len(leaf_hashes)) == (chunks, leaves)
+    for index in range(chunks):
+        path = merkle.path_of_hashes(hashes, index)
+        chunk = data[index * CHUNK : (index + 1) * CHUNK]
+        assert merkle.has_chunk(root, chunk, index, chunks, path)
+        assert not merkle.has_chunk(root, chunk[:-1] + b"?", index, chunks, path)
+        assert not merkle.has_chunk(root, chunk, index + 1, chunks, path)
+    for index in {0, leaves // 2, leaves - 1} if leaves else ():
+        path = merkle.path_of_hashes(leaf_hashes, index)
+        assert merkle.has_leaf(root, pieces[index], index, leaves, path)
+        assert len(path) <= 9

@@ -23,7 +23,7 @@ from p2pfed.node.events import (
     PeerMisbehaved,
 )
 from p2pfed.primitives import codec
-from p2pfed.primitives.merkle import leaf_hash, path_of_hashes, root_of_hashes
+from p2pfed.primitives.merkle import chunk_hash, path_of_hashes, root_of_hashes
 from p2pfed.runtime import fetcher
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.server import Server
@@ -150,7 +150,7 @@ async def test_blocks_a_body_and_a_model_come_as_they_were_stored(world: World) 
 
 async def test_a_root_over_pieces_that_no_store_would_cut_names_no_blob(world: World) -> None:
     pieces = (b"a", b"b")
-    hashes = [leaf_hash(piece) for piece in pieces]
+    hashes = [chunk_hash(piece) for piece in pieces]
 
     async def answer(peer: bytes, data: bytes) -> bytes:
         request = decode_request(data)

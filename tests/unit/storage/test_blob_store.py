@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from p2pfed.errors import DiskFull, MalformedMessage, StorageFault
-from p2pfed.primitives.merkle import CHUNK_BYTES, EMPTY_ROOT, chunk_root, has_leaf
+from p2pfed.primitives.merkle import CHUNK_BYTES, EMPTY_ROOT, chunk_root, has_chunk
 from p2pfed.storage import blob_store
 from p2pfed.storage.blob_store import BlobStore, chunk_of_bytes
 
@@ -52,15 +52,15 @@ def test_each_chunk_is_served_with_a_path_that_a_stranger_can_check(
         served = store.chunk(root, index)
         assert served is not None
         assert served == chunk_of_bytes(LARGE, index)
-        assert has_leaf(root, served.data, index, served.count, served.path)
+        assert has_chunk(root, served.data, index, served.count, served.path)
     assert chunk_of_bytes(LARGE, 3) is None
 
 
 def test_a_large_blob_is_read_whole_only_once(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     root = store.put(LARGE)
     hashed: list[int] = []
-    real = blob_store.leaf_hash
-    monkeypatch.setattr(blob_store, "leaf_hash", lambda data: hashed.append(len(data)) or real(data))
+    real = blob_store.chunk_hash
+    monkeypatch.setattr(blob_store, "chunk_hash", lambda data: hashed.append(len(data)) or real(data))
     for _ in range(4):
         store.chunk(root, 2)
     assert hashed == [CHUNK_BYTES, CHUNK_BYTES, 5, 5, 5, 5, 5]

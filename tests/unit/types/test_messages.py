@@ -14,7 +14,14 @@ from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types import wire
 from p2pfed.types.availability import Avail, AvailMessage, list_hash
 from p2pfed.types.certificate import CommitCert, PolkaCert
-from p2pfed.types.evidence import DuplicateProposal, DuplicateVote
+from p2pfed.types.evidence import (
+    Amnesia,
+    DuplicateAvail,
+    DuplicateProposal,
+    DuplicateUpdate,
+    DuplicateVote,
+    InvalidUpdate,
+)
 from p2pfed.types.light import ListProof
 from p2pfed.types.message import SignedMessage
 from p2pfed.types.params import (
@@ -84,8 +91,8 @@ def test_each_signed_kind_has_a_domain_of_its_own() -> None:
 
 def test_no_two_messages_of_the_wire_share_a_tag() -> None:
     kinds = [*get_args(wire.ControlMessage), *get_args(wire.BulkRequest), *get_args(wire.BulkResponse)]
-    tags = [kind.__struct_config__.tag for kind in kinds]
-    assert len(set(tags)) == len(tags) == 23
+    tags = [kind.__struct_config__.tag for kind in [*kinds, PeerRecord, Proposal, Avail]]
+    assert len(set(tags)) == len(tags) == 30
 
 
 def test_the_name_of_an_update_is_over_its_body_not_its_signature() -> None:
@@ -102,6 +109,10 @@ def test_the_name_of_an_update_is_over_its_body_not_its_signature() -> None:
         CommitCert(7, 1, A, b"\x07", (NONE,) * 3),
         DuplicateVote(SIGNED["precommit"], Precommit(7, 1, B, 3, NONE)),
         DuplicateProposal(SIGNED["proposal"], Proposal(7, 1, B, -1, 3, NONE)),
+        Amnesia(SIGNED["precommit"], SIGNED["prevote"]),
+        DuplicateAvail(SIGNED["avail"], SIGNED["avail"]),
+        InvalidUpdate(SIGNED["update"], 2, A, (A, B)),
+        DuplicateUpdate(SIGNED["update"], SIGNED["update"]),
         wire.PeerRecords((SIGNED["peer record"],)),
         *SIGNED.values(),
     ],
