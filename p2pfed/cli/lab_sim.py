@@ -115,7 +115,7 @@ def _transcript(plan: Plan, seed: int, faults: tuple[int, ...]) -> tuple[list[st
 def _report(plan: Plan, sums: Tally, wall_s: float) -> dict[str, object]:
     least = sums.accused_power_min
     return {
-        "schema": "p2pfed.lab_sim/1",
+        "schema": "p2pfed.lab-sim/1",
         "peers": plan.peers,
         "byzantine": plan.byzantine,
         "seed": plan.seed,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from e2e.support import Network, child_environment, network, p2pfed, tracebacks, wait_until
+from support.pages import json_keys
 
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.privacy.mechanism import model_view
@@ -147,6 +148,7 @@ def test_a_light_client_proves_what_is_in_a_block_and_needs_no_home(net: Network
     )  # fmt: skip
     (row,) = rows(*arguments, "--checkpoint", f"2:{checkpoint.header.value_id.hex()}")
     assert (row["schema"], row["chain"], row["from_height"]) == ("p2pfed.light/1", net.chain, 2)
+    assert set(row) == json_keys("p2pfed.light/1")
     assert (row["height"], row["hash"]) == (height, shown["hash"])
     assert row["confirmed_by"] == [peer_id(net.keys[1])]
     assert (row["account"]["bond"], row["account"]["is_there"]) == (10, True)

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from support.pages import json_keys
 
 from p2pfed.cli.lab_sim import repeat_line, sim
 from p2pfed.consensus.engine import Engine
@@ -130,7 +131,8 @@ def test_a_campaign_prints_its_figures() -> None:
     outcome = invoke("--schedules", "5", "--seed", "7", "--faults", "crash,partition", "--json")
     assert outcome.exit_code == 0, outcome.output
     report = json.loads(outcome.stdout)
-    assert report["schema"] == "p2pfed.lab_sim/1"
+    assert report["schema"] == "p2pfed.lab-sim/1"
+    assert set(report) == json_keys("p2pfed.lab-sim/1")
     assert (report["schedules"], report["violations"], report["accused_share_min"]) == (5, 0, None)
     assert set(report["fired"]) <= {"crash", "partition"}
     assert report["schedules_per_minute"] > 0

@@ -39,6 +39,14 @@ def section(text: str, heading: str) -> str:
     return re.split(rf"\n#{{1,{rank}}} ", rest, maxsplit=1)[0]
 
 
+def json_keys(schema: str) -> set[str]:
+    """Return the keys that the page of the commands promises for a JSON schema, with `schema` itself."""
+    page = section(guide("commands.md").read_text(encoding="utf-8"), "## JSON")
+    rows = [line.split("|") for line in page.splitlines() if line.startswith(f"| `{schema}` |")]
+    assert rows, f"{schema} is on no page"
+    return {"schema"} | {name for row in rows for name in re.findall(r"`(\w+)`", row[3])}
+
+
 def first_cells(table: str) -> set[str]:
     """Return the code in the first cell of each row."""
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 
 import pytest
 from support.light import CHAIN_ID, LightChain
+from support.pages import json_keys
 from support.tiny_chain import genesis
 
 from p2pfed.chain.divergence import divergence
@@ -98,7 +99,9 @@ def test_a_fork_ends_with_7_and_is_printed_in_any_case(
         program.main(["light", "--join", "127.0.0.1:1", "--chain", HASH, *flags])
     printed = capsys.readouterr()
     assert ended.value.code == 7
-    assert json.loads(printed.out)["schema"] == "p2pfed.fork/1"
+    row = json.loads(printed.out)
+    assert row["schema"] == "p2pfed.fork/1"
+    assert set(row) == json_keys("p2pfed.fork/1")
     assert printed.err.endswith("p2pfed: forked\n")
 
 
