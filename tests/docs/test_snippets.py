@@ -20,8 +20,8 @@ from p2pfed.runtime.testnet import load_testnet, stop_peers
 
 MACHINES = ("founder", "second", "third")
 TOUR = blocks(guide("commands.md"))
-# Not printed in the tour: their keys are compared with the page where a test makes them (`json_keys`), or, for
-# the files that `export` and `demo` leave, below and by the demo's own tests.
+# Not printed in the tour. A test that makes them compares their keys with the page (`json_keys`); those that
+# `export` and `demo` leave in files are looked at below and by the demo's own tests.
 TOLD_ELSEWHERE = {f"p2pfed.{name}/1" for name in ("proof", "demo", "light", "fork", "lab-sim")}
 TIMEOUT_S = 150.0
 
