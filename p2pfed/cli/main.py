@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 
 import click
 
 from p2pfed import __version__
+from p2pfed.cli.lazy import Lazy, LazyGroup
 from p2pfed.cli.text import printable
 from p2pfed.errors import LocalError, P2PFedError, StorageFault
 
-# Name -> module, attribute, one line of help: `--help` needs no import of a command.
-COMMANDS: dict[str, tuple[str, str, str]] = {
+COMMANDS: Lazy = {
     "demo": ("p2pfed.cli.demo", "demo", "Run a whole network with liars on this machine and judge it."),
     "init": ("p2pfed.cli.init", "init", "Found a network for given members."),
     "run": ("p2pfed.cli.run", "run", "Run one peer."),
@@ -36,8 +35,8 @@ class _ReaderGone(Exception):
     """Whoever read our output has gone, as `| head` does."""
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command when it is called."""
+class Program(LazyGroup):
+    """All of `p2pfed`."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -45,22 +44,8 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             raise _ReaderGone from None  # Click itself would make it a failure, exit code 1.
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="p2pfed")
 def cli() -> None:
     """Train one model together without a coordinator: peers agree on every aggregate by stake."""

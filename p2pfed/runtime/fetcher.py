@@ -7,8 +7,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.net.transport import Transport, TransportError
@@ -128,17 +126,13 @@ class Fetcher:
 
     async def _model(self, name: bytes, effect: FetchModel) -> None:
         header, manifest = effect.header, self._store.genesis.manifest
-        groups = len(manifest.groups)
-        await self._blob(name, header.exponents_root, 2 * groups)
+        await self._blob(name, header.exponents_root, 2 * len(manifest.groups))
         await self._blob(name, header.model_root, 4 * manifest.size)
         weights = self._store.blobs.load(header.model_root)
         exponents = self._store.blobs.load(header.exponents_root)
         assert weights is not None
         assert exponents is not None
-        both = np.frombuffer(exponents, np.int8)
-        model = ModelState(
-            np.frombuffer(weights, "<i4").astype(np.int32, copy=False), both[:groups], both[groups:]
-        )
+        model = ModelState.from_bytes(weights, exponents)
         await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save_model, model)
         self._finish(name, ModelFetched(header.height, model))
 

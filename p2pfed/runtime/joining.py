@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import numpy as np
-
 from p2pfed.chain.genesis import decode_genesis, verify_genesis
 from p2pfed.errors import LocalError, NoPeersError, PeerFault
 from p2pfed.net.factory import make_transport
@@ -117,15 +115,7 @@ async def _model(transport: Transport, peer: bytes, genesis: Genesis) -> ModelSt
     groups = len(genesis.manifest.groups)
     weights = await _blob(transport, peer, genesis.model_root, 4 * genesis.manifest.size)
     exponents = await _blob(transport, peer, genesis_exponents_root(genesis), 2 * groups)
-    return model_of(weights, exponents)
-
-
-def model_of(weights: bytes, exponents: bytes) -> ModelState:
-    """Return the model whose chunks these bytes are: little-endian int32 weights; exponents e, then m."""
-    groups, both = len(exponents) // 2, np.frombuffer(exponents, np.int8)
-    return ModelState(
-        np.frombuffer(weights, "<i4").astype(np.int32, copy=False), both[:groups], both[groups:]
-    )
+    return ModelState.from_bytes(weights, exponents)
 
 
 async def _blob(transport: Transport, peer: bytes, root: bytes, length: int) -> bytes:

@@ -27,7 +27,7 @@ from p2pfed.net.factory import make_transport
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
-from p2pfed.runtime.joining import DIAL_TIMEOUT_MS, Deaf, fetch_genesis, model_of
+from p2pfed.runtime.joining import DIAL_TIMEOUT_MS, Deaf, fetch_genesis
 from p2pfed.runtime.light_source import Source
 from p2pfed.types.address import Multiaddr, peer_id
 from p2pfed.types.genesis import Genesis
@@ -157,7 +157,7 @@ class LightClient:
         async def get(source: Source) -> ModelState:
             exponents = await source.blob(header.exponents_root, 2 * len(manifest.groups))
             weights = await source.blob(header.model_root, 4 * manifest.size, self._on_step)
-            return model_of(weights, exponents)
+            return ModelState.from_bytes(weights, exponents)
 
         return await self._from_any(f"the model of height {header.height}", get)
 

@@ -108,9 +108,7 @@ class Store:
                 f"the model of height {height} is missing though it was not pruned "
                 f"({self.blobs.path(missing)}); {REMEDY}"
             )
-        groups = len(exponents) // 2
-        both = np.frombuffer(exponents, dtype=np.int8)
-        return ModelState(np.frombuffer(weights, dtype="<i4"), both[:groups], both[groups:])
+        return ModelState.from_bytes(weights, exponents)
 
     def chunk(self, root: bytes, index: int) -> Chunk | None:
         """Return a chunk of a payload, model or block body for a peer that asks; None where it isn't here."""

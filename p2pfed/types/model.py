@@ -109,6 +109,13 @@ class ModelState:
     update_exponents: Int8Vector
     model_exponents: Int8Vector
 
+    @staticmethod
+    def from_bytes(weights: bytes, exponents: bytes) -> ModelState:
+        """Return the model of these `weights_bytes` and `exponents_bytes`; roots and lengths are checked."""
+        groups, both = len(exponents) // 2, np.frombuffer(exponents, np.int8)
+        values = np.frombuffer(weights, "<i4").astype(np.int32, copy=False)
+        return ModelState(values, both[:groups], both[groups:])
+
     @property
     def root(self) -> bytes:
         """RFC 6962 root over the 16 KiB leaves of the little-endian weights."""

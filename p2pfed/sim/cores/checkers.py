@@ -106,8 +106,8 @@ class Checkers:
     def accused(self, core: Core, evidence: Evidence) -> None:
         """Evidence of an honest engine is against a liar."""
         assert isinstance(evidence, DuplicateVote | DuplicateProposal | Amnesia)  # An engine sees no update.
-        messages = [getattr(evidence, name) for name in evidence.__struct_fields__]
-        index: int = messages[0].validator_index
+        said = evidence.precommit if isinstance(evidence, Amnesia) else evidence.first
+        index = said.validator_index
         if core.index not in self._liars and index not in self._liars:
             self.framed.add(index)
             self._fail(core, f"it accuses an honest validator: {evidence}")

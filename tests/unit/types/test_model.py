@@ -46,3 +46,13 @@ def test_any_changed_bit_changes_a_root() -> None:
     swapped = ModelState(weights, model.model_exponents, model.update_exponents)
     assert swapped.exponents_root != model.exponents_root
     assert model.weights_bytes() == b"".join(value.to_bytes(4, "little") for value in range(4))
+
+
+def test_a_model_comes_back_from_its_bytes_and_cannot_be_changed() -> None:
+    exponents = np.array([3, -2], np.int8), np.array([7, 0], np.int8)
+    model = ModelState(np.array([1, -(1 << 30), 5], np.int32), *exponents)
+    again = ModelState.from_bytes(model.weights_bytes(), model.exponents_bytes())
+    assert (again.root, again.exponents_root) == (model.root, model.exponents_root)
+    assert again.update_exponents.tolist() == [3, -2]
+    assert again.model_exponents.tolist() == [7, 0]
+    assert not again.weights.flags.writeable
