@@ -9,6 +9,7 @@ from p2pfed.chain.state import ChainState
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
+from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
 from p2pfed.node.digesting import digest_of, lacking
@@ -58,6 +59,7 @@ class Node:
         records: Peer records remembered from the last run.
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
+        mesh_degree: To how many members it pushes.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Node:
         records: Iterable[PeerRecord] = (),
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
+        mesh_degree: int = MESH_DEGREE,
     ) -> None:
         genesis = state.genesis
         self.state = state
@@ -79,7 +82,9 @@ class Node:
         self._height_final = genesis.params.height_final
         self._outbox: list[Effect] = []
         members = tuple(participant.key for participant in genesis.participants)
-        self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
+        self.neighbours = Neighbours(
+            key, genesis.chain_id, members, state.validators, self._outbox, mesh_degree
+        )
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
@@ -101,6 +106,11 @@ class Node:
         members = (participant.key for participant in self.state.genesis.participants)
         own = self.hand.public
         return self.is_finished and all(key in self._finished_peers for key in members if key != own)
+
+    @property
+    def waiting(self) -> tuple[int, int, int]:
+        """How many messages of the next height, proofs and transactions are kept; each has its limit."""
+        return len(self._early), len(self._shared.evidence), len(self._shared.transactions)
 
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.

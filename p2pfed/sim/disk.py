@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from p2pfed.chain.state import ChainState, encode_ledger, genesis_state, restore
 from p2pfed.consensus.signer import SignRecord, decode_record, initial_record
+from p2pfed.errors import DiskFull
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.storage import retention
@@ -31,12 +34,20 @@ class Disk:
         self._unsynced: dict[str, bytes] = {}
         self._model_roots = {0: model.root}  # By height, of those that are kept.
         self.height = 0
+        self.full_until_ms = 0  # Until then nothing can be written.
         self._save_model(model)
         self._sync()
 
     def lose(self) -> None:
         """Forget what was written and not synced: the power is gone."""
         self._unsynced.clear()
+
+    def image(self) -> Disk:
+        """Return a copy of what is synced now, to be put back later."""
+        other = copy(self)
+        other._synced, other._unsynced = dict(self._synced), {}
+        other._model_roots, other.full_until_ms = dict(self._model_roots), 0
+        return other
 
     def save_record(self, record: SignRecord) -> None:
         self._write(_RECORD, codec.encode(record))
@@ -130,6 +141,8 @@ class Disk:
                 self._synced.pop(_blob(root), None)
 
     def _write(self, name: str, data: bytes) -> None:
+        if self.full_until_ms:
+            raise DiskFull(f"no space is left for {name}")
         self._unsynced[name] = data
 
     def _sync(self) -> None:

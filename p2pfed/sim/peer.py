@@ -11,7 +11,7 @@ from p2pfed.adversary.registry import make_adversary
 from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
 from p2pfed.chain.invalid_update import judge_payload
-from p2pfed.errors import InvalidBlock
+from p2pfed.errors import DiskFull, InvalidBlock
 from p2pfed.learning.session import Session
 from p2pfed.node import effects, events
 from p2pfed.node.effects import Effect
@@ -22,19 +22,18 @@ from p2pfed.primitives.keys import PrivateKey
 from p2pfed.sim.bulk import Pulls
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.learner import train
-from p2pfed.sim.trace import summary
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body
+from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX
 from p2pfed.types.update import UpdateHeader
-from p2pfed.types.wire import ControlMessage, decode_control
+from p2pfed.types.wire import ControlMessage
 
 if TYPE_CHECKING:
     from p2pfed.sim.world import World
 
-TRAIN_MS = (10, 120)  # Shortest and longest; drawn for each training.
-COMPUTE_MS = (1, 8)
+COMPUTE_MS = (1, 8)  # Shortest and longest; drawn for each block that is built or checked.
 PORT = 7400
 
 
@@ -57,10 +56,12 @@ class SimPeer:
         self.disk = disk
         self.byzantine = byzantine
         self.is_up = False
+        self.heard: set[bytes] = set()  # Since its newest block, to count what comes twice.
         self.effects_done = 0  # Over all lives: what crashes are counted in.
         self._world = world
         self._learner = learner
         self._skew_ms = skew_ms
+        self._clock_ms = 0  # It never runs backwards within a life.
         self._life = 0
         self._due_crashes = sorted(
             (crash.effect, crash.down_ms) for crash in world.scenario.crashes if crash.peer == number
@@ -69,6 +70,10 @@ class SimPeer:
     @property
     def public(self) -> bytes:
         return self.key.public
+
+    @property
+    def genesis(self) -> Genesis:
+        return self._world.genesis
 
     @property
     def address(self) -> Multiaddr:
@@ -84,6 +89,7 @@ class SimPeer:
         state, last_commit = self.disk.recover()
         self.is_up = True
         self._life += 1
+        self._clock_ms = 0
         self._pulls = Pulls(self)
         self.node = Node(
             key=self.key,
@@ -93,6 +99,7 @@ class SimPeer:
             records=self.disk.load_peers(),
             contacts=() if self.number == 0 else (world.peers[0].address,),
             is_learning=self._learner is not None,
+            mesh_degree=world.scenario.mesh_degree,
         )
         self._actor: Node | Adversary = self.node
         if self.byzantine:
@@ -106,13 +113,23 @@ class SimPeer:
         if not self.is_up:
             return
         world = self._world
-        world.trace.add(world.now_ms, self.number, summary(event))
-        for effect in self._actor.step(event, world.now_ms + self._skew_ms):
-            if self._due_crashes and self._due_crashes[0][0] <= self.effects_done:
-                self._crash(self._due_crashes.pop(0)[1])
-                return
-            self.effects_done += 1
-            self._carry_out(effect)
+        wait_ms = world.pause_ms(self)
+        if wait_ms:
+            self.later(wait_ms, lambda: self.handle(event))
+            return
+        world.told(self, event)
+        self._clock_ms = max(self._clock_ms, world.now_ms + self._skew_ms + world.clock_ms(self))
+        try:
+            for effect in self._actor.step(event, self._clock_ms):
+                if self._due_crashes and self._due_crashes[0][0] <= self.effects_done:
+                    self._crash(self._due_crashes.pop(0)[1])
+                    return
+                self.effects_done += 1
+                self._carry_out(effect)
+        except DiskFull:
+            self._stop_until_cleaned()
+        if not self.byzantine:
+            world.judge.checkers.after(self)
 
     def later(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Do something in this life, if it lasts."""
@@ -120,9 +137,24 @@ class SimPeer:
 
         def act() -> None:
             if self.is_up and self._life == life:
-                action()
+                try:
+                    action()
+                except DiskFull:
+                    self._stop_until_cleaned()
 
         self._world.after(delay_ms, act)
+
+    def kill(self, down_ms: int) -> bool:
+        """Let the peer die now; answer whether it lived."""
+        if self.is_up:
+            self._crash(down_ms)
+            return True
+        return False
+
+    def _stop_until_cleaned(self) -> None:
+        """Stop as production does where the disk is full; its operator makes room and starts it again."""
+        if self.is_up:
+            self._crash(max(0, self.disk.full_until_ms - self._world.virtual_ms) + 1)
 
     def _crash(self, down_ms: int) -> None:
         self.is_up = False
@@ -134,14 +166,15 @@ class SimPeer:
         match effect:
             case effects.Persist():
                 self.disk.save_record(effect.record)
-                world.persisted(self, effect.record)
+                if not self.byzantine:
+                    world.judge.checkers.persisted(self.public, effect.record)
             case effects.Send():
                 self._send(effect)
             case effects.ScheduleTimeout():
                 self.later(effect.delay_ms, lambda: self.handle(events.TimerFired(effect.timer)))
             case effects.Train():
                 if self._learner is not None:
-                    self.later(world.draw(TRAIN_MS), lambda: self._train(effect))
+                    self.later(world.work_ms(self, world.scenario.train_ms), lambda: self._train(effect))
             case effects.FetchPayload():
                 self._fetch_payload(effect)
             case effects.FetchBody():
@@ -151,11 +184,12 @@ class SimPeer:
             case effects.FetchModel():
                 self._fetch_model(effect)
             case effects.BuildProposal():
-                self.later(world.draw(COMPUTE_MS), lambda: self._build(effect))
+                self.later(world.work_ms(self, COMPUTE_MS), lambda: self._build(effect))
             case effects.CheckProposal():
-                self.later(world.draw(COMPUTE_MS), lambda: self._check(effect))
+                self.later(world.work_ms(self, COMPUTE_MS), lambda: self._check(effect))
             case effects.StoreBlock():
                 self.disk.save_block(effect.block, effect.state)
+                self.heard.clear()
                 self._pulls.passed(effect.block.header.height)
                 world.stored(self, effect.block, effect.state)
             case effects.StorePolkas():
@@ -171,9 +205,9 @@ class SimPeer:
             case effects.Observe():
                 world.observed(self, effect.fact)
             case effects.Halt():
-                world.halted(self, effect.reason)
+                world.judge.halted(self, effect.reason)
             case Craft():
-                self.later(world.draw(COMPUTE_MS), lambda: self._craft(effect))
+                self.later(world.work_ms(self, COMPUTE_MS), lambda: self._craft(effect))
             case SendBytes():
                 for peer in effect.peers:
                     world.send(self, peer, effect.data)
@@ -183,9 +217,8 @@ class SimPeer:
                 assert_never(effect)
 
     def _send(self, effect: effects.Send) -> None:
-        data = codec.encode(effect.message)
-        message = decode_control(data)  # Once for all receivers; what we send is what they read.
-        self._world.speaks(self, message)
+        data, message = self._world.decoded(effect.message)  # What we send is what they read.
+        self._world.judge.speaks(self, message)
         for peer in effect.peers:
             self._world.send(self, peer, data, message)
 
@@ -273,7 +306,7 @@ class SimPeer:
         return self._world.partners(self)
 
     def request_blob(self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None]) -> None:
-        self._world.request(self, peer, lambda other: other.serve(root), answer)
+        self._world.request(self, peer, lambda other: other.serve(root), len, answer)
 
     def serve(self, root: bytes) -> bytes | None:
         """Return a blob for whoever asks; a liar may keep it back."""

@@ -11,7 +11,6 @@ from support.chain import World, private_keys, small_model
 from p2pfed.consensus.signer import SignAvail, Signed, SignPrevote, decide, initial_record
 from p2pfed.errors import BadSignature, WrongHeight
 from p2pfed.node.signing import SigningHand
-from p2pfed.sim import __main__ as campaign
 from p2pfed.sim.checkers import Checkers
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.scenario import Crash, Scenario
@@ -163,14 +162,3 @@ def test_a_node_that_speaks_before_it_persists_is_caught_by_the_simulator(
     violations = run(Scenario(heights=1, crashes=(Crash(0, 30, 100),))).violations
     assert violations
     assert "before that was durable" in violations[0]
-
-
-def test_a_failure_names_the_seed_and_the_line_that_repeats_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Scenario) -> None:
-        raise AssertionError("our own bug")
-
-    monkeypatch.setattr(campaign, "run", broken)
-    with pytest.raises(AssertionError) as caught:
-        campaign.run_schedule(17, 4, 20, ("alie",))
-    line = "python -m p2pfed.sim --schedules 1 --seed 17 --peers 4 --heights 20 --byzantine alie"
-    assert caught.value.__notes__ == [f"seed 17; repeat with: {line}"]

@@ -16,8 +16,8 @@ from p2pfed.node.facts import (
     UpdateReceived,
     UpdateRefused,
 )
-from p2pfed.sim.learner import BOND
-from p2pfed.sim.scenario import Crash, Scenario
+from p2pfed.sim.faults import Fault
+from p2pfed.sim.scenario import BOND, Crash, Scenario
 from p2pfed.sim.world import Result, World
 
 F = TypeVar("F")
@@ -44,7 +44,11 @@ def test_no_liar_of_four_stops_the_honest_or_splits_them(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_no_liar_of_four_stops_the_honest_on_a_bad_network(kind: str) -> None:
-    _, result = played(kind, heights=4, loss=0.2, duplicate=0.2, delay_ms=(1, 60), heal_ms=4_000, seed=5)
+    bad = (
+        Fault("loss", 0, 4_000, permille=200),
+        Fault("duplicate", 0, 4_000, permille=200, amount=100),
+    )
+    _, result = played(kind, heights=4, faults=bad, delay_ms=(1, 60), seed=5)
     assert result.violations == ()
     assert result.heights[:LIAR] == (4, 4, 4)
 
