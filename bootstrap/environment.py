@@ -47,12 +47,17 @@ def folder_from(variables: dict[str, str], checkout: Path = CHECKOUT) -> Path:
 def child_variables(variables: dict[str, str]) -> dict[str, str]:
     """Return the variables for programs inside the environment: what points to other Pythons is left out.
 
-    Compiled modules are kept even where the caller's Python keeps none: every peer and every worker is a process
+    Compiled modules are kept even where the caller's Python keeps none: each peer and each worker is a process
     that would compile the whole package again, a third of its start.
     """
     dropped = (
-        "PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "__PYVENV_LAUNCHER__", "PIP_TARGET", "PIP_PREFIX",
-    )  # fmt: skip
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "__PYVENV_LAUNCHER__",
+        "PIP_TARGET",
+        "PIP_PREFIX",
+    )
     kept = {name: value for name, value in variables.items() if name not in dropped}
     return {**kept, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
@@ -288,9 +293,9 @@ def run_demo(arguments: Sequence[str]) -> int:
 
 
 def whole_suite() -> list[str]:
-    """Return what pytest is told where nobody names a part: files side by side, one more than there are cores.
+    """Return what pytest is told where nobody names a part: files side by side, one more than the cores.
 
-    The one more fills the time in which tests wait for sockets and disks. Two tests of one file never run at once.
+    The one more fills the time in which tests wait for sockets and disks. Tests of one file follow each other.
     """
     return ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile"]
 

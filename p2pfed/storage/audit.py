@@ -7,9 +7,10 @@ so every hash, root and signature under a header is computed again and none is t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from p2pfed.chain.apply import apply_certified
 from p2pfed.chain.state import ChainState
@@ -39,8 +40,7 @@ Progress = Callable[[int], None]
 BlobName = tuple[int, str, bytes]  # Height, kind, root.
 
 
-@dataclass(slots=True)
-class AuditReport:
+class AuditReport(Struct):
     """What was checked and what can't be right; `heights` counts blocks that hold from genesis on."""
 
     heights: int = 0
