@@ -1,4 +1,4 @@
-"""Make and check the manifest of a snapshot, and the state that its parts are (spec/storage.md, section 6)."""
+"""Make and check the manifest of a snapshot, and the state that its parts are (spec/storage.md, part 6)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,11 @@ def verify_parts(snapshot: Snapshot, manifest: Manifest) -> None:
     kinds = tuple(part.kind for part in snapshot.parts)
     if kinds != PARTS:
         raise InvalidSnapshot(f"a snapshot of the parts {kinds} where format 1 has {PARTS}")
-    for kind, root in ((BODY, header.body_hash), (EXPONENTS, header.exponents_root), (MODEL, header.model_root)):
+    for kind, root in (
+        (BODY, header.body_hash),
+        (EXPONENTS, header.exponents_root),
+        (MODEL, header.model_root),
+    ):
         if snapshot.part(kind).root != root:
             raise InvalidSnapshot(
                 f"the {kind} of snapshot {snapshot.height} is {snapshot.part(kind).root.hex()}, "

@@ -140,7 +140,9 @@ class Assembly:
             if os.fstat(self._file).st_size == self.length:
                 self._recall()
             elif hasattr(os, "posix_fallocate") and self.length:
-                os.posix_fallocate(self._file, 0, self.length)  # A full disk shows now, not at the last chunk.
+                os.posix_fallocate(
+                    self._file, 0, self.length
+                )  # A full disk shows now, not at the last chunk.
             else:
                 os.ftruncate(self._file, self.length)
         except BaseException:

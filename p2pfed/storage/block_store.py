@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 BASE = "base"  # The row of `meta` with the height of the first block, where that is not 1.
 
+
 def blobs_named_by(block: Block) -> tuple[tuple[BlobKind, bytes], ...]:
     """Return kind and root of every blob that `block` names, ascending, without duplicates."""
     named: set[tuple[BlobKind, bytes]] = {("payload", update.payload_root) for update in block.body.updates}

@@ -29,7 +29,9 @@ class Snapshots:
         self._chain = chain
         self._genesis = genesis
         self._manifests: dict[int, Snapshot] = {}  # By height; no more than retention keeps.
-        self._ledger: tuple[bytes, bytes, list[bytes]] | None = None  # The root asked for last, bytes, hashes.
+        self._ledger: tuple[bytes, bytes, list[bytes]] | None = (
+            None  # The root asked for last, bytes, hashes.
+        )
 
     def manifest(self, height: int) -> Snapshot | None:
         """Return the manifest of `height`, 0: of the newest one; None where its state is not held whole.

@@ -1,4 +1,4 @@
-"""What a peer without history starts from: a final block, and the content-addressed parts of the state after it."""
+"""What a peer without history starts from: a final block and the content-addressed parts of its state."""
 
 from __future__ import annotations
 
