@@ -28,7 +28,7 @@ class DeepResult(Struct, frozen=True):
 
 def deep_check(store: Store) -> Iterator[DeepResult]:
     """Yield one result a height, ascending; an EMPTY height has nothing to recompute and is left out."""
-    for height in range(1, store.chain.height + 1):
+    for height in range(store.chain.base + 1, store.chain.height + 1):
         block = store.chain.block(height)
         if block is None or block.header.is_empty:
             continue

@@ -102,7 +102,11 @@ async def run_peer(
         actor, withholds = _actor(config, node, key)
         inbox = Inbox()
         transport = make_transport(genesis.transport, key=key, chain_id=genesis.chain_id, handler=inbox)
-        inbox.serve_with(Server(store, disk, lambda root: not withholds(root)))
+        reading = ThreadPoolExecutor(1, thread_name_prefix="serve")
+        stack.callback(reading.shutdown, wait=True)
+        shown = await loop.run_in_executor(reading, partial(Store, home, genesis, read_only=True))
+        stack.push_async_callback(loop.run_in_executor, reading, shown.close)
+        inbox.serve_with(Server(shown, reading, lambda root: not withholds(root)))
         fetcher = Fetcher(store, transport, disk, inbox.put)
         worker = make_worker(config.learner) if config.learner.app else None
         host = Host(

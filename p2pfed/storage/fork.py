@@ -95,16 +95,21 @@ def compare(own: Home, others: Sequence[Home], state: ChainState) -> ForkReport:
             validators = state.validators_at(report.forks[0].height)
             report.total_power = validators.total_power if validators else 0
         for height in range(1, max((height for _, _, height in shared[1:]), default=0) + 1):
-            at = [(store, home) for store, home, last in shared if height <= last]
+            at = [(store, home) for store, home, last in shared if store.base <= height <= last]
             _convict(height, at, state, report)
     return report
+
+
+def _first(ours: BlockStore, theirs: BlockStore) -> int:
+    """Return the first height that both may hold: a store that began with a snapshot has none before it."""
+    return max(ours.base, theirs.base, 1)
 
 
 def _fork(
     ours: BlockStore, theirs: BlockStore, home: Home, state: ChainState, report: ForkReport
 ) -> Fork | None:
     """Return where the two chains part. Another block without a good certificate is damage, no fork."""
-    for height in range(1, min(state.height, theirs.height) + 1):
+    for height in range(_first(ours, theirs), min(state.height, theirs.height) + 1):
         mine, other = ours.header(height), theirs.header(height)
         if mine == other:
             continue
