@@ -47,7 +47,7 @@ def folder_from(variables: dict[str, str], checkout: Path = CHECKOUT) -> Path:
 def child_variables(variables: dict[str, str]) -> dict[str, str]:
     """Return the variables for programs inside the environment: what points to other Pythons is left out.
 
-    Compiled modules are kept even where the caller's Python keeps none: each peer and each worker is a process
+    Compiled modules are kept even where the caller's Python keeps none: every peer and worker is a process
     that would compile the whole package again, a third of its start.
     """
     dropped = (
@@ -295,7 +295,7 @@ def run_demo(arguments: Sequence[str]) -> int:
 def whole_suite() -> list[str]:
     """Return what pytest is told where nobody names a part: files side by side, one more than the cores.
 
-    The one more fills the time in which tests wait for sockets and disks. Tests of one file follow each other.
+    The one more fills the time in which tests wait for sockets and disks. Tests of one file run in turn.
     """
     return ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile"]
 

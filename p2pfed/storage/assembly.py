@@ -39,6 +39,9 @@ class Assembly:
     One that is dropped is cleaned up by `abandon` or the next start.
     """
 
+    _file: int
+    _journal: int
+
     def __init__(
         self, folder: Path, root: bytes, length: int, take_name: Callable[[Path, bytes], None]
     ) -> None:
