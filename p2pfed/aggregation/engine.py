@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
+from msgspec import Struct
 
 from p2pfed.aggregation.division import model_units
 from p2pfed.aggregation.exponents import adapted_exponent, peak, re_exponent
@@ -26,8 +26,7 @@ class ParallelMap(Protocol):
     def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Merge:
+class Merge(Struct, frozen=True, eq=False):
     """What a height makes of its updates; the arrays are read-only.
 
     rule: The name of the rule used.

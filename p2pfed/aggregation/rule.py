@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
+
+from msgspec import Struct
 
 from p2pfed.aggregation.clip_nnm_trimmed_mean import clip_nnm_trimmed_mean
 from p2pfed.aggregation.division import RuleSum
@@ -30,8 +31,7 @@ class Apply(Protocol):
     ) -> RuleSum: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A rule by its name in genesis; `bound(n, f)` answers whether n rows with f liars are in its promise."""
 
     name: str

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct, field
 
 from p2pfed.errors import UsageError
 from p2pfed.sim.faults import Fault
@@ -44,8 +44,7 @@ def find_scenario(name: str) -> Scenario:
     return load_scenario((resources.files("p2pfed.sim") / "scenarios" / f"{name}.toml").read_bytes(), name)
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """Sums over runs. failures: (seed, violations) of the first few that broke a law."""
 
     schedules: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import msgspec
+from msgspec import Struct
 
 from p2pfed.errors import UsageError
 
@@ -30,7 +30,7 @@ _NEEDS_PEERS = ("one_way", "partition", "ring", "bridge", "flapping", *get_args(
 _NEEDS_AMOUNT = ("delay", "duplicate", "reorder", "flapping", "bandwidth", "clock", "slow")
 
 
-class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Fault(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One fault, in virtual ms from the start. Fields that its kind doesn't use keep their defaults.
 
     from_ms, until_ms: While it lasts. A killed peer is back at `until_ms`; `old_image` is what the disk held

@@ -6,6 +6,7 @@ from random import Random
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 from p2pfed.adversary.registry import verify_spec
 from p2pfed.errors import UsageError
@@ -31,7 +32,7 @@ _FILTERED: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 
 
-class Crash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Crash(Struct, frozen=True, forbid_unknown_fields=True):
     """`peer` dies right before its effect number `effect` (from 0, over all lives); back after `down_ms`."""
 
     peer: int
@@ -42,7 +43,7 @@ class Crash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"crash of peer {self.peer} before its effect {self.effect}, for {self.down_ms} ms"
 
 
-class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Expect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What must come of a run besides the laws; the same in virtual time and with real processes.
 
     heights: The least and the most final blocks at the end; none: all heights of the scenario.
@@ -53,7 +54,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     convicted: tuple[int, ...] | None = None
 
 
-class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One run. Times are in virtual ms from its start; peers are numbered from 0, the liars are the last.
 
     about: One line for people.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from random import Random
 from typing import TypeVar
+
+from msgspec import Struct
 
 from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
@@ -41,8 +42,7 @@ DECODED_MAX = 1 << 16  # Messages kept decoded; a forgotten one is decoded again
 REQUEST_BYTES = 100  # A pull's question, or an answer that there is nothing.
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What a run came to.
 
     heights: The newest height of each peer, in their order.
