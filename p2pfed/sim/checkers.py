@@ -144,6 +144,9 @@ class Checkers:
             if count > most:
                 self._fail(peer.public, f"it keeps {count} {what}, more than {most}")
 
+    def broke(self, peer: bytes, text: str) -> None:
+        self._fail(peer, text)
+
     def _is_blameless(self, key: bytes) -> bool:
         return key in self._honest and key not in self._struck
 

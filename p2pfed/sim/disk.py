@@ -11,8 +11,9 @@ from p2pfed.consensus.signer import SignRecord, decode_record, initial_record
 from p2pfed.errors import DiskFull
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_root
+from p2pfed.sim.log_files import MemoryFiles
 from p2pfed.storage import retention
-from p2pfed.types.block import Block
+from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import ModelState
@@ -32,6 +33,7 @@ class Disk:
         self._genesis = genesis
         self._synced: dict[str, bytes] = {}
         self._unsynced: dict[str, bytes] = {}
+        self.log_files = MemoryFiles()
         self._model_roots = {0: model.root}  # By height, of those that are kept.
         self.height = 0
         self.full_until_ms = 0  # Until then nothing can be written.
@@ -41,13 +43,20 @@ class Disk:
     def lose(self) -> None:
         """Forget what was written and not synced: the power is gone."""
         self._unsynced.clear()
+        self.log_files.lose()
 
     def image(self) -> Disk:
         """Return a copy of what is synced now, to be put back later."""
         other = copy(self)
         other._synced, other._unsynced = dict(self._synced), {}
         other._model_roots, other.full_until_ms = dict(self._model_roots), 0
+        other.log_files = self.log_files.image()
         return other
+
+    def verify_room(self) -> None:
+        """Raise DiskFull where nothing can be written."""
+        if self.full_until_ms:
+            raise DiskFull(f"no space is left until {self.full_until_ms} ms")
 
     def save_record(self, record: SignRecord) -> None:
         self._write(_RECORD, codec.encode(record))
@@ -76,6 +85,11 @@ class Disk:
 
     def blob(self, root: bytes) -> bytes | None:
         return self._read(_blob(root))
+
+    def body(self, header: Header) -> Body | None:
+        """Return the body of a header that was fetched or built here."""
+        data = self.blob(header.body_hash)
+        return None if data is None else codec.decode(data, Body, BODY_BYTES_MAX)
 
     def save_block(self, block: Block, state: ChainState) -> None:
         """Keep the next final block with the state after it, all of it or nothing."""
@@ -141,8 +155,7 @@ class Disk:
                 self._synced.pop(_blob(root), None)
 
     def _write(self, name: str, data: bytes) -> None:
-        if self.full_until_ms:
-            raise DiskFull(f"no space is left for {name}")
+        self.verify_room()
         self._unsynced[name] = data
 
     def _sync(self) -> None:

@@ -74,6 +74,11 @@ class Judge:
         if not peer.byzantine:
             self.checkers.blamed(peer.public, culprit, fault)
 
+    def found(self, peer: SimPeer, problem: str) -> None:
+        """Note what is wrong with a peer's log; an empty text: nothing."""
+        if problem and peer.public in self._blameless:
+            self.checkers.broke(peer.public, problem)
+
     def halted(self, peer: SimPeer, reason: str) -> None:
         if not peer.byzantine:
             self.checkers.halted(peer.public, reason)

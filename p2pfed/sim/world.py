@@ -135,6 +135,9 @@ class World:
                 self.judge.violations.append(f"no progress for {STALL_MS} ms: heights {self._heights()}")
                 break
             action()
+        for peer in self.honest:
+            if peer.is_up and not self.judge.violations:
+                peer.check_log()
         return self._result()
 
     @property
