@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+
+from msgspec import Struct
 
 from p2pfed.aggregation.arc import ARC
 from p2pfed.aggregation.bucketing import BUCKETING
@@ -43,8 +44,7 @@ _RULES: dict[str, Rule] = {
 PRE_RULES: Mapping[str, PreRule] = {pre.name: pre for pre in (CLIP, ARC, BUCKETING, NNM)}
 
 
-@dataclass(frozen=True, slots=True)
-class NamedRule:
+class NamedRule(Struct, frozen=True):
     """A rule with the pre-rules before it."""
 
     name: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
+from msgspec import Struct
 
 from p2pfed.aggregation.catalogue import NamedRule, named_rule
 from p2pfed.aggregation.division import Int64Vector, RuleSum, model_units
@@ -32,8 +32,7 @@ class ParallelMap(Protocol):
     def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Merge:
+class Merge(Struct, frozen=True, eq=False):
     """What a height makes of its updates; the arrays are read-only.
 
     rule: The name of the rule used.
@@ -82,8 +81,7 @@ def is_usable(named: NamedRule, updates: int, faulty_max: int, has_past: bool) -
     return named.bound(updates, faulty_max) and (has_past or not named.rule.uses_past)
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(Struct, frozen=True):
     """Columns of one group, for one thread."""
 
     group: int

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.aggregation.catalogue import NamedRule
@@ -23,8 +23,7 @@ Sink = Callable[[int, Int64Vector], None]
 """`(first column, sums)`: takes the sums of one block, which it may overwrite."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupPlan:
+class GroupPlan(Struct, frozen=True, eq=False):
     """What was decided for one group: good for any of its columns."""
 
     mixture: Mixture

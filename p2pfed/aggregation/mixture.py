@@ -8,10 +8,10 @@ merged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.aggregation.fixed import Products
@@ -23,8 +23,7 @@ FACTOR_BITS = 15
 FACTOR_ONE = 1 << FACTOR_BITS  # A row with this factor passes unchanged.
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Mixture:
+class Mixture(Struct, frozen=True, eq=False):
     """Row i is `sum_j matrix[i, j] * x_j` with `x_j = (q_j * factors[j] + 2^14) >> 15`, in 1/scale update
     units.
 

@@ -7,12 +7,12 @@ and the same work for any data, so no update can make an aggregation slow.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.aggregation.division import Int64Vector
@@ -30,8 +30,7 @@ class _Fate(Enum):
     COMPARED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True):
     """A program over registers: the first `inputs` are the rows, never written; the others are scratch.
 
     steps: `(is_maximum, left, right, into)`.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.types.model import Int16Vector, Int32Vector
 from p2pfed.types.params import COORDINATE_MAX
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Past:
+class Past(Struct, frozen=True, eq=False):
     """An aggregate and the model exponents of its units.
 
     aggregate: int32, shape `(d,)`, |a| < 2^29, in units 2^-m of each group.

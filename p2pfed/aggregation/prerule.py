@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from p2pfed.aggregation.mixture import Mixture
 
 
-@dataclass(frozen=True, slots=True)
-class PreRule:
+class PreRule(Struct, frozen=True):
     """A pre-rule by its name in genesis.
 
     stage: Pre-rules come in ascending order of this, at most one of each: 1 scales, 2 makes fewer rows, 3

@@ -8,9 +8,10 @@ the dice are shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from math import isqrt
+
+from msgspec import Struct
 
 from p2pfed.aggregation.dice import permutation
 
@@ -18,8 +19,7 @@ Row = list[int]
 Fraction = tuple[Row, int]  # A sum for each coordinate, and the one denominator of all.
 
 
-@dataclass
-class Rows:
+class Rows(Struct):
     """What a rule gets.
 
     summed: The rows that are merged, `scale` times too large.

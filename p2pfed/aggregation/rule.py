@@ -9,10 +9,10 @@ any threads and give the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.aggregation.division import Int64Vector
@@ -25,8 +25,7 @@ BlockFunction = Callable[[Sequence[IntRow], Int64Vector], None]
 COEFFICIENT_ONE = 1 << 21  # Coefficients of iterative rules; times 2^9 mixed rows they stay within 2^30.
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What a rule may look at to decide about one group.
 
     count: Rows, n; after the pre-rules.
@@ -49,8 +48,7 @@ class Context:
     past: Sequence[int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Weighted:
+class Weighted(Struct, frozen=True):
     """The aggregate is `sum coefficients[i] * row_i / denominator`.
 
     Bounds:
@@ -70,8 +68,7 @@ class Kernel(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Blockwise:
+class Blockwise(Struct, frozen=True):
     """The aggregate of each column is the kernel's sum over `denominator`.
 
     rows: Which rows the kernel gets, ascending.
@@ -85,8 +82,7 @@ class Blockwise:
 Plan = Weighted | Blockwise
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A rule by its name in genesis.
 
     needs: The bound in words, for people who break it.

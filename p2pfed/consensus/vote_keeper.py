@@ -7,7 +7,8 @@ A further one counts only inside a certificate. Where any value counts, a sender
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from p2pfed.consensus.amnesia import AmnesiaWatch
 from p2pfed.consensus.certificates import commit_cert, polka_cert, precommits_of, prevotes_of
@@ -27,8 +28,7 @@ _NIL: Claim = (None, -1)
 Lie = DuplicateVote | Amnesia
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(Struct):
     """The votes of one kind in one round; powers by claim and of all senders."""
 
     votes: dict[int, tuple[Vote, ...]] = field(default_factory=dict)
@@ -36,8 +36,7 @@ class _Tally:
     power: int = 0
 
 
-@dataclass(slots=True)
-class _Round:
+class _Round(Struct):
     prevotes: _Tally = field(default_factory=_Tally)
     precommits: _Tally = field(default_factory=_Tally)
     voice: int = 0  # Power of all who voted at all here; each sender once.

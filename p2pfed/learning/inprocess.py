@@ -6,7 +6,8 @@ The demo prints such trainings beside the real one, labelled so: they show what 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from p2pfed.aggregation.engine import choose_rule, merge
 from p2pfed.aggregation.past import Past
@@ -20,8 +21,7 @@ Lie = Callable[[int, Sequence[Int16Vector], Int16Vector], Int16Vector]
 """`(height, updates of the honest, own honest update) -> update sent`, int16 vectors of shape `(d,)`."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InProcessRun:
+class InProcessRun(Struct, frozen=True, eq=False):
     """The first peer's figures after each height, from height 1 on, and the last model."""
 
     metrics: tuple[Metrics, ...]

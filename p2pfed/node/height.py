@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import assert_never
+
+from msgspec import Struct, field
 
 from p2pfed.chain.propose import ProposalInputs, needed_updates
 from p2pfed.chain.state import ChainState
@@ -48,8 +49,7 @@ from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
 
 
-@dataclass(slots=True)
-class Shared:
+class Shared(Struct):
     """What outlives a height and belongs to one peer."""
 
     preset: Preset

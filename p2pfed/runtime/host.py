@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar, assert_never
+
+from msgspec import Struct
 
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.aggregation.payload import decode_payload
@@ -56,8 +57,7 @@ class Actor(Protocol):
     def step(self, event: Event, now_ms: int) -> tuple[Effect | AdversaryEffect, ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """Why a peer stopped: one sentence, and the exit code of its process."""
 
     reason: str

@@ -8,9 +8,10 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from p2pfed.chain.genesis import load_genesis, verify_genesis
 from p2pfed.chain.state import ChainState, genesis_state, restore
@@ -44,8 +45,7 @@ from p2pfed.types.certificate import CommitCert
 from p2pfed.types.genesis import Genesis
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(Struct, frozen=True):
     """What one run adds to the configuration.
 
     heights: Stop after so many more heights; None: go on.
@@ -102,7 +102,11 @@ async def run_peer(
         actor, withholds = _actor(config, node, key)
         inbox = Inbox()
         transport = make_transport(genesis.transport, key=key, chain_id=genesis.chain_id, handler=inbox)
-        inbox.serve_with(Server(store, disk, lambda root: not withholds(root)))
+        reading = ThreadPoolExecutor(1, thread_name_prefix="serve")
+        stack.callback(reading.shutdown, wait=True)
+        shown = await loop.run_in_executor(reading, partial(Store, home, genesis, read_only=True))
+        stack.push_async_callback(loop.run_in_executor, reading, shown.close)
+        inbox.serve_with(Server(shown, reading, lambda root: not withholds(root)))
         fetcher = Fetcher(store, transport, disk, inbox.put)
         worker = make_worker(config.learner) if config.learner.app else None
         host = Host(

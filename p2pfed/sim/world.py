@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from random import Random
 from typing import TypeVar
+
+from msgspec import Struct
 
 from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
@@ -36,8 +37,7 @@ STALL_MS = 60_000  # Longer than any honest wait: EMPTY after 60 s of silence is
 DEATH_NOTICE_MS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What a run came to.
 
     heights: The newest height of each peer, in their order.
