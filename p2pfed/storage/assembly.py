@@ -61,6 +61,7 @@ class Assembly:
         self._take_name = take_name
         self._lock = threading.Lock()
         self._hashes: dict[int, bytes] = {}  # Of the chunks that are in the file.
+        self._file = self._journal = -1
         with disk_errors(f"make room for the blob {root.hex()}"):
             self._open()
 
