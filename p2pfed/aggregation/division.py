@@ -32,8 +32,8 @@ def fits_int32(denominator: int, update_exponent: int, model_exponent: int) -> b
     """Answer whether int32 can hold a rule's sum through its whole division.
 
     Bounds:
-        With `den * 2^|m-e| <= 65536` a shifted sum is at most `32767 * 65536`, and half of den is 32768 more at
-        most: together less than 2^31. For m < e the denominator grows instead, to at most 65536.
+        With `den * 2^|m-e| <= 65536` a shifted sum is at most `32767 * 65536`, and half of den at most 32768:
+        together less than 2^31. For m < e the denominator grows instead, to at most 65536.
     """
     return denominator << abs(model_exponent - update_exponent) <= 1 << 16
 
