@@ -11,6 +11,7 @@ from p2pfed import __version__
 from p2pfed.cli.lazy import Lazy, LazyGroup
 from p2pfed.cli.text import printable
 from p2pfed.errors import LocalError, P2PFedError, StorageFault
+from p2pfed.runtime.own_rules import load_own_rules
 
 COMMANDS: Lazy = {
     "demo": ("p2pfed.cli.demo", "demo", "Run a whole network with liars on this machine and judge it."),
@@ -19,6 +20,8 @@ COMMANDS: Lazy = {
     "status": ("p2pfed.cli.status", "status", "Where a peer stands and whom it waits for."),
     "peers": ("p2pfed.cli.peers", "peers", "List the peers that a peer knows."),
     "blocks": ("p2pfed.cli.blocks", "blocks", "List final blocks; `blocks show H` shows one."),
+    "repair": ("p2pfed.cli.repair", "repair", "Cut a damaged write-ahead log; blocks and votes stay."),
+    "debug": ("p2pfed.cli.debug", "debug", "Look into a home: `debug dump`."),
     "verify": ("p2pfed.cli.verify", "verify", "Check every stored value, certificate and signature offline."),
     "export": ("p2pfed.cli.export", "export", "Write an agreed model to a file."),
     "light": ("p2pfed.cli.light", "light", "Follow a chain by a few headers and prove what is in it."),
@@ -40,6 +43,7 @@ class Program(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
+            load_own_rules()
             return super().invoke(ctx)
         except BrokenPipeError:
             raise _ReaderGone from None  # Click itself would make it a failure, exit code 1.

@@ -54,7 +54,7 @@ def test_no_liar_of_four_stops_the_honest_on_a_bad_network(kind: str) -> None:
 
 
 def test_two_votes_are_proven_in_a_block_and_the_liar_neither_votes_nor_trains_two_heights_later() -> None:
-    world, result = played("double_vote")
+    world, result = played("double_vote", heights=14)
     assert result.violations == ()
     liar = world.peers[LIAR].public
     (slashed,) = facts(world, StakeSlashed, 0)
