@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
     "censor": Kind(Censor),
     "forger": Kind(Forger),
     "replayer": Kind(Replayer),
-    "flooder": Kind(Flooder, {"messages": 4_000.0}),
+    "flooder": Kind(Flooder, {"messages": 2_500.0}),
     "mutator": Kind(Mutator),
     "twins": Kind(Twins),
 }

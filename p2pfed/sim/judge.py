@@ -31,6 +31,7 @@ class Judge:
         genesis = genesis_state(peers[0].genesis, model)
         self._scenario = scenario
         self._peers = peers
+        self._founders = genesis.validators
         self._numbers = {peer.public: peer.number for peer in peers}
         honest = {peer.public: peer.number for peer in peers if not peer.byzantine}
         struck = frozenset(peers[number].public for number in scenario.faulty)
@@ -98,7 +99,10 @@ class Judge:
                 if key in self._blameless:
                     self._fail(f"peer {self._numbers[key]} is honest and can be convicted at {height}")
         for height in sorted(self.checkers.forks):
-            power, total = self._signatures.convicting_power(height)
+            power, total = (
+                self._signatures.convicting_power(height, self._founders),
+                self._founders.total_power,
+            )
             accused = power if accused is None else min(accused, power)
             if 3 * power < total:
                 self._fail(f"the fork at height {height} convicts {power} of {total}")
