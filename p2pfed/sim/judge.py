@@ -16,7 +16,7 @@ from p2pfed.types.block import Block
 from p2pfed.types.model import ModelState
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.vote import Precommit, Prevote
-from p2pfed.types.wire import ControlMessage, ProposalMessage
+from p2pfed.types.wire import ControlMessage, HeightMessage, ProposalMessage, height_of
 
 if TYPE_CHECKING:
     from p2pfed.sim.peer import SimPeer
@@ -136,12 +136,8 @@ class Judge:
 
 def _validators(peer: SimPeer, message: ControlMessage) -> ValidatorSet | None:
     """Return who votes at the height of a message, by the peer's own chain."""
-    match message:
-        case AvailMessage(avail=avail):
-            height = avail.height
-        case ProposalMessage(proposal=proposal):
-            height = proposal.height
-        case _:
-            height = getattr(message, "height", 0)
+    if not isinstance(message, HeightMessage):
+        return None
+    height = height_of(message)
     state = peer.node.state
     return state.validators_at(height) if 0 < height <= state.height + 2 else None

@@ -185,7 +185,7 @@ def test_a_fork_by_a_key_that_runs_twice_convicts_it_alone(monkeypatch: pytest.M
     result = World(scenario).run()
     assert (result.violations, result.forks, result.accused_power) == ((), 1, 1_500)
     monkeypatch.setattr(Signatures, "add", lambda *_: None)
-    assert World(scenario).run().violations == ("the fork at height 2 convicts 0 of 3500",)
+    assert World(scenario).run().violations == ("the fork at height 1 convicts 0 of 3500",)
 
 
 def test_an_observer_follows_without_a_voice() -> None:
