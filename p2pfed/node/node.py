@@ -40,15 +40,20 @@ from p2pfed.types.peer import PeerRecord
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
-from p2pfed.types.wire import ControlMessage, Digest, PeerRecords, ProposalMessage
+from p2pfed.types.wire import (
+    ControlMessage,
+    Digest,
+    HeightMessage,
+    PeerRecords,
+    ProposalMessage,
+    height_of,
+)
 
 GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs at most about this.
 BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote is just about to finish.
 # Messages of the next height that came early, kept until we are there: votes of the largest network.
 EARLY_MESSAGES_MAX = 8_192
 EARLY_PER_PEER_MAX = 1_024
-
-HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
 
 
 class Node:
@@ -214,7 +219,7 @@ class Node:
             self.neighbours.blame(peer, fault, now_ms)
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
-        height, current = _height_of(message), self.state.next_height
+        height, current = height_of(message), self.state.next_height
         if self.is_listening:
             self._twin.hear(self.state, message)
         if height < current:
@@ -442,16 +447,3 @@ class Node:
         if not self._is_sync_due:
             self._is_sync_due = True
             self._outbox.append(ScheduleTimeout(Timer("sync", self.state.next_height, 0), BEHIND_MS))
-
-
-def _height_of(message: HeightMessage) -> int:
-    """Return the height of the block that a message is about."""
-    match message:
-        case UpdateHeader():
-            return message.base_height + 1
-        case AvailMessage():
-            return message.avail.height
-        case ProposalMessage():
-            return message.proposal.height
-        case _:
-            return message.height

@@ -16,7 +16,7 @@ from p2pfed.types.block import Block
 from p2pfed.types.model import ModelState
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.vote import Precommit, Prevote
-from p2pfed.types.wire import ControlMessage, ProposalMessage
+from p2pfed.types.wire import ControlMessage, HeightMessage, ProposalMessage, height_of
 
 if TYPE_CHECKING:
     from p2pfed.sim.peer import SimPeer
@@ -31,6 +31,7 @@ class Judge:
         genesis = genesis_state(peers[0].genesis, model)
         self._scenario = scenario
         self._peers = peers
+        self._founders = genesis.validators
         self._numbers = {peer.public: peer.number for peer in peers}
         honest = {peer.public: peer.number for peer in peers if not peer.byzantine}
         struck = frozenset(peers[number].public for number in scenario.faulty)
@@ -98,7 +99,10 @@ class Judge:
                 if key in self._blameless:
                     self._fail(f"peer {self._numbers[key]} is honest and can be convicted at {height}")
         for height in sorted(self.checkers.forks):
-            power, total = self._signatures.convicting_power(height)
+            power, total = (
+                self._signatures.convicting_power(height, self._founders),
+                self._founders.total_power,
+            )
             accused = power if accused is None else min(accused, power)
             if 3 * power < total:
                 self._fail(f"the fork at height {height} convicts {power} of {total}")
@@ -132,12 +136,8 @@ class Judge:
 
 def _validators(peer: SimPeer, message: ControlMessage) -> ValidatorSet | None:
     """Return who votes at the height of a message, by the peer's own chain."""
-    match message:
-        case AvailMessage(avail=avail):
-            height = avail.height
-        case ProposalMessage(proposal=proposal):
-            height = proposal.height
-        case _:
-            height = getattr(message, "height", 0)
+    if not isinstance(message, HeightMessage):
+        return None
+    height = height_of(message)
     state = peer.node.state
     return state.validators_at(height) if 0 < height <= state.height + 2 else None

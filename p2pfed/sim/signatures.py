@@ -45,12 +45,11 @@ class Signatures:
         found = offences(message for message in self._pile[height] if self._is_signed(message, validators))
         return {validators.validators[index].key: kinds for index, kinds in sorted(found.items())}
 
-    def convicting_power(self, height: int) -> tuple[int, int]:
-        """Return the power of those convicted of E1 or E2 at a height, and the power of all."""
-        validators = self._validators[height]
+    def convicting_power(self, height: int, validators: ValidatorSet) -> int:
+        """Return the power, in `validators`, of those convicted of E1 or E2 at a height."""
         keys = [key for key, kinds in self.convicted(height).items() if kinds & CONVICTING]
         indices = (validators.index_of(key) for key in keys)
-        return validators.power_of(index for index in indices if index is not None), validators.total_power
+        return validators.power_of(index for index in indices if index is not None)
 
     @property
     def heights(self) -> tuple[int, ...]:
