@@ -11,7 +11,7 @@ import pytest
 from e2e.judge import BACK_MS_MAX, GAP_MS_MAX, Signatures, slowness, verdict, wait_for_precommit, worst_gap_ms
 from e2e.support import TRANSPORTS, Network, Peer, create
 
-# What a crash leaves on the disk is the same whatever carried it: the walk over points stays on one transport.
+# What a crash leaves on the disk is the same whatever carried it: the walk over points stays on tcp.
 on_both = pytest.mark.parametrize("net", TRANSPORTS, indirect=True, scope="module")
 on_tcp = pytest.mark.parametrize("net", ["tcp"], indirect=True, scope="module")
 
