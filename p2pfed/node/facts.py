@@ -132,6 +132,26 @@ class CatchingUp(Struct, frozen=True):
     peer: bytes
 
 
+class SnapshotChosen(Struct, frozen=True):
+    """This peer fetches the state after `height`, `size` bytes: its header is verified.
+
+    `offered_by` peers have the same snapshot, `confirmed_by` others have the same block.
+    """
+
+    height: int
+    value_id: bytes
+    size: int
+    offered_by: int
+    confirmed_by: int
+
+
+class StateSynced(Struct, frozen=True):
+    """The whole state after `height` is here and durable; blocks go on from there."""
+
+    height: int
+    value_id: bytes
+
+
 class NetworkFinished(Struct, frozen=True):
     """The height that genesis names as the last one is final."""
 
@@ -154,5 +174,7 @@ Fact = (
     | EvidenceFound
     | StakeSlashed
     | CatchingUp
+    | SnapshotChosen
+    | StateSynced
     | NetworkFinished
 )

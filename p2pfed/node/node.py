@@ -18,14 +18,16 @@ from p2pfed.node.effects import (
     ScheduleTimeout,
     StoreBlock,
     StorePolkas,
+    StoreSnapshot,
     Train,
 )
 from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import NetworkFinished, UpdateMade, UpdateRefused, UpdateSkipped
+from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateMade, UpdateRefused, UpdateSkipped
 from p2pfed.node.height import HeightWork, Shared
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
+from p2pfed.node.state_sync import StateSync, SyncPlan
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.availability import AvailMessage
@@ -58,6 +60,8 @@ class Node:
         records: Peer records remembered from the last run.
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
+        sync_plan: How to join by state; `state` is that of genesis then, without its model.
+        checkpoint: Height and hash of a block that a person knows to be final.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Node:
         records: Iterable[PeerRecord] = (),
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
+        sync_plan: SyncPlan | None = None,
+        checkpoint: tuple[int, bytes] | None = None,
     ) -> None:
         genesis = state.genesis
         self.state = state
@@ -83,7 +89,12 @@ class Node:
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
-        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox)
+        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint)
+        self.sync: StateSync | None = None
+        if sync_plan is not None:
+            assert state.height == 0
+            self._catch_up.is_paused = True
+            self.sync = StateSync(sync_plan, genesis.manifest, self.neighbours, self._outbox)
         self._early: list[tuple[bytes, HeightMessage]] = []
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
@@ -128,11 +139,15 @@ class Node:
                     self.neighbours.tell(event.peer, digest_of(self.state, self.work))
                     for proof in self._shared.evidence.select():  # It may have missed them.
                         self.neighbours.tell(event.peer, proof)
+                    if self.sync is not None:
+                        self.sync.connect(event.peer, now_ms)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
                 self.neighbours.disconnect(event.peer, now_ms)
                 self._catch_up.forget(event.peer)
                 self._answered_ms.pop(event.peer, None)
+                if self.sync is not None:
+                    self.sync.forget(event.peer, now_ms)
                 self._refresh(now_ms)
             case events.DialFailed():
                 self.neighbours.table.dial_failed(event.addresses, now_ms)
@@ -157,6 +172,8 @@ class Node:
                 self._catch_up.proceed(self.state)
                 self._start_height(now_ms)
                 self._ask_for_height()
+            case events.SnapshotOffered() | events.LightBlockFetched() | events.SnapshotFetched():
+                self._take_sync_answer(event, now_ms)
             case (
                 events.PayloadFetched()
                 | events.BodyFetched()
@@ -172,6 +189,8 @@ class Node:
     def _take_message(self, peer: bytes, message: ControlMessage, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
+            if self.sync is not None and isinstance(message, Evidence | Transfer):
+                return  # Without a state nobody can tell whether it is good.
             if isinstance(message, Evidence):
                 if self._shared.evidence.add(self.state, message):
                     self.neighbours.forward(peer, message)
@@ -197,7 +216,7 @@ class Node:
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
-            self._sync()
+            self._follow()
         if self.work is None or height > current:
             if height <= current + 1:
                 self._keep_early(peer, message)
@@ -235,7 +254,7 @@ class Node:
         if self.neighbours.table.is_member(peer) and 0 < self._height_final < digest.height:
             self._finished_peers.add(peer)
         if digest.height > self.state.next_height:
-            self._sync()
+            self._follow()
             return
         if now_ms - self._answered_ms.get(peer, -GOSSIP_MS) < GOSSIP_MS // 4:
             return  # Answers are larger than digests: they are not given as fast as anyone asks.
@@ -254,6 +273,8 @@ class Node:
         if timer.kind == "gossip":
             self.neighbours.tick(now_ms)
             self._tell_digest()
+            if self.sync is not None:
+                self.sync.tick(now_ms)
             is_wanting = not self.is_finished or self.state.model is None  # The last model counts too.
             if self._catch_up.is_behind(self.state) and self.work is None and is_wanting:
                 self._catch_up.proceed(self.state)
@@ -282,6 +303,38 @@ class Node:
                 self.work.take_built(event, now_ms)
             case events.ProposalChecked():
                 self.work.take_checked(event, now_ms)
+
+    def _take_sync_answer(
+        self,
+        event: events.SnapshotOffered | events.LightBlockFetched | events.SnapshotFetched,
+        now_ms: int,
+    ) -> None:
+        if self.sync is None:
+            return
+        match event:
+            case events.SnapshotOffered():
+                self.sync.take_offer(event.peer, event.snapshot, now_ms)
+            case events.LightBlockFetched():
+                self.sync.take_block(event.peer, event.height, event.block, now_ms)
+            case events.SnapshotFetched():
+                if self.sync.take_state(event, now_ms):
+                    self._begin_at(event, now_ms)
+
+    def _begin_at(self, event: events.SnapshotFetched, now_ms: int) -> None:
+        """Begin with the state of a snapshot; what is newer comes by blocks, as after any absence."""
+        block, state = event.block, event.state
+        assert block is not None
+        assert state is not None
+        if self._catch_up.contradicts_checkpoint(block.header):
+            return
+        self._outbox.append(StoreSnapshot(block, state))
+        self._outbox.append(Observe(StateSynced(state.height, state.header_hash)))
+        self.state, self.last_commit, self.sync = state, block.commit, None
+        self._catch_up.is_paused = False
+        self._settle_after_block()
+        self._catch_up.proceed(self.state)
+        self._start_height(now_ms)
+        self._ask_for_height()
 
     def _take_trained(self, event: events.Trained, now_ms: int) -> None:
         """Sign and publish our own update; its payload is durable already (R7)."""
@@ -365,6 +418,8 @@ class Node:
                 self._schedule_sync()
                 return
             block = Block(value.header, value.body, commit)
+            if self._catch_up.contradicts_checkpoint(block.header):
+                return
             self._outbox.append(StoreBlock(block, value.state, self.work.engine.polkas))
             took_ms = now_ms - self.work.started_ms
             self._outbox.append(Observe(committed(block, self.state, took_ms=took_ms, caught_up=False)))
@@ -398,7 +453,7 @@ class Node:
     def _schedule_gossip(self) -> None:
         self._outbox.append(ScheduleTimeout(Timer("gossip", 0, 0), GOSSIP_MS))
 
-    def _sync(self) -> None:
+    def _follow(self) -> None:
         """Fetch blocks: at once where a peer is far ahead, else only if our own vote doesn't finish ours."""
         if self._catch_up.is_far_behind(self.state):
             self._catch_up.proceed(self.state)

@@ -61,6 +61,7 @@ class Assembly:
         self._take_name = take_name
         self._lock = threading.Lock()
         self._hashes: dict[int, bytes] = {}  # Of the chunks that are in the file.
+        self._file = self._journal = -1
         with disk_errors(f"make room for the blob {root.hex()}"):
             self._open()
 
@@ -136,7 +137,6 @@ class Assembly:
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._journal = -1
         self._file = os.open(self._path, flags, PRIVATE_MODE)
         try:
             self._journal = os.open(self._journal_path, flags | os.O_APPEND, PRIVATE_MODE)
