@@ -61,6 +61,8 @@ def merge_updates(
         [header.examples for header in updates.updates],
         faulty_max=faulty_max(state.trainer_bonds),
         rule=rule,
+        later_rules=params.rules[params.rules.index(rule) + 1 :],
+        seed=state.seed,
         update_bits=params.update_bits,
         examples_cap=params.examples_cap,
         parallel=parallel,

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from p2pfed.chain.propose import ProposalInputs
 from p2pfed.chain.state import ChainState
+from p2pfed.consensus.journal import Entry
 from p2pfed.consensus.signer import SignRecord
 from p2pfed.errors import PeerFault
 from p2pfed.node.events import Timer
@@ -23,6 +24,19 @@ class Persist(Struct, frozen=True):
     """Replace the signer's record; durable (fsync) before the next effect starts."""
 
     record: SignRecord
+
+
+class Append(Struct, frozen=True):
+    """Add this entry to the write-ahead log; durable with the next SyncLog (W1).
+
+    `step` is pure: what an input brings is carried out after it, so its entry stands before all of that.
+    """
+
+    entry: Entry
+
+
+class SyncLog(Struct, frozen=True):
+    """Make every entry of the log durable before the next effect starts: our own words follow (W2)."""
 
 
 class Send(Struct, frozen=True):
@@ -173,6 +187,8 @@ class Halt(Struct, frozen=True):
 
 Effect = (
     Persist
+    | Append
+    | SyncLog
     | Send
     | ScheduleTimeout
     | Train

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from p2pfed.chain.state import ChainState
+from p2pfed.consensus.journal import Ended, Entry
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
+from p2pfed.node.early import EarlyMessages, HeightMessage, height_of
 from p2pfed.node.digesting import digest_of, lacking
 from p2pfed.node.effects import (
+    Append,
     Effect,
     Observe,
     ScheduleTimeout,
@@ -42,11 +45,6 @@ from p2pfed.types.wire import ControlMessage, Digest, PeerRecords, ProposalMessa
 
 GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs at most about this.
 BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote is just about to finish.
-# Messages of the next height that came early, kept until we are there: votes of the largest network.
-EARLY_MESSAGES_MAX = 8_192
-EARLY_PER_PEER_MAX = 1_024
-
-HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
 
 
 class Node:
@@ -57,6 +55,7 @@ class Node:
         state: The state after its newest block. Without a model the peer catches up before it works.
         last_commit: The certificate of that block, None at genesis.
         record: The signer's record from disk.
+        history: What the log holds of the height after `state` (`consensus.replay.history_of`).
         records: Peer records remembered from the last run.
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
@@ -71,6 +70,7 @@ class Node:
         state: ChainState,
         last_commit: CommitCert | None,
         record: SignRecord,
+        history: Sequence[Entry] = (),
         records: Iterable[PeerRecord] = (),
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
@@ -95,11 +95,12 @@ class Node:
             assert state.height == 0
             self._catch_up.is_paused = True
             self.sync = StateSync(sync_plan, genesis.manifest, self.neighbours, self._outbox)
-        self._early: list[tuple[bytes, HeightMessage]] = []
+        self._early = EarlyMessages()
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
         self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
         self._remembered = (tuple(records), tuple(contacts))
+        self._history = (state.next_height, tuple(history))
 
     @property
     def is_finished(self) -> bool:
@@ -173,7 +174,9 @@ class Node:
                 self._start_height(now_ms)
                 self._ask_for_height()
             case events.SnapshotOffered() | events.LightBlockFetched() | events.SnapshotFetched():
-                self._take_sync_answer(event, now_ms)
+                if self.sync is not None and self.sync.take(event, now_ms):
+                    assert isinstance(event, events.SnapshotFetched)
+                    self._begin_at(event, now_ms)
             case (
                 events.PayloadFetched()
                 | events.BodyFetched()
@@ -209,7 +212,7 @@ class Node:
             self.neighbours.blame(peer, fault, now_ms)
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
-        height, current = _height_of(message), self.state.next_height
+        height, current = height_of(message), self.state.next_height
         if height < current:
             if isinstance(message, CommitCert):
                 self._catch_up.take_late_commit(self.state, self.last_commit, message)
@@ -219,7 +222,7 @@ class Node:
             self._follow()
         if self.work is None or height > current:
             if height <= current + 1:
-                self._keep_early(peer, message)
+                self._early.keep(peer, message)
             return
         if self.neighbours.has_seen(message):
             return
@@ -242,11 +245,6 @@ class Node:
                 return work.take_commit(message, now_ms)
             case _:
                 assert_never(message)
-
-    def _keep_early(self, peer: bytes, message: HeightMessage) -> None:
-        kept_of_peer = sum(1 for author, _ in self._early if author == peer)
-        if len(self._early) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
-            self._early.append((peer, message))
 
     def _take_digest(self, peer: bytes, digest: Digest, now_ms: int) -> None:
         """Send the peer what it lacks, or note that it is ahead of us."""
@@ -303,22 +301,6 @@ class Node:
                 self.work.take_built(event, now_ms)
             case events.ProposalChecked():
                 self.work.take_checked(event, now_ms)
-
-    def _take_sync_answer(
-        self,
-        event: events.SnapshotOffered | events.LightBlockFetched | events.SnapshotFetched,
-        now_ms: int,
-    ) -> None:
-        if self.sync is None:
-            return
-        match event:
-            case events.SnapshotOffered():
-                self.sync.take_offer(event.peer, event.snapshot, now_ms)
-            case events.LightBlockFetched():
-                self.sync.take_block(event.peer, event.height, event.block, now_ms)
-            case events.SnapshotFetched():
-                if self.sync.take_state(event, now_ms):
-                    self._begin_at(event, now_ms)
 
     def _begin_at(self, event: events.SnapshotFetched, now_ms: int) -> None:
         """Begin with the state of a snapshot; what is newer comes by blocks, as after any absence."""
@@ -381,16 +363,18 @@ class Node:
         if self.work is not None:
             return
         if self.is_finished:
-            self._early.clear()
+            self._early.pop_all()
             return
         if self.state.model is None:
             self._catch_up.proceed(self.state)
             return
-        work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms)
+        height, history = self._history
+        self._history = (0, ())  # It is for the first height of this life alone, if that is still to come.
+        replayed = history if height == self.state.next_height else ()
+        work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms, replayed)
         self._train(work, now_ms)
         work.start(now_ms)
-        early, self._early = self._early, []
-        for peer, message in early:
+        for peer, message in self._early.pop_all():
             self._take_message(peer, message, now_ms)
 
     def _train(self, work: HeightWork, now_ms: int) -> None:
@@ -421,6 +405,7 @@ class Node:
             if self._catch_up.contradicts_checkpoint(block.header):
                 return
             self._outbox.append(StoreBlock(block, value.state, self.work.engine.polkas))
+            self._outbox.append(Append(Ended(block.header.height)))  # W3
             took_ms = now_ms - self.work.started_ms
             self._outbox.append(Observe(committed(block, self.state, took_ms=took_ms, caught_up=False)))
             merged = {update.trainer for update in block.body.updates}
@@ -464,16 +449,3 @@ class Node:
         if not self._is_sync_due:
             self._is_sync_due = True
             self._outbox.append(ScheduleTimeout(Timer("sync", self.state.next_height, 0), BEHIND_MS))
-
-
-def _height_of(message: HeightMessage) -> int:
-    """Return the height of the block that a message is about."""
-    match message:
-        case UpdateHeader():
-            return message.base_height + 1
-        case AvailMessage():
-            return message.avail.height
-        case ProposalMessage():
-            return message.proposal.height
-        case _:
-            return message.height

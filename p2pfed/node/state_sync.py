@@ -22,7 +22,7 @@ from p2pfed.chain.light import (
 from p2pfed.chain.snapshot import verify_parts
 from p2pfed.errors import PeerFault
 from p2pfed.node.effects import AskLightBlock, AskSnapshot, Effect, FetchSnapshot, Halt, Observe
-from p2pfed.node.events import SnapshotFetched
+from p2pfed.node.events import LightBlockFetched, SnapshotFetched, SnapshotOffered
 from p2pfed.node.facts import SnapshotChosen
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.types.light import LightBlock
@@ -110,6 +110,17 @@ class StateSync:
                 if is_empty and now_ms - self._answered_ms[peer] >= ASK_AGAIN_MS:
                     self._ask(peer, now_ms)
         self._proceed(now_ms)
+
+    def take(self, event: SnapshotOffered | LightBlockFetched | SnapshotFetched, now_ms: int) -> bool:
+        """Take an answer; return True where it is the state that was asked for."""
+        match event:
+            case SnapshotOffered():
+                self.take_offer(event.peer, event.snapshot, now_ms)
+            case LightBlockFetched():
+                self.take_block(event.peer, event.height, event.block, now_ms)
+            case SnapshotFetched():
+                return self.take_state(event, now_ms)
+        return False
 
     def take_offer(self, peer: bytes, snapshot: Snapshot | None, now_ms: int) -> None:
         """Note what a peer offers; one that contradicts itself costs it."""

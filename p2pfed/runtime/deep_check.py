@@ -73,6 +73,8 @@ def _compare(before: ChainState, block: Block, rows: list[Int16Vector]) -> str:
         [update.examples for update in updates],
         faulty_max=faulty_max(before.trainer_bonds),
         rule=header.rule,
+        later_rules=params.rules[params.rules.index(header.rule) + 1 :],
+        seed=before.seed,
         update_bits=params.update_bits,
         examples_cap=params.examples_cap,
     )

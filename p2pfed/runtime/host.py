@@ -37,6 +37,7 @@ from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.state_fetch import StateFetch
 from p2pfed.runtime.trainer import Trainer
+from p2pfed.storage.log import Log
 from p2pfed.storage.peers_file import save_peers
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
@@ -77,6 +78,7 @@ class Host:
         node: Node,
         actor: Actor,
         store: Store,
+        log: Log,
         inbox: Inbox,
         transport: Transport,
         fetcher: Fetcher,
@@ -91,6 +93,7 @@ class Host:
         self.feed = feed
         self._actor = actor
         self._store = store
+        self._log = log
         self._inbox = inbox
         self._transport = transport
         self._fetcher = fetcher
@@ -164,6 +167,12 @@ class Host:
         match effect:
             case effects.Persist():
                 await self._on_disk(self._vote_state.save, codec.encode(effect.record))
+            case effects.Append():
+                self._log.append(effect.entry)
+                if self._log.is_full:
+                    await self._on_disk(self._log.flush)
+            case effects.SyncLog():
+                await self._on_disk(self._log.sync)
             case effects.Send():
                 data = codec.encode(effect.message)
                 for peer in effect.peers:

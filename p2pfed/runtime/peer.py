@@ -40,12 +40,15 @@ from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.host import Actor, Ending, Host
 from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.joining import fetch_initial_model
+from p2pfed.runtime.log_reading import open_log
 from p2pfed.runtime.server import Server
 from p2pfed.runtime.state_fetch import StateFetch
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.files import replace_file
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
+from p2pfed.storage.log import Log, repair
+from p2pfed.storage.log_files import FolderFiles
 from p2pfed.storage.peers_file import load_peers
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
@@ -118,11 +121,18 @@ async def run_peer(
             await loop.run_in_executor(disk, verify_checkpoint, store, options.checkpoint)
         state, last_commit = await loop.run_in_executor(disk, recover, store)
         record = load_record(home, state.height, new_signer=options.new_signer)
+        files = FolderFiles(home.wal)
+        stack.callback(files.close)
+        if options.new_signer:  # What the lost record said stands in the log; the operator answers for it.
+            await loop.run_in_executor(disk, partial(repair, files, genesis.chain_id, forget=True))
+        log = Log(files, genesis.chain_id)
+        found = await loop.run_in_executor(disk, open_log, log, store, state.next_height, record)
         node = Node(
             key=key,
             state=state,
             last_commit=last_commit,
             record=record,
+            history=found.history,
             records=records,
             contacts=contacts,
             is_learning=bool(config.learner.app),
@@ -146,6 +156,7 @@ async def run_peer(
             node=node,
             actor=actor,
             store=store,
+            log=log,
             inbox=inbox,
             transport=transport,
             fetcher=fetcher,
@@ -171,6 +182,8 @@ async def run_peer(
         if beginning.reason:
             mode = "blocks" if beginning.plan is None else "state"
             host.say("sync.mode", mode=mode, reason=beginning.reason)
+        for sentence in found.notes:
+            host.say("log.read", note=sentence)
         inbox.put(AddressesChanged(addresses))
         leaving = asyncio.create_task(_leave_when_done(host, config.run.linger_s))
         stack.callback(leaving.cancel)

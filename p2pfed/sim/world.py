@@ -110,6 +110,9 @@ class World:
                 self.checkers.stalled(f"no progress for {STALL_MS} ms: heights {self._heights()}")
                 break
             action()
+        for peer in self.honest:
+            if peer.is_up and not self.checkers.violations:
+                peer.check_log()
         return self._result()
 
     @property
@@ -235,6 +238,11 @@ class World:
         self.blames.append((peer.number, culprit, fault))
         if not peer.byzantine:
             self.checkers.blamed(peer.public, culprit, fault)
+
+    def found(self, peer: SimPeer, problem: str) -> None:
+        """Note what is wrong with a peer's log; an empty text: nothing."""
+        if problem and not peer.byzantine:
+            self.checkers.broke(peer.public, problem)
 
     def halted(self, peer: SimPeer, reason: str) -> None:
         if not peer.byzantine:

@@ -60,6 +60,10 @@ class Group(Struct, frozen=True):
     def slice(self) -> slice:
         return slice(self.start, self.stop)
 
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
 
 class Manifest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
     """The arrays of a model in order; hashed into genesis. Raises nothing: `verify_manifest` checks it."""

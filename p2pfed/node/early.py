@@ -1,0 +1,47 @@
+"""Messages of the next height that came before this peer was there, kept until it is."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from p2pfed.types.availability import AvailMessage
+from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.update import UpdateHeader
+from p2pfed.types.vote import Precommit, Prevote
+from p2pfed.types.wire import ProposalMessage
+
+EARLY_MESSAGES_MAX = 8_192  # Votes of the largest network.
+EARLY_PER_PEER_MAX = 1_024
+
+HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
+
+
+class EarlyMessages:
+    """Who sent what, in order; one peer can't fill it alone."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[bytes, HeightMessage]] = []
+
+    def keep(self, peer: bytes, message: HeightMessage) -> None:
+        """Keep a message of `peer`, unless there are too many."""
+        kept_of_peer = sum(1 for author, _ in self._kept if author == peer)
+        if len(self._kept) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
+            self._kept.append((peer, message))
+
+    def pop_all(self) -> list[tuple[bytes, HeightMessage]]:
+        """Return all of them and keep none."""
+        kept, self._kept = self._kept, []
+        return kept
+
+
+def height_of(message: HeightMessage) -> int:
+    """Return the height of the block that a message is about."""
+    match message:
+        case UpdateHeader():
+            return message.base_height + 1
+        case AvailMessage():
+            return message.avail.height
+        case ProposalMessage():
+            return message.proposal.height
+        case _:
+            return message.height
