@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.update import UpdateHeader
@@ -20,17 +18,17 @@ class EarlyMessages:
     """Who sent what, in order; one peer can't fill it alone."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[bytes, HeightMessage]] = []
+        self.messages: list[tuple[bytes, HeightMessage]] = []
 
     def keep(self, peer: bytes, message: HeightMessage) -> None:
         """Keep a message of `peer`, unless there are too many."""
-        kept_of_peer = sum(1 for author, _ in self._kept if author == peer)
-        if len(self._kept) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
-            self._kept.append((peer, message))
+        kept_of_peer = sum(1 for author, _ in self.messages if author == peer)
+        if len(self.messages) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
+            self.messages.append((peer, message))
 
     def pop_all(self) -> list[tuple[bytes, HeightMessage]]:
         """Return all of them and keep none."""
-        kept, self._kept = self._kept, []
+        kept, self.messages = self.messages, []
         return kept
 
 

@@ -12,8 +12,8 @@ from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
-from p2pfed.node.early import EarlyMessages, HeightMessage, height_of
 from p2pfed.node.digesting import digest_of, lacking
+from p2pfed.node.early import EarlyMessages, HeightMessage, height_of
 from p2pfed.node.effects import (
     Append,
     Effect,
@@ -174,9 +174,8 @@ class Node:
                 self._start_height(now_ms)
                 self._ask_for_height()
             case events.SnapshotOffered() | events.LightBlockFetched() | events.SnapshotFetched():
-                if self.sync is not None and self.sync.take(event, now_ms):
-                    assert isinstance(event, events.SnapshotFetched)
-                    self._begin_at(event, now_ms)
+                if self.sync is not None and (whole := self.sync.take(event, now_ms)):
+                    self._begin_at(whole, now_ms)
             case (
                 events.PayloadFetched()
                 | events.BodyFetched()
@@ -305,8 +304,7 @@ class Node:
     def _begin_at(self, event: events.SnapshotFetched, now_ms: int) -> None:
         """Begin with the state of a snapshot; what is newer comes by blocks, as after any absence."""
         block, state = event.block, event.state
-        assert block is not None
-        assert state is not None
+        assert block is not None and state is not None  # noqa: PT018
         if self._catch_up.contradicts_checkpoint(block.header):
             return
         self._outbox.append(StoreSnapshot(block, state))

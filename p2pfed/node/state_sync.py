@@ -111,16 +111,18 @@ class StateSync:
                     self._ask(peer, now_ms)
         self._proceed(now_ms)
 
-    def take(self, event: SnapshotOffered | LightBlockFetched | SnapshotFetched, now_ms: int) -> bool:
-        """Take an answer; return True where it is the state that was asked for."""
+    def take(
+        self, event: SnapshotOffered | LightBlockFetched | SnapshotFetched, now_ms: int
+    ) -> SnapshotFetched | None:
+        """Take an answer; return it where it is the state that was asked for."""
         match event:
             case SnapshotOffered():
                 self.take_offer(event.peer, event.snapshot, now_ms)
             case LightBlockFetched():
                 self.take_block(event.peer, event.height, event.block, now_ms)
             case SnapshotFetched():
-                return self.take_state(event, now_ms)
-        return False
+                return event if self.take_state(event, now_ms) else None
+        return None
 
     def take_offer(self, peer: bytes, snapshot: Snapshot | None, now_ms: int) -> None:
         """Note what a peer offers; one that contradicts itself costs it."""
