@@ -152,6 +152,14 @@ class StateSynced(Struct, frozen=True):
     value_id: bytes
 
 
+class Listening(Struct, frozen=True):
+    """Blocks are above the signer's record: for `wait_ms` with a peer connected nothing is signed (R6)."""
+
+    height: int
+    record_height: int
+    wait_ms: int
+
+
 class NetworkFinished(Struct, frozen=True):
     """The height that genesis names as the last one is final."""
 
@@ -176,5 +184,6 @@ Fact = (
     | CatchingUp
     | SnapshotChosen
     | StateSynced
+    | Listening
     | NetworkFinished
 )

@@ -13,7 +13,7 @@ from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
 from p2pfed.node.digesting import digest_of, lacking
-from p2pfed.node.early import EarlyMessages, HeightMessage, height_of
+from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.effects import (
     Append,
     Effect,
@@ -28,20 +28,19 @@ from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateMade, UpdateRefused, UpdateSkipped
 from p2pfed.node.height import HeightWork, Shared
+from p2pfed.node.height_messages import EarlyMessages, HeightMessage, deliver, height_of
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
 from p2pfed.node.state_sync import StateSync, SyncPlan
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
-from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
-from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
-from p2pfed.types.vote import Precommit, Prevote
-from p2pfed.types.wire import ControlMessage, Digest, PeerRecords, ProposalMessage
+from p2pfed.types.wire import ControlMessage, Digest, PeerRecords
 
 GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs at most about this.
 BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote is just about to finish.
@@ -96,6 +95,7 @@ class Node:
             self._catch_up.is_paused = True
             self.sync = StateSync(sync_plan, genesis.manifest, self.neighbours, self._outbox)
         self._early = EarlyMessages()
+        self._twin = Doppelganger(self.hand, state, preset, self._outbox)
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
         self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
@@ -106,6 +106,11 @@ class Node:
     def is_finished(self) -> bool:
         """Answer whether the last height that genesis names is final."""
         return 0 < self._height_final <= self.state.height
+
+    @property
+    def is_listening(self) -> bool:
+        """Answer whether nothing is signed yet, for this key may run in another place (R6)."""
+        return self._twin.is_listening
 
     @property
     def is_everyone_finished(self) -> bool:
@@ -142,9 +147,11 @@ class Node:
                         self.neighbours.tell(event.peer, proof)
                     if self.sync is not None:
                         self.sync.connect(event.peer, now_ms)
+                    self._twin.listen(self.neighbours, now_ms)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
                 self.neighbours.disconnect(event.peer, now_ms)
+                self._twin.listen(self.neighbours, now_ms)
                 self._catch_up.forget(event.peer)
                 self._answered_ms.pop(event.peer, None)
                 if self.sync is not None:
@@ -212,6 +219,8 @@ class Node:
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
         height, current = height_of(message), self.state.next_height
+        if self.is_listening:
+            self._twin.hear(self.state, message)
         if height < current:
             if isinstance(message, CommitCert):
                 self._catch_up.take_late_commit(self.state, self.last_commit, message)
@@ -225,25 +234,8 @@ class Node:
             return
         if self.neighbours.has_seen(message):
             return
-        if self._deliver(self.work, message, now_ms):
+        if deliver(self.work, message, now_ms):
             self.neighbours.forward(peer, message)
-
-    def _deliver(self, work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
-        match message:
-            case UpdateHeader():
-                return work.take_update(message, now_ms)
-            case AvailMessage():
-                return work.take_avail(message, now_ms)
-            case ProposalMessage():
-                return work.take_proposal(message, now_ms)
-            case Prevote() | Precommit():
-                return work.take_vote(message, now_ms)
-            case PolkaCert():
-                return work.take_polka(message, now_ms)
-            case CommitCert():
-                return work.take_commit(message, now_ms)
-            case _:
-                assert_never(message)
 
     def _take_digest(self, peer: bytes, digest: Digest, now_ms: int) -> None:
         """Send the peer what it lacks, or note that it is ahead of us."""
@@ -276,6 +268,9 @@ class Node:
             if self._catch_up.is_behind(self.state) and self.work is None and is_wanting:
                 self._catch_up.proceed(self.state)
             self._schedule_gossip()
+        elif timer.kind == "listen":
+            self._twin.listen(self.neighbours, now_ms)
+            self._start_height(now_ms)
         elif timer.kind == "sync":
             self._is_sync_due = False
             if timer.height == self.state.next_height and self._catch_up.is_behind(self.state):
@@ -358,7 +353,7 @@ class Node:
 
     def _start_height(self, now_ms: int) -> None:
         """Begin the next height, unless it is under way, the model is missing, or all is done."""
-        if self.work is not None:
+        if self.work is not None or self.is_listening:
             return
         if self.is_finished:
             self._early.pop_all()

@@ -74,4 +74,6 @@ def _step(node: Node) -> str:
         return "finished"
     if node.sync is not None:
         return "state_sync"
+    if node.is_listening:
+        return "listening"
     return node.work.engine.current_step.name.lower() if node.work else "catching_up"

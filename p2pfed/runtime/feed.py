@@ -36,6 +36,7 @@ _NAMES: dict[type[Any], str] = {
     facts.CatchingUp: "peer.catching_up",
     facts.SnapshotChosen: "sync.chosen",
     facts.StateSynced: "sync.finished",
+    facts.Listening: "peer.listening",
     facts.NetworkFinished: "network.finished",
 }
 _PEER_FIELDS = frozenset({"peer", "trainer", "proposer", "culprit"})

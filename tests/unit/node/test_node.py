@@ -10,7 +10,7 @@ from support.lab import FOUR, Lab, sent_by
 
 from p2pfed.consensus.signer import SignAvail, Signed, SignPrevote, SignUpdate, decide, initial_record
 from p2pfed.errors import BadSignature, WrongHeight
-from p2pfed.node import early, events
+from p2pfed.node import events, height_messages
 from p2pfed.node.effects import (
     Blame,
     Effect,
@@ -207,8 +207,8 @@ def commit(lab: Lab, world: World, **inputs: object) -> Block:
 
 
 def test_early_messages_are_bounded_for_each_peer_and_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(early, "EARLY_PER_PEER_MAX", 2)
-    monkeypatch.setattr(early, "EARLY_MESSAGES_MAX", 3)
+    monkeypatch.setattr(height_messages, "EARLY_PER_PEER_MAX", 2)
+    monkeypatch.setattr(height_messages, "EARLY_MESSAGES_MAX", 3)
     ahead = World(FOUR)
     ahead.advance()
     lab = Lab()

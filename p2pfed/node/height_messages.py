@@ -1,7 +1,8 @@
-"""Messages of the next height that came before this peer was there, kept until it is."""
+"""Messages that belong to one height: those that came too early are kept, the others handed to its work."""
 
 from __future__ import annotations
 
+from p2pfed.node.height import HeightWork
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.update import UpdateHeader
@@ -43,3 +44,22 @@ def height_of(message: HeightMessage) -> int:
             return message.proposal.height
         case _:
             return message.height
+
+
+def deliver(work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
+    """Hand a message to the work on its height; answer whether it is worth passing on."""
+    match message:
+        case UpdateHeader():
+            return work.take_update(message, now_ms)
+        case AvailMessage():
+            return work.take_avail(message, now_ms)
+        case ProposalMessage():
+            return work.take_proposal(message, now_ms)
+        case Prevote() | Precommit():
+            return work.take_vote(message, now_ms)
+        case PolkaCert():
+            return work.take_polka(message, now_ms)
+        case CommitCert():
+            return work.take_commit(message, now_ms)
+        case _:
+            assert_never(message)
