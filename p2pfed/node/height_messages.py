@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from p2pfed.node.height import HeightWork
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.certificate import CommitCert, PolkaCert
