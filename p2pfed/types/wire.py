@@ -87,22 +87,6 @@ ControlMessage = (
 )
 
 
-HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
-
-
-def height_of(message: HeightMessage) -> int:
-    """Return the height of the block that a message is about."""
-    match message:
-        case UpdateHeader():
-            return message.base_height + 1
-        case AvailMessage():
-            return message.avail.height
-        case ProposalMessage():
-            return message.proposal.height
-        case _:
-            return message.height
-
-
 class GetChunk(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=20):
     """Ask for chunk `index` of the blob (payload, body, model) whose chunk root is `root`."""
 
