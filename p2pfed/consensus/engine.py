@@ -5,7 +5,6 @@ Pure and synchronous: `step` returns what to do, in order. A PeerFault from `ste
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import assert_never
 
 import msgspec
@@ -84,7 +83,9 @@ class Engine:
         self._awaited_round: int | None = None  # GetValue is out for it.
         self._record = record or initial_record()
         self._state = self._restored()
-        self._settled: tuple[State | None, int] = (None, -1)  # No rule fires in this state with these facts.
+        # No rule fires in this state with these many changes of votes; None where something else is new.
+        self._settled: State | None = None
+        self._changes_settled = 0
 
     def step(self, input_: Input) -> tuple[Output, ...]:
         """Return what to do about `input_`, in order.
@@ -93,26 +94,27 @@ class Engine:
             PeerFault: A peer's message is malformed, misplaced, or not signed; blame whoever sent this copy.
         """
         outputs: list[Output] = []
-        match input_:
-            case ProposalReceived(message=message):
-                self._take_proposal(message, outputs)
+        match input_:  # The frequent ones first: each miss costs.
             case VoteReceived(vote=vote):
                 self._take_vote(vote, outputs)
+            case TimeoutFired():
+                self._take_timeout(input_, outputs)
+            case ProposalReceived(message=message):
+                self._take_proposal(message, outputs)
             case PolkaReceived(cert=cert):
                 self._take_polka(cert, outputs)
             case CommitReceived(cert=cert):
                 self._take_commit(cert, outputs)
+            case CollectEnded():
+                round_ahead = self._votes.round_ahead(0)
+                self._apply(machine.CollectLeft(0 if round_ahead is None else round_ahead), outputs)
             case ValueReady(value_id=value_id, is_valid=is_valid):
                 self._verdicts.setdefault(value_id, is_valid)
+                self._settled = None
             case ValuePending():
                 self._pending[input_.value_id] = input_
             case LocalValue():
                 self._take_local_value(input_, outputs)
-            case CollectEnded():
-                round_ahead = self._votes.round_ahead(0)
-                self._apply(machine.CollectLeft(0 if round_ahead is None else round_ahead), outputs)
-            case TimeoutFired():
-                self._take_timeout(input_, outputs)
             case Restarted():
                 self._resume(outputs)
             case _:
@@ -249,7 +251,7 @@ class Engine:
 
     def _take_proposal(self, message: ProposalMessage, outputs: list[Output]) -> None:
         proposal = message.proposal
-        self._admission.verify_place(message, self.round)
+        self._admission.verify_proposal_place(proposal, self._state.round)
         held = self._proposals.get(proposal.round)
         if held is not None and claim_of(held.proposal) != claim_of(proposal):
             self._take_second_proposal(held, message, outputs)
@@ -262,6 +264,7 @@ class Engine:
             _tell(self._votes.add_polka(message.polka), outputs)
         if held is None:
             self._proposals[proposal.round] = message
+            self._settled = None
             self._learn(message.header, proposal.value_id, outputs)
 
     def _take_second_proposal(
@@ -276,11 +279,13 @@ class Engine:
         outputs.append(FoundEvidence(duplicate_proposal(held.proposal, proposal)))
 
     def _take_vote(self, vote: Vote, outputs: list[Output]) -> None:
-        self._admission.verify_place(vote, self.round)
+        self._admission.verify_vote_place(vote, self._state.round)
         if self._votes.has(vote):
             return
         self._admission.verify_vote_signature(vote)
-        _tell(self._votes.add(vote), outputs)
+        lies = self._votes.add(vote)
+        if lies:
+            _tell(lies, outputs)
 
     def _take_polka(self, cert: PolkaCert, outputs: list[Output]) -> None:
         self._admission.verify_height(cert.height)
@@ -306,6 +311,7 @@ class Engine:
         value_id = header.value_id
         self._headers.setdefault(value_id, header)
         self._verdicts.setdefault(value_id, True)
+        self._settled = None
         outputs.append(Propose(local.round, header, -1, None))
 
     def _take_timeout(self, fired: TimeoutFired, outputs: list[Output]) -> None:
@@ -328,6 +334,7 @@ class Engine:
         if value_id in self._headers:
             return
         self._headers[value_id] = header
+        self._settled = None
         if value_id not in self._verdicts:
             outputs.append(NeedValue(value_id, header))
 
@@ -336,8 +343,7 @@ class Engine:
 
         Most votes bring no new fact; then nothing is asked again.
         """
-        state, known = self._settled
-        if state is self._state and known == self._known():
+        if self._settled is self._state and self._changes_settled == self._votes.changes:
             return
         is_moving = True
         while is_moving:
@@ -346,36 +352,43 @@ class Engine:
                 if self._apply(fact, outputs):
                     is_moving = True
                     break
-        self._settled = (self._state, self._known())
+        self._settled, self._changes_settled = self._state, self._votes.changes
 
-    def _known(self) -> int:
-        """Return a number that grows with the facts: everything they are made of is only ever added to."""
-        return self._votes.changes + len(self._proposals) + len(self._verdicts) + len(self._headers)
+    def _facts(self) -> list[machine.Event]:
+        """Return what is known, in the order of the rules U1 to U8.
 
-    def _facts(self) -> Iterator[machine.Event]:
-        """Offer what is known, in the order of the rules U1 to U8."""
-        round_, votes = self.round, self._votes
-        message = self._proposals.get(round_)
-        if message is not None and self._state.step is Step.PROPOSE:  # Else it costs, and moves nothing.
-            yield self._proposal_fact(message)
-        if votes.has_quorum_of_any(Prevote, round_):
-            yield _PREVOTES_SEEN
-        if message is not None and self._verdicts.get(message.proposal.value_id) is True:
-            cert = votes.polka(round_, message.proposal.value_id, message.proposal.valid_round)
-            if cert is not None:
-                yield machine.PolkaSeen(cert, message.header)
+        What no rule could use in this step, or one did use, is left out: it costs and moves nothing.
+        """
+        state, votes = self._state, self._votes
+        round_, step, message = state.round, state.step, self._proposals.get(state.round)
+        commits: list[machine.Event] = [
+            machine.CommitSeen(cert, self._verdicts.get(cert.value_id)) for cert in votes.commits
+        ]
+        if state.decided is not None:
+            return commits
+        facts: list[machine.Event] = []
+        if message is not None and step is Step.PROPOSE:
+            facts.append(self._proposal_fact(message))
+        if step is Step.PREVOTE and not state.has_prevote_timer and votes.has_quorum_of_any(Prevote, round_):
+            facts.append(_PREVOTES_SEEN)
+        if message is not None and (step is Step.PREVOTE or state.valid_round < round_):
+            said = message.proposal
+            cert = votes.polka(round_, said.value_id, said.valid_round)
+            if cert is not None and self._verdicts.get(said.value_id) is True:
+                facts.append(machine.PolkaSeen(cert, message.header))
         for cert in votes.polkas:
-            if self._verdicts.get(cert.value_id) is True and cert.value_id in self._headers:
-                yield machine.LatePolkaSeen(cert)
-        if votes.has_nil_polka(round_):
-            yield _NIL_POLKA_SEEN
-        if votes.has_quorum_of_any(Precommit, round_):
-            yield _PRECOMMITS_SEEN
-        for commit in votes.commits:
-            yield machine.CommitSeen(commit, self._verdicts.get(commit.value_id))
+            is_valid = self._verdicts.get(cert.value_id) is True
+            if cert.round > state.valid_round and is_valid and cert.value_id in self._headers:
+                facts.append(machine.LatePolkaSeen(cert))
+        if step is Step.PREVOTE and votes.has_nil_polka(round_):
+            facts.append(_NIL_POLKA_SEEN)
+        if not state.has_precommit_timer and votes.has_quorum_of_any(Precommit, round_):
+            facts.append(_PRECOMMITS_SEEN)
+        facts += commits
         ahead = votes.round_ahead(round_)
         if ahead is not None:
-            yield machine.RoundAhead(ahead)
+            facts.append(machine.RoundAhead(ahead))
+        return facts
 
     def _proposal_fact(self, message: ProposalMessage) -> machine.ProposalSeen:
         proposal, header = message.proposal, message.header
@@ -402,21 +415,17 @@ class Engine:
 
     def _perform(self, action: Action, outputs: list[Output]) -> None:
         """Turn an action of the rules into outputs: the engine knows delays, proposers and headers."""
-        match action:
-            case StartTimer(kind=kind):
-                is_propose = kind == "propose"
-                delay_ms = (
-                    self._preset.propose_ms(self.round) if is_propose else self._preset.vote_ms(self.round)
-                )
-                outputs.append(Schedule(kind, self.round, delay_ms))
-            case SendPrevote() | SendPrecommit() if self.own_index is None:
-                return
-            case NewRound(round=round_):
-                outputs.append(action)
-                if self.proposer(round_) == self.own_index:
-                    outputs.append(self._proposal_of(round_))
-            case _:
-                outputs.append(action)
+        if type(action) is StartTimer:
+            is_propose = action.kind == "propose"
+            round_ = self._state.round
+            delay_ms = self._preset.propose_ms(round_) if is_propose else self._preset.vote_ms(round_)
+            outputs.append(Schedule(action.kind, round_, delay_ms))
+        elif type(action) is NewRound:
+            outputs.append(action)
+            if self.proposer(action.round) == self.own_index:
+                outputs.append(self._proposal_of(action.round))
+        elif self.own_index is not None or type(action) not in _OWN_WORDS:
+            outputs.append(action)
 
     def _proposal_of(self, round_: int) -> Output:
         """Return how we propose: our valid value again, with its polka, or a new one that the node builds."""
@@ -431,6 +440,7 @@ class Engine:
 
 _PREVOTES_SEEN, _PRECOMMITS_SEEN = machine.PrevotesSeen(), machine.PrecommitsSeen()
 _NIL_POLKA_SEEN = machine.NilPolkaSeen()
+_OWN_WORDS = (SendPrevote, SendPrecommit)  # Nothing of them leaves an observer.
 _TIMER_OF_STEP: dict[Step, TimeoutKind] = {
     Step.PROPOSE: "propose",
     Step.PREVOTE: "prevote",

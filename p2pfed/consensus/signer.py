@@ -5,7 +5,6 @@ The node makes the record durable before the message leaves. Rules R1-R4 and R7 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, TypeVar, assert_never
 
 import msgspec
@@ -56,8 +55,7 @@ class SignRecord(Message, frozen=True, array_like=True, forbid_unknown_fields=Tr
     trainer: UpdateHeader | None
 
 
-@dataclass(frozen=True, slots=True)
-class SignProposal:
+class SignProposal(msgspec.Struct, frozen=True):
     header: Header
     round: int
     valid_round: int
@@ -65,8 +63,7 @@ class SignProposal:
     polka: PolkaCert | None
 
 
-@dataclass(frozen=True, slots=True)
-class SignPrevote:
+class SignPrevote(msgspec.Struct, frozen=True):
     height: int
     round: int
     value_id: bytes | None
@@ -74,8 +71,7 @@ class SignPrevote:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class SignPrecommit:
+class SignPrecommit(msgspec.Struct, frozen=True):
     """Not nil: `lock_cert` and `lock_header` are the polka and the header of this round's value."""
 
     height: int
@@ -86,8 +82,7 @@ class SignPrecommit:
     lock_header: Header | None
 
 
-@dataclass(frozen=True, slots=True)
-class SignAvail:
+class SignAvail(msgspec.Struct, frozen=True):
     """`update_ids` ascending, without duplicates."""
 
     height: int
@@ -97,8 +92,7 @@ class SignAvail:
     time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SignUpdate:
+class SignUpdate(msgspec.Struct, frozen=True):
     """An update header without trainer (this key) and signature."""
 
     base_height: int
@@ -113,8 +107,7 @@ SignRequest = SignProposal | SignPrevote | SignPrecommit | SignAvail | SignUpdat
 Signable = ProposalMessage | Prevote | Precommit | AvailMessage | UpdateHeader
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(msgspec.Struct, frozen=True):
     """`message` may leave once `record` is durable; not new: it is the one that left before."""
 
     record: SignRecord
@@ -122,8 +115,7 @@ class Signed:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Signing could contradict what was said; the reason is one clause."""
 
     reason: str
@@ -131,6 +123,8 @@ class Refused:
 
 S = TypeVar("S", bound=SignedMessage)
 _UNSIGNED = bytes(SIGNATURE_BYTES)
+_NO_WORDS: dict[str, object] = {"proposal": None, "prevote": None, "precommit": None}
+_NO_LOCK_NO_WORDS: dict[str, object] = {**_NO_WORDS, "lock_round": -1, "lock_cert": None, "lock_header": None}
 
 
 def initial_record() -> SignRecord:
@@ -149,12 +143,12 @@ def decide(record: SignRecord, request: SignRequest, key: SigningKey, chain_id: 
     A request for a place where we spoke returns what we said there, whatever it asks for now (R2).
     """
     match request:
-        case SignProposal():
-            return _decide_proposal(record, request, key, chain_id)
         case SignPrevote():
             return _decide_prevote(record, request, key, chain_id)
         case SignPrecommit():
             return _decide_precommit(record, request, key, chain_id)
+        case SignProposal():
+            return _decide_proposal(record, request, key, chain_id)
         case SignAvail():
             return _decide_avail(record, request, key, chain_id)
         case SignUpdate():
@@ -254,11 +248,8 @@ def _place(
     if (height, round, step) <= (record.height, record.round, record.step):  # R1
         place = f"{record.height}/{record.round}/{record.step}"
         return Refused(f"{height}/{round}/{step} is not above the record {place}")
-    if height > record.height:
-        record = msgspec.structs.replace(record, lock_round=-1, lock_cert=None, lock_header=None)
-    if (height, round) != (record.height, record.round):
-        record = msgspec.structs.replace(record, proposal=None, prevote=None, precommit=None)
-    return msgspec.structs.replace(record, height=height, round=round, step=step)
+    cleared = _NO_LOCK_NO_WORDS if height > record.height else _NO_WORDS if round > record.round else {}
+    return msgspec.structs.replace(record, height=height, round=round, step=step, **cleared)
 
 
 def _sign(message: S, key: SigningKey, chain_id: bytes) -> S:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -56,7 +55,7 @@ class VotesTwice(Core):
         spoken = super().speak(request, outbox)
         if isinstance(request, SignPrevote) and request.value_id is not None:
             self.record = msgspec.structs.replace(self.record, step=1, prevote=None)
-            super().speak(replace(request, value_id=None, valid_round=-1), outbox)
+            super().speak(msgspec.structs.replace(request, value_id=None, valid_round=-1), outbox)
         return spoken
 
 

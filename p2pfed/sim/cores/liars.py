@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -70,9 +69,9 @@ class NilVoter(Liar):
     def speak(self, request: SignRequest, outbox: list[Effect]) -> Spoken | None:
         match request:
             case SignPrevote():
-                request = replace(request, value_id=None, valid_round=-1)
+                request = msgspec.structs.replace(request, value_id=None, valid_round=-1)
             case SignPrecommit():
-                request = replace(request, value_id=None, lock_cert=None, lock_header=None)
+                request = msgspec.structs.replace(request, value_id=None, lock_cert=None, lock_header=None)
         return super().speak(request, outbox)
 
 
