@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Protocol, TypeVar, assert_never
 
 import msgspec
+from msgspec import Struct
 
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import SIGNATURE_BYTES
@@ -55,7 +56,7 @@ class SignRecord(Message, frozen=True, array_like=True, forbid_unknown_fields=Tr
     trainer: UpdateHeader | None
 
 
-class SignProposal(msgspec.Struct, frozen=True):
+class SignProposal(Struct, frozen=True):
     header: Header
     round: int
     valid_round: int
@@ -63,7 +64,7 @@ class SignProposal(msgspec.Struct, frozen=True):
     polka: PolkaCert | None
 
 
-class SignPrevote(msgspec.Struct, frozen=True):
+class SignPrevote(Struct, frozen=True):
     height: int
     round: int
     value_id: bytes | None
@@ -71,7 +72,7 @@ class SignPrevote(msgspec.Struct, frozen=True):
     index: int
 
 
-class SignPrecommit(msgspec.Struct, frozen=True):
+class SignPrecommit(Struct, frozen=True):
     """Not nil: `lock_cert` and `lock_header` are the polka and the header of this round's value."""
 
     height: int
@@ -82,7 +83,7 @@ class SignPrecommit(msgspec.Struct, frozen=True):
     lock_header: Header | None
 
 
-class SignAvail(msgspec.Struct, frozen=True):
+class SignAvail(Struct, frozen=True):
     """`update_ids` ascending, without duplicates."""
 
     height: int
@@ -92,7 +93,7 @@ class SignAvail(msgspec.Struct, frozen=True):
     time_ms: int
 
 
-class SignUpdate(msgspec.Struct, frozen=True):
+class SignUpdate(Struct, frozen=True):
     """An update header without trainer (this key) and signature."""
 
     base_height: int
@@ -107,7 +108,7 @@ SignRequest = SignProposal | SignPrevote | SignPrecommit | SignAvail | SignUpdat
 Signable = ProposalMessage | Prevote | Precommit | AvailMessage | UpdateHeader
 
 
-class Signed(msgspec.Struct, frozen=True):
+class Signed(Struct, frozen=True):
     """`message` may leave once `record` is durable; not new: it is the one that left before."""
 
     record: SignRecord
@@ -115,7 +116,7 @@ class Signed(msgspec.Struct, frozen=True):
     is_new: bool
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(Struct, frozen=True):
     """Signing could contradict what was said; the reason is one clause."""
 
     reason: str

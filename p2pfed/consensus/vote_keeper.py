@@ -70,6 +70,14 @@ class VoteKeeper:
         """How many votes are held."""
         return self._count
 
+    def snapshot(self) -> tuple[object, ...]:
+        """Return every vote and certificate held, as plain values in one order."""
+        tallies = [(round_, held.prevotes, held.precommits) for round_, held in sorted(self._rounds.items())]
+        votes = [
+            (round_, sorted(pre.votes.items()), sorted(com.votes.items())) for round_, pre, com in tallies
+        ]
+        return votes, sorted(self._polkas.items()), list(self._commits.items())
+
     def has(self, vote: Vote) -> bool:
         """Answer whether `vote` would add nothing: its claim is held, or two others of its sender are."""
         round_ = self._rounds.get(vote.round)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from p2pfed.consensus import certificates, machine, vote_keeper
 from p2pfed.consensus.engine import Engine
@@ -55,7 +56,7 @@ class VotesTwice(Core):
         spoken = super().speak(request, outbox)
         if isinstance(request, SignPrevote) and request.value_id is not None:
             self.record = msgspec.structs.replace(self.record, step=1, prevote=None)
-            super().speak(msgspec.structs.replace(request, value_id=None, valid_round=-1), outbox)
+            super().speak(replace(request, value_id=None, valid_round=-1), outbox)
         return spoken
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from p2pfed.consensus import io
 from p2pfed.consensus.signer import SignPrecommit, SignPrevote, SignRequest
@@ -69,9 +70,9 @@ class NilVoter(Liar):
     def speak(self, request: SignRequest, outbox: list[Effect]) -> Spoken | None:
         match request:
             case SignPrevote():
-                request = msgspec.structs.replace(request, value_id=None, valid_round=-1)
+                request = replace(request, value_id=None, valid_round=-1)
             case SignPrecommit():
-                request = msgspec.structs.replace(request, value_id=None, lock_cert=None, lock_header=None)
+                request = replace(request, value_id=None, lock_cert=None, lock_header=None)
         return super().speak(request, outbox)
 
 
