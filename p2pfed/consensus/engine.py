@@ -86,8 +86,7 @@ class Engine:
         self._awaited_round: int | None = None  # GetValue is out for it.
         self._record = record or initial_record()
         self._state = self._restored()
-        # No rule fires in this state with these many changes of votes; None where something else is new.
-        self._settled: State | None = None
+        self._settled: State | None = None  # No rule fires in it while the votes' `changes` stay as they are.
         self._changes_settled = 0
 
     def step(self, input_: Input) -> tuple[Output, ...]:
@@ -267,7 +266,7 @@ class Engine:
         self._admission.verify_proposal_place(proposal, self._state.round)
         held = self._proposals.get(proposal.round)
         if held is not None and claim_of(held.proposal) != claim_of(proposal):
-            self._take_second_proposal(held, message, outputs)
+            self._take_second(held, message, outputs)
             return
         if held is None:
             self._admission.verify_proposal_content(message)
@@ -280,9 +279,7 @@ class Engine:
             self._settled = None
             self._learn(message.header, proposal.value_id, outputs)
 
-    def _take_second_proposal(
-        self, held: ProposalMessage, message: ProposalMessage, outputs: list[Output]
-    ) -> None:
+    def _take_second(self, held: ProposalMessage, message: ProposalMessage, outputs: list[Output]) -> None:
         """Two proposals of one round are evidence, once; the second is not kept otherwise."""
         proposal = message.proposal
         if proposal.round in self._equivocal_rounds:
@@ -296,9 +293,7 @@ class Engine:
         if self._votes.has(vote):
             return
         self._admission.verify_vote_signature(vote)
-        lies = self._votes.add(vote)
-        if lies:
-            _tell(lies, outputs)
+        _tell(self._votes.add(vote), outputs)
 
     def _take_polka(self, cert: PolkaCert, outputs: list[Output]) -> None:
         self._admission.verify_height(cert.height)
@@ -318,10 +313,8 @@ class Engine:
         if is_over or self._awaited_round != local.round:
             return  # C2: too late, or answered already.
         self._awaited_round = None
-        header = local.header
-        assert header.height == self.height
-        assert header.round0 == local.round
-        value_id = header.value_id
+        header, value_id = local.header, local.header.value_id
+        assert (header.height, header.round0) == (self.height, local.round)
         self._headers.setdefault(value_id, header)
         self._verdicts.setdefault(value_id, True)
         self._settled = None
@@ -374,11 +367,10 @@ class Engine:
         """
         state, votes = self._state, self._votes
         round_, step, message = state.round, state.step, self._proposals.get(state.round)
-        commits: list[machine.Event] = [
-            machine.CommitSeen(cert, self._verdicts.get(cert.value_id)) for cert in votes.commits
-        ]
+        verdicts = self._verdicts
+        commits = [machine.CommitSeen(cert, verdicts.get(cert.value_id)) for cert in votes.commits]
         if state.decided is not None:
-            return commits
+            return [*commits]
         facts: list[machine.Event] = []
         if message is not None and step is Step.PROPOSE:
             facts.append(self._proposal_fact(message))
@@ -387,11 +379,11 @@ class Engine:
         if message is not None and (step is Step.PREVOTE or state.valid_round < round_):
             said = message.proposal
             cert = votes.polka(round_, said.value_id, said.valid_round)
-            if cert is not None and self._verdicts.get(said.value_id) is True:
+            if cert is not None and verdicts.get(said.value_id) is True:
                 facts.append(machine.PolkaSeen(cert, message.header))
         for cert in votes.polkas:
-            is_valid = self._verdicts.get(cert.value_id) is True
-            if cert.round > state.valid_round and is_valid and cert.value_id in self._headers:
+            is_known = cert.value_id in self._headers and verdicts.get(cert.value_id) is True
+            if is_known and cert.round > state.valid_round:
                 facts.append(machine.LatePolkaSeen(cert))
         if step is Step.PREVOTE and votes.has_nil_polka(round_):
             facts.append(_NIL_POLKA_SEEN)
@@ -429,10 +421,8 @@ class Engine:
     def _perform(self, action: Action, outputs: list[Output]) -> None:
         """Turn an action of the rules into outputs: the engine knows delays, proposers and headers."""
         if type(action) is StartTimer:
-            is_propose = action.kind == "propose"
             round_ = self._state.round
-            delay_ms = self._preset.propose_ms(round_) if is_propose else self._preset.vote_ms(round_)
-            outputs.append(Schedule(action.kind, round_, delay_ms))
+            outputs.append(Schedule(action.kind, round_, self._preset.delay_ms(action.kind, round_)))
         elif type(action) is NewRound:
             outputs.append(action)
             if self.proposer(action.round) == self.own_index:
@@ -457,4 +447,4 @@ _OWN_WORDS = (SendPrevote, SendPrecommit)  # Nothing of them leaves an observer.
 
 
 def _tell(found: tuple[Lie, ...], outputs: list[Output]) -> None:
-    outputs.extend(FoundEvidence(evidence) for evidence in found)
+    outputs += [FoundEvidence(evidence) for evidence in found]
