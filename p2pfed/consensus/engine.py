@@ -365,9 +365,8 @@ class Engine:
 
         What no rule could use in this step, or one did use, is left out: it costs and moves nothing.
         """
-        state, votes = self._state, self._votes
+        state, votes, verdicts = self._state, self._votes, self._verdicts
         round_, step, message = state.round, state.step, self._proposals.get(state.round)
-        verdicts = self._verdicts
         commits = [machine.CommitSeen(cert, verdicts.get(cert.value_id)) for cert in votes.commits]
         if state.decided is not None:
             return [*commits]
@@ -421,8 +420,7 @@ class Engine:
     def _perform(self, action: Action, outputs: list[Output]) -> None:
         """Turn an action of the rules into outputs: the engine knows delays, proposers and headers."""
         if type(action) is StartTimer:
-            round_ = self._state.round
-            outputs.append(Schedule(action.kind, round_, self._preset.delay_ms(action.kind, round_)))
+            outputs.append(Schedule(action.kind, self.round, self._preset.delay_ms(action.kind, self.round)))
         elif type(action) is NewRound:
             outputs.append(action)
             if self.proposer(action.round) == self.own_index:
