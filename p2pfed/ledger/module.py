@@ -7,9 +7,10 @@ A module never touches another's slice. What it wants done elsewhere it returns 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from p2pfed.types.message import Message
 from p2pfed.types.transaction import Transfer
@@ -29,16 +30,14 @@ class Offence(IntEnum):
     DUPLICATE_AVAIL = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Pay:
+class Pay(Struct, frozen=True):
     """To accounts: carry out `transfer`, whose signature is checked; half of its fee goes to `proposer`."""
 
     transfer: Transfer
     proposer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BurnBond:
+class BurnBond(Struct, frozen=True):
     """To accounts: burn floor(bond * numerator / denominator) of the bond of `key`."""
 
     key: bytes
@@ -46,22 +45,19 @@ class BurnBond:
     denominator: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(Struct, frozen=True):
     """To accounts: `key` never votes or trains again."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Struct, frozen=True):
     """To staking: take `key` out of the validator set, from two heights on."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Convict:
+class Convict(Struct, frozen=True):
     """To slashing: the offence of `culprit` at `height` is proven (`chain` checked the evidence)."""
 
     culprit: bytes
@@ -69,8 +65,7 @@ class Convict:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class CountUpdates:
+class CountUpdates(Struct, frozen=True):
     """To training: the update set of a height, as trainer keys in ascending order.
 
     `counted` are in the update set, `dropped` sent two updates: no other of this `base_height` may count.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct
 
 from p2pfed.chain.divergence import Divergence, divergence
 from p2pfed.chain.light import (
@@ -50,8 +51,7 @@ class Fork(SafetyViolation):
         self.divergence = found
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a light client is asked to find, and from whom.
 
     checkpoint: (height, hash) to start from; None: genesis.
@@ -66,8 +66,7 @@ class Plan:
     height: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The block that was reached.
 
     start: What it was verified from.
@@ -82,8 +81,7 @@ class Found:
     confirmed_by: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
+class _Way(Struct, frozen=True):
     """How a block was reached: (height, hash) of each one that was verified, the start first."""
 
     trusted: Trusted

@@ -51,3 +51,8 @@ EVIDENCE_AGE_HEIGHTS = 4096  # Validator sets are kept this long under the state
 # --- light clients (spec/light.md) ---
 UNBONDING_MS = 7 * 24 * 3_600_000  # Until then who signed a false header can still lose its bond for it.
 CLOCK_DRIFT_MS = 10_000  # A header may be so far ahead of a light client's clock.
+
+# --- snapshots (spec/consensus.md section 17) ---
+PARTS_MAX = 8  # Kinds of a snapshot; four exist, an optimizer's state will be another.
+PART_NAME_MAX = 32
+PART_BYTES_MAX = 1 << 33  # 2^31 weights of 4 bytes: the largest model.

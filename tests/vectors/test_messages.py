@@ -19,6 +19,8 @@ if __name__ == "__main__":
 from support.chain import NO_SIGNATURE, World, signed
 
 from p2pfed.chain.proofs import account_key, prove_leaf, prove_update
+from p2pfed.chain.snapshot import snapshot_of
+from p2pfed.chain.state import encode_ledger
 from p2pfed.consensus.certificates import polka_cert
 from p2pfed.net.tcp.hello import Hello, Transcript, prove
 from p2pfed.primitives import codec
@@ -53,6 +55,7 @@ def samples(world: World) -> tuple[dict[str, Message], dict[str, Any]]:
         evidence=(world.double_vote(2),),
     )
     after, ledger = world.state.validators, world.state.ledger
+    light, ledger_bytes = LightBlock(block.header, block.commit, validators, after), encode_ledger(ledger)
     chain_id, value_id = world.genesis.chain_id, block.header.value_id
 
     def by(place: int, message: SignedMessage) -> Any:
@@ -92,11 +95,13 @@ def samples(world: World) -> tuple[dict[str, Message], dict[str, Any]]:
         "ask for blocks": wire.GetBlocks(1, 2),
         "ask for genesis": wire.GetGenesis(),
         "ask for a light block": wire.GetLightBlock(0),
+        "ask for a snapshot": wire.GetSnapshot(0),
         "ask for a proof": wire.GetProof(1, "state", account),
         "chunk": wire.Chunk(2, blob[1 << 20 :], path_of_hashes(chunk_hashes(blob), 1)),
         "blocks": wire.Blocks((block, world.advance())),
         "genesis": wire.GenesisBytes(codec.encode(world.genesis)),
-        "light block": LightBlock(block.header, block.commit, validators, after),
+        "light block": light,
+        "snapshot": snapshot_of(light, ledger_bytes, len(codec.encode(block.body)), world.genesis.manifest),
         "proof": proof,
         "proof of absence": missing,
         "missing": wire.Missing(),
