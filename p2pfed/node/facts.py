@@ -132,6 +132,14 @@ class CatchingUp(Struct, frozen=True):
     peer: bytes
 
 
+class Listening(Struct, frozen=True):
+    """Blocks are above the signer's record: for `wait_ms` with a peer connected nothing is signed (R6)."""
+
+    height: int
+    record_height: int
+    wait_ms: int
+
+
 class NetworkFinished(Struct, frozen=True):
     """The height that genesis names as the last one is final."""
 
@@ -154,5 +162,6 @@ Fact = (
     | EvidenceFound
     | StakeSlashed
     | CatchingUp
+    | Listening
     | NetworkFinished
 )

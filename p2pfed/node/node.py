@@ -13,6 +13,7 @@ from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
 from p2pfed.node.digesting import digest_of, lacking
+from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.effects import (
     Append,
     Effect,
@@ -88,6 +89,7 @@ class Node:
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
         self._catch_up = CatchUp(self.neighbours, evidence, self._outbox)
+        self._twin = Doppelganger(self.hand, state, preset, self._outbox)
         self._early: list[tuple[bytes, HeightMessage]] = []
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
@@ -99,6 +101,11 @@ class Node:
     def is_finished(self) -> bool:
         """Answer whether the last height that genesis names is final."""
         return 0 < self._height_final <= self.state.height
+
+    @property
+    def is_listening(self) -> bool:
+        """Answer whether nothing is signed yet, for this key may run in another place (R6)."""
+        return self._twin.is_listening
 
     @property
     def is_everyone_finished(self) -> bool:
@@ -133,9 +140,11 @@ class Node:
                     self.neighbours.tell(event.peer, digest_of(self.state, self.work))
                     for proof in self._shared.evidence.select():  # It may have missed them.
                         self.neighbours.tell(event.peer, proof)
+                    self._twin.listen(self.neighbours, now_ms)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
                 self.neighbours.disconnect(event.peer, now_ms)
+                self._twin.listen(self.neighbours, now_ms)
                 self._catch_up.forget(event.peer)
                 self._answered_ms.pop(event.peer, None)
                 self._refresh(now_ms)
@@ -196,6 +205,8 @@ class Node:
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
         height, current = _height_of(message), self.state.next_height
+        if self.is_listening:
+            self._twin.hear(self.state, message)
         if height < current:
             if isinstance(message, CommitCert):
                 self._catch_up.take_late_commit(self.state, self.last_commit, message)
@@ -263,6 +274,9 @@ class Node:
             if self._catch_up.is_behind(self.state) and self.work is None and is_wanting:
                 self._catch_up.proceed(self.state)
             self._schedule_gossip()
+        elif timer.kind == "listen":
+            self._twin.listen(self.neighbours, now_ms)
+            self._start_height(now_ms)
         elif timer.kind == "sync":
             self._is_sync_due = False
             if timer.height == self.state.next_height and self._catch_up.is_behind(self.state):
@@ -330,7 +344,7 @@ class Node:
 
     def _start_height(self, now_ms: int) -> None:
         """Begin the next height, unless it is under way, the model is missing, or all is done."""
-        if self.work is not None:
+        if self.work is not None or self.is_listening:
             return
         if self.is_finished:
             self._early.clear()

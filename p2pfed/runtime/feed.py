@@ -34,6 +34,7 @@ _NAMES: dict[type[Any], str] = {
     facts.EvidenceFound: "peer.equivocated",
     facts.StakeSlashed: "peer.slashed",
     facts.CatchingUp: "peer.catching_up",
+    facts.Listening: "peer.listening",
     facts.NetworkFinished: "network.finished",
 }
 _PEER_FIELDS = frozenset({"peer", "trainer", "proposer", "culprit"})
