@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOM = Path("p2pfed/consensus")
 LOG_WRITER = (
     "../node/height.py",
-    ("HeightWork._take_in", "HeightWork._sign"),
+    ("HeightWork._take_in", "HeightWork._speak"),
 )  # The log is written a floor above.
 UNIT = "tests/unit/consensus"
 MODEL = "tests/model/test_model.py::test_the_machine_votes_as_the_model_lets_it_and_no_other_way"
@@ -99,7 +99,7 @@ NAMED = {
     "no polka certificates (told)": ("machine.py", "_lock", "PublishPolka(cert)", "left out"),
     "stale timeout guard": ("machine.py", "_time_out", "event.round != state.round", "False"),
     "no WAL (W1)": ("../node/height.py", "HeightWork._take_in", "self._outbox.append(", "left out"),
-    "no WAL (W2)": ("../node/height.py", "HeightWork._sign", "self._outbox.append(SyncLog", "left out"),
+    "no WAL (W2)": ("../node/height.py", "HeightWork._speak", "self._outbox.append(SyncLog", "left out"),
     "no WAL (nothing is read back)": ("replay.py", "history_of", "not begun", "True"),
     "a record older than the log": ("replay.py", "_held_against", "said > signed", "False"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,6 +36,7 @@ from p2pfed.runtime.clock import Clock
 from p2pfed.runtime.feed import Entry, Feed, entry_of
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.inbox import Inbox
+from p2pfed.runtime.state_fetch import StateFetch
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.log import Log
 from p2pfed.storage.peers_file import save_peers
@@ -48,6 +50,7 @@ from p2pfed.types.update import UpdateHeader
 T = TypeVar("T")
 
 DIAL_TIMEOUT_MS = 5_000
+MERGING_THREADS_MAX = 4  # More gain little: the rows come from memory, which they share.
 LONELY_MS = 5_000  # Without any pipe for so long, a person is told why the last dial failed …
 LONELY_PAUSE_MS = 60_000  # … and again no sooner than this.
 
@@ -81,6 +84,7 @@ class Host:
         inbox: Inbox,
         transport: Transport,
         fetcher: Fetcher,
+        state_fetch: StateFetch,
         trainer: Trainer | None,
         feed: Feed,
         clock: Clock,
@@ -95,10 +99,15 @@ class Host:
         self._inbox = inbox
         self._transport = transport
         self._fetcher = fetcher
+        self.state_fetch = state_fetch
         self._trainer = trainer
         self._clock = clock
         self._disk = disk
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        # Apart from `compute`, which waits for it: pieces of a group are merged side by side.
+        self._merging = ThreadPoolExecutor(
+            min(MERGING_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="merge"
+        )
         self._last_height = None if heights is None else node.state.height + heights
         self._vote_state = VoteStateFile(store.home.vote_state)
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -131,6 +140,7 @@ class Host:
                 await self._trainer.close()
             await self._transport.close()
             self._compute.shutdown(wait=True)
+            self._merging.shutdown(wait=True)
         assert ending is not None
         return ending
 
@@ -188,6 +198,15 @@ class Host:
                 self._fetcher.blocks(effect)
             case effects.FetchModel():
                 self._fetcher.model(effect)
+            case effects.AskSnapshot():
+                self._tasks.create_task(self.state_fetch.offer(effect), name="ask-snapshot")
+            case effects.AskLightBlock():
+                self._tasks.create_task(self.state_fetch.light_block(effect), name="ask-light-block")
+            case effects.FetchSnapshot():
+                name = f"snapshot-{effect.snapshot.height}"
+                self._tasks.create_task(self.state_fetch.snapshot(effect), name=name)
+            case effects.StoreSnapshot():
+                await self._on_disk(self._store_snapshot, effect)
             case effects.BuildProposal():
                 self._tasks.create_task(self._build(effect), name=f"build-{effect.state.next_height}")
             case effects.CheckProposal():
@@ -231,6 +250,10 @@ class Host:
         if state.height == self._last_height:
             self.is_done.set()
 
+    def _store_snapshot(self, effect: effects.StoreSnapshot) -> None:
+        self._store.save_base(effect.block, encode_ledger(effect.state.ledger))
+        self._store.want_snapshot(None)
+
     def _save_polkas(self, polkas: tuple[PolkaCert, ...]) -> None:
         for polka in polkas:
             self._store.chain.save_polka(polka)
@@ -255,7 +278,7 @@ class Host:
     async def _build(self, effect: effects.BuildProposal) -> None:
         """Build the block and keep it durably before anyone hears of it (W8)."""
         header, body, state = await self._compute_in_thread(
-            propose.build, effect.state, effect.inputs, effect.round, self._payload
+            propose.build, effect.state, effect.inputs, effect.round, self._payload, self._merging.map
         )
         await self._on_disk(self._store.chain.save_pending, header, body)
         self._inbox.put(ProposalBuilt(header.height, effect.round, header, body, state))
@@ -264,7 +287,9 @@ class Host:
         """Recompute the block; a valid one is durable before it is voted for (W8)."""
         header, body = effect.header, effect.body
         try:
-            state = await self._compute_in_thread(check.check, effect.state, header, body, self._payload)
+            state = await self._compute_in_thread(
+                check.check, effect.state, header, body, self._payload, self._merging.map
+            )
         except InvalidBlock as refusal:
             self._inbox.put(ProposalChecked(header.value_id, None, str(refusal)))
             return
