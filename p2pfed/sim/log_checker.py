@@ -9,28 +9,41 @@ from p2pfed.consensus.replay import fingerprint, history_of
 from p2pfed.errors import PeerFault
 from p2pfed.node.height import HeightWork
 
+HEIGHTS_KEPT = 4  # No more is asked for; the log keeps two beside the one under way.
+
 
 class LogChecker:
-    """Everything that one peer appended in all its lives, and how much of it was promised to be durable."""
+    """What one peer appended in all its lives, by number, and how much of it was promised to be durable."""
 
     def __init__(self) -> None:
-        self._told: list[Entry] = []
-        self._promised = 0
+        self._told: dict[int, Entry] = {}
+        self._begun: list[int] = []  # The numbers of the newest Began entries, one for each height.
+        self._promised = -1
 
-    def append(self, entry: Entry) -> None:
-        self._told.append(decode_entry(*encode_entry(entry)))
+    def append(self, seq: int, entry: Entry) -> None:
+        self._told[seq] = entry
+        if isinstance(entry, Began) and entry.record is None:
+            self._begun.append(seq)
+            if len(self._begun) > HEIGHTS_KEPT:
+                first = self._begun.pop(0)
+                for old in [seq for seq in self._told if seq < first]:
+                    del self._told[old]
 
     def synced(self) -> None:
-        self._promised = len(self._told)
+        self._promised = max(self._told, default=-1)
 
-    def recovered(self, entries: Sequence[Entry]) -> str:
-        """Take in what a start read; return what is wrong with it, or nothing."""
-        told, self._told = self._told, list(entries)
-        promised, self._promised = self._promised, len(entries)
-        if len(entries) < promised:
-            return f"its log has {len(entries)} entries after a crash, {promised} were durable"
-        if self._told != told[: len(entries)]:
-            return "its log holds what it never appended"
+    def recovered(self, entries: Sequence[tuple[int, Entry]]) -> str:
+        """Take in what a start read, numbered; return what is wrong with it, or nothing."""
+        last = entries[-1][0] if entries else -1
+        if last < self._promised:
+            return f"its log ends at entry {last} after a crash, {self._promised} was durable"
+        for seq, entry in entries:
+            told = self._told.get(seq)
+            if told is not None and _again(told) != entry:
+                return f"entry {seq} of its log is not what it appended"
+        self._told = {seq: entry for seq, entry in self._told.items() if seq <= last}
+        self._begun = [seq for seq in self._begun if seq <= last]
+        self._promised = last
         return ""
 
     def compare(self, work: HeightWork | None, coming: Sequence[Entry] = ()) -> str:
@@ -42,7 +55,7 @@ class LogChecker:
         """
         if work is None:
             return ""
-        history = history_of([*self._told, *coming], work.height)
+        history = history_of([_again(entry) for entry in (*self._told.values(), *coming)], work.height)
         if not history:
             return f"its log has nothing of height {work.height}"
         began = history[0]
@@ -57,3 +70,8 @@ class LogChecker:
         if fingerprint(engine) != fingerprint(work.engine):
             return f"going through its log of height {work.height} again gives another state"
         return ""
+
+
+def _again(entry: Entry) -> Entry:
+    """Return the entry as it comes back from its encoding."""
+    return decode_entry(*encode_entry(entry))
