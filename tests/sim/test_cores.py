@@ -170,7 +170,7 @@ def test_a_campaign_prints_its_figures() -> None:
 def test_two_processes_give_the_trace_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(schedules=6, seed=40)
     monkeypatch.setattr(campaign, "CHUNK", 3)
-    assert run_campaign(plan, jobs=2).trace == run_campaign(plan, jobs=1).trace
+    assert run_campaign(plan, workers=2).trace == run_campaign(plan, workers=1).trace
 
 
 def test_a_broken_promise_is_an_exit_code_a_line_to_repeat_it_and_a_transcript(
