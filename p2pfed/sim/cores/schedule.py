@@ -25,9 +25,7 @@ FILTERED: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 # What a lock could be learned from. Who is muted in these knows a polka that nobody else does.
 MUTED: tuple[str, ...] = ("proposal", "prevote", "polka")
-HIDE_SHARE = (
-    0.12  # Of the runs with less than a third of liars: a plot for another value than the hidden one.
-)
+HIDE_SHARE = 0.12  # Of the runs with less than a third of liars: a plot for another value than that.
 FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
 PLOTS: tuple[LiarKind, ...] = ("splitter", "turncoat")
 LIARS: tuple[LiarKind, ...] = get_args(LiarKind)
