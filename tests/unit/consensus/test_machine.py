@@ -283,3 +283,10 @@ def test_t1_t2_t3_fire_in_their_own_step() -> None:
 def test_a_timeout_of_another_round_is_stale(step: Step, kind: str) -> None:
     for round_ in (2, 4):
         assert says_nothing(at(step), TimeoutFired(kind, round_))
+
+
+def test_u7_the_certificate_that_decided_stays_when_another_round_decides_the_same() -> None:
+    decided, _ = apply(at(Step.PREVOTE), CommitSeen(commit(3), None))
+    after, actions = apply(decided, CommitSeen(commit(1), True))
+    assert after.decided == commit(3)
+    assert actions == (Decided(commit(3), is_ready=True),)
