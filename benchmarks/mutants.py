@@ -1,6 +1,6 @@
 """Take the guards out of the agreement code one at a time, and tell which test notices.
 
-`python benchmarks/mutants.py [--quick] [--named] [--again] [--only TEXT] [--seconds S] [--results FILE] [--list] [--table]`
+`python benchmarks/mutants.py [--quick] [--named] [--again] [--only TEXT] [--seconds S] [--results FILE]`
 
 Each mutant is one change to one place of p2pfed/consensus: a condition that always or never holds, an operand
 left out, a comparison off by one or turned round, an answer that is always yes or no, a state update or an

@@ -276,3 +276,13 @@ def test_a_lock_that_the_log_lost_is_taken_from_the_record(committee: Committee,
     ]
     assert peer.replay() is not None
     assert peer.replay(shorter) is None
+
+
+def test_a_later_word_on_what_is_missing_is_in_the_log_too(committee: Committee, peer: Logged) -> None:
+    """It makes another wait, so without it the engine would not be where it was."""
+    value_id = committee.header(round0=1).value_id
+    peer.take(io.ValuePending(value_id, 5_000, 100), io.ValuePending(value_id, 3_000, 100))
+    assert peer.log[-2:] == [io.ValuePending(value_id, size, 100) for size in (5_000, 3_000)]
+    outcome = peer.replay()
+    assert outcome is not None
+    assert fingerprint(outcome.engine) == fingerprint(peer.engine)
