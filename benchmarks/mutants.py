@@ -92,7 +92,7 @@ NAMED = {
         "valid_round is not None",
         "False",
     ),
-    "no round skip": ("machine.py", "_skip_to", "round_ <= state.round", "True"),
+    "no round skip": ("machine.py", "_skip", "round_ <= state.round", "True"),
     "double-counted equivocators": ("vote_keeper.py", "VoteKeeper.add", "not earlier", "True"),
     "no polka certificates (taken)": ("engine.py", "Engine._take_polka", "_tell(", "left out"),
     "no polka certificates (told)": ("machine.py", "_lock", "PublishPolka(cert)", "left out"),

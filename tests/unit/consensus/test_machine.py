@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from msgspec.structs import replace
 from support.consensus import Committee
@@ -18,6 +20,7 @@ from p2pfed.consensus.io import (
     TimeoutFired,
 )
 from p2pfed.consensus.machine import (
+    _RULES,
     CollectLeft,
     CommitSeen,
     Event,
@@ -290,3 +293,7 @@ def test_u7_the_certificate_that_decided_stays_when_another_round_decides_the_sa
     after, actions = apply(decided, CommitSeen(commit(1), True))
     assert after.decided == commit(3)
     assert actions == (Decided(commit(3), is_ready=True),)
+
+
+def test_every_event_has_its_rule() -> None:
+    assert set(_RULES) == set(get_args(Event))
