@@ -91,6 +91,15 @@ def _verify_participants(genesis: Genesis) -> None:
     count_max = min(VALIDATORS_MAX, UPDATES_MAX)
     if len(keys) > count_max:
         raise LocalError(f"{len(keys)} participants; at most {count_max} can vote and train")
+    bond_min = genesis.params.bond_min
+    for participant in genesis.participants:
+        if 0 < participant.bond < bond_min:
+            raise LocalError(
+                f"participant {participant.key.hex()} has a bond of {participant.bond}; "
+                f"bond_min is {bond_min}, and without any bond it would only have an account"
+            )
+    if not any(participant.bond for participant in genesis.participants):
+        raise LocalError("no participant has a bond, so nobody would vote")
     total = sum(participant.bond + participant.balance for participant in genesis.participants)
     if total > STAKE_TOTAL_MAX:
         raise LocalError(f"bonds and balances sum to {total}; at most {STAKE_TOTAL_MAX} is allowed")
@@ -121,7 +130,7 @@ def _verify_rules(genesis: Genesis) -> None:
     verify_rules(params.rules)
     if len(frozenset(params.rules)) != len(params.rules):
         raise LocalError(f"a rule is listed twice: {', '.join(params.rules)}")
-    bonds = [participant.bond for participant in genesis.participants]
+    bonds = [participant.bond for participant in genesis.participants if participant.bond]
     trainers, lying = len(bonds), faulty_max(bonds)
     if params.updates_min > trainers:
         raise LocalError(f"updates_min is {params.updates_min}, but only {trainers} participants can train")

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol, TypeVar
 
+from p2pfed.types.genesis import Params
 from p2pfed.types.message import Message
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Transaction
 
 Slice = TypeVar("Slice", bound=Message)
 
@@ -30,43 +31,110 @@ class Offence(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pay:
-    """To accounts: carry out `transfer`, whose signature is checked; half of its fee goes to `proposer`."""
+class Context:
+    """The block that is executed: its height, time and proposer, its network and what genesis chose."""
 
-    transfer: Transfer
+    chain_id: bytes
+    params: Params
+    height: int
+    time_ms: int
     proposer: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class BurnBond:
-    """To accounts: burn floor(bond * numerator / denominator) of the bond of `key`."""
+class Run:
+    """To accounts: charge the sender of `transaction`, whose signature is checked, and carry it out."""
+
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """To accounts: stake that has waited long enough is free again."""
 
     key: bytes
-    numerator: int
-    denominator: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Burn:
+    """To accounts: note that `amount` of somebody's stake is gone for ever."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddBond:
+    """To staking: `amount` has left the balance of `key`."""
+
+    key: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskExit:
+    """To staking: `key` wants `amount` of its bond back."""
+
+    key: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """To staking: `key` is back from jail."""
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Slash:
+    """To staking: take up to `amount` of what `key` has at stake, and have it burned."""
+
+    key: bytes
+    amount: int
 
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """To accounts: `key` never votes or trains again."""
+    """To staking: `key` never votes or trains again."""
 
     key: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
-    """To staking: take `key` out of the validator set, from two heights on."""
+class Present:
+    """To staking: `keys` showed a sign of life in this block."""
+
+    keys: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """To training: `key` may not train up to the block of `until_height`."""
 
     key: bytes
+    until_height: int
 
 
 @dataclass(frozen=True, slots=True)
 class Convict:
-    """To slashing: the offence of `culprit` at `height` is proven (`chain` checked the evidence)."""
+    """To slashing: the offence of `culprit` at `height` is proven (`chain` checked the evidence).
+
+    `power` of `total_power` is what it voted with at that height: penalties are shares of it.
+    """
 
     culprit: bytes
     offence: Offence
     height: int
+    power: int
+    total_power: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """To slashing: no evidence of a height below `oldest` counts any more."""
+
+    oldest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +150,21 @@ class CountUpdates:
     is_empty: bool
 
 
-Payload = Pay | BurnBond | Tombstone | Leave | Convict | CountUpdates
+Payload = (
+    Run
+    | Credit
+    | Burn
+    | AddBond
+    | AskExit
+    | Release
+    | Slash
+    | Tombstone
+    | Present
+    | Pause
+    | Convict
+    | Expire
+    | CountUpdates
+)
 
 
 class Module(Protocol):
@@ -92,19 +174,15 @@ class Module(Protocol):
     def name(self) -> str:
         """The name of the slice: a field of LedgerState and the prefix of the module's leaves."""
 
-    def execute(
-        self, payload: Any, sender: bytes, height: int, state: Any
-    ) -> tuple[Any, tuple[Payload, ...]]:
+    def execute(self, payload: Any, context: Context, state: Any) -> tuple[Any, tuple[Payload, ...]]:
         """Return the slice after `payload`, and calls to other modules.
-
-        `sender` is who answers for it: the signer of a transaction, else the proposer of the block.
 
         Raises:
             InvalidTransaction: Refused; nothing has changed.
         """
 
-    def end_block(self, height: int, state: Any) -> Any:
-        """Return the slice after the last payload of `height`."""
+    def end_block(self, context: Context, state: Any) -> tuple[Any, tuple[Payload, ...]]:
+        """Return the slice after the last payload of the block, and calls to other modules."""
 
     def leaves(self, state: Any) -> Iterator[tuple[bytes, bytes]]:
         """Yield every (key, value) of the slice: all of it, so that the state root covers each bit."""

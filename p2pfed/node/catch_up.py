@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from p2pfed.chain.apply import apply_certified, with_model
+from p2pfed.chain.derive import dropped_trainer
 from p2pfed.chain.evidence import conviction_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
 from p2pfed.consensus.certificates import verify_commit
 from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.errors import InvalidBlock, PeerFault
-from p2pfed.ledger.module import Convict, Offence
+from p2pfed.ledger.module import Offence
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import BlockCommitted, CatchingUp, StakeSlashed
@@ -166,7 +167,7 @@ def convictions(block: Block, before: ChainState) -> tuple[StakeSlashed, ...]:
     found = [conviction_of(before, evidence) for evidence in block.body.evidence]
     known = frozenset(convict.culprit for convict in found if convict.offence is offence)
     found += [
-        Convict(trainer, offence, height)
+        dropped_trainer(before, trainer)
         for trainer in update_set(block.body.updates, block.header.round0).dropped
         if trainer not in known and not slashing.has_convicted(trainer, offence)
     ]

@@ -39,7 +39,7 @@ class Neighbours:
     ) -> None:
         self._key = key
         self._chain_id = chain_id
-        self._members = tuple(sorted(member for member in member_keys if member != key.public))
+        self._members = frozenset(member for member in member_keys if member != key.public)
         self.table = PeerTable(key.public, member_keys=member_keys)
         self._exchange = Exchange(self.table, chain_id)
         self._limiters: dict[bytes, RateLimiter] = {}
@@ -47,9 +47,18 @@ class Neighbours:
         self._validators = validators
         self._outbox = outbox
 
-    def set_validators(self, validators: ValidatorSet) -> None:
-        """Count the reachable power over this set from now on."""
+    def set_validators(self, validators: ValidatorSet, coming: ValidatorSet) -> None:
+        """Count the reachable power over this set from now on; who votes soon is a member already."""
         self._validators = validators
+        keys = frozenset(entry.key for both in (validators, coming) for entry in both.validators)
+        if not keys <= self._members | {self._key.public} or not self.table.is_member(self._key.public):
+            self.table.add_members(keys)
+            self._members |= keys - {self._key.public}
+
+    @property
+    def members(self) -> frozenset[bytes]:
+        """Return every other member."""
+        return self._members
 
     @property
     def connected_power(self) -> int:

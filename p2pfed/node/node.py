@@ -33,7 +33,7 @@ from p2pfed.types.block import Block
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Bond, Transfer, Unbond, Unjail
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ControlMessage, Digest, PeerRecords, ProposalMessage
@@ -80,6 +80,7 @@ class Node:
         self._outbox: list[Effect] = []
         members = tuple(participant.key for participant in genesis.participants)
         self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
+        self.neighbours.set_validators(state.validators, state.next_validators)
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
@@ -97,10 +98,13 @@ class Node:
 
     @property
     def is_everyone_finished(self) -> bool:
-        """Answer whether every other member said that it has the last block too."""
-        members = (participant.key for participant in self.state.genesis.participants)
-        own = self.hand.public
-        return self.is_finished and all(key in self._finished_peers for key in members if key != own)
+        """Answer whether every other member that votes or is connected has the last block too."""
+        is_voting, is_connected = self.state.validators.index_of, self.neighbours.table.is_connected
+        return self.is_finished and all(
+            key in self._finished_peers
+            for key in self.neighbours.members
+            if is_voting(key) is not None or is_connected(key)
+        )
 
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.
@@ -181,7 +185,7 @@ class Node:
                     self.neighbours.learn(peer, message, now_ms)
                 case Digest():
                     self._take_digest(peer, message, now_ms)
-                case Transfer():
+                case Transfer() | Bond() | Unbond() | Unjail():
                     if self._shared.transactions.add(message, self.state):
                         self.neighbours.forward(peer, message)
                 case _:
@@ -379,7 +383,7 @@ class Node:
             self._start_height(now_ms)
 
     def _settle_after_block(self) -> None:
-        self.neighbours.set_validators(self.state.validators)
+        self.neighbours.set_validators(self.state.validators, self.state.next_validators)
         self._shared.transactions.prune(self.state)
         self._shared.evidence.prune(self.state)
         if self.is_finished:

@@ -214,7 +214,7 @@ class Host:
 
         def save() -> None:
             self._save_polkas(effect.polkas)
-            self._store.save_block(block, encode_ledger(state.ledger), state.model)
+            self._store.save_block(block, encode_ledger(state.ledger), state.model, state.oldest_evidence)
             self._store.verify_space()
 
         await self._on_disk(save)

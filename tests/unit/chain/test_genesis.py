@@ -81,7 +81,7 @@ def put(*path: Any, value: Any) -> bytes:
         (put("model_root", value=7), "genesis.model_root must be"),
         (put("model_root", value="0xab"), "length >= 32"),
         (put("participants", 0, "key", value="0x02"), "length >= 33"),
-        (put("participants", 0, "bond", value=0), ">= 1"),
+        (put("participants", 0, "bond", value=-1), ">= 0"),
         (put("participants", 0, "bond", value=1.0), "Expected `int`"),
         (put("participants", 0, "bond", value=True), "Expected `int`"),
         (put("participants", 0, "bond", value="1"), "Expected `int`"),

@@ -28,7 +28,7 @@ def test_the_reachable_power_counts_pipes_and_ourselves() -> None:
     lab.start(connected=2)
     joined = lab.facts(PeerJoined)
     assert len(joined) == 2
-    bonds = {account.key: account.bond for account in lab.world.state.ledger.trainers}
+    bonds = {validator.key: validator.power for validator in lab.world.state.validators.validators}
     assert own == bonds[lab.key.public]
     assert joined[-1].connected_power == own + sum(bonds[key] for key in lab.others[:2])
     assert joined[-1].total_power == 100
