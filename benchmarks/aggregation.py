@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from p2pfed.aggregation.catalogue import rule_names
 from p2pfed.aggregation.engine import merge
-from p2pfed.aggregation.rule import RULES
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
 
 
@@ -26,7 +26,7 @@ def milliseconds(rule: str, rows: Sequence[Int16Vector], faulty_max: int, repeat
         start = time.perf_counter()
         merge(
             manifest, model, rows, [1] * len(rows),
-            faulty_max=faulty_max, rule=rule, update_bits=12, examples_cap=0,
+            faulty_max=faulty_max, rule=rule, later_rules=("mean",), update_bits=12, examples_cap=0,
         )  # fmt: skip
         times.append(1000 * (time.perf_counter() - start))
     return min(times)
@@ -42,7 +42,7 @@ def main() -> None:
     faulty_max = (options.updates - 1) // 3
     drawn = np.random.default_rng(0).integers(-4000, 4001, (options.updates, options.size))
     rows = list(drawn.astype(np.int16))
-    results = {rule: round(milliseconds(rule, rows, faulty_max, options.repeats), 1) for rule in RULES}
+    results = {rule: round(milliseconds(rule, rows, faulty_max, options.repeats), 1) for rule in rule_names()}
     setting = {
         "size": options.size, "updates": options.updates, "faulty_max": faulty_max,
         "threads": os.environ.get("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "all")),

@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
+from p2pfed.aggregation.catalogue import named_rule, rule_names
 from p2pfed.aggregation.engine import merge
 from p2pfed.aggregation.gram import self_test
-from p2pfed.aggregation.rule import RULES
+from p2pfed.aggregation.past import Past
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.types.model import ArraySpec, Manifest, ModelState
 
@@ -65,6 +66,7 @@ def child() -> dict[str, object]:
     rows = np.frombuffer(raw, "<i2").astype(np.int16).reshape(UPDATES, -1) >> 3
     floats = rows.astype(np.float32) * np.float32(1e-3)
     model = ModelState(np.zeros(MANIFEST.size, np.int32), np.full(2, 12, np.int8), np.full(2, 24, np.int8))
+    past = Past(rows[0].astype(np.int32), model.model_exponents)
     results: dict[str, list[str]] = {}
     for turn in range(ORDERS):
         arrival = [(index * (2 * turn + 1) + turn) % UPDATES for index in range(UPDATES)]
@@ -84,10 +86,11 @@ def child() -> dict[str, object]:
         sorted_rows = [
             row for _, row in sorted(zip(arrival, rows[arrival], strict=True), key=lambda pair: pair[0])
         ]
-        for rule in RULES:
+        for rule in (*rule_names(), "arc+bucketing+nnm+krum"):
+            faulty_max = FAULTY_MAX if named_rule(rule).bound(UPDATES, FAULTY_MAX) else 3
             merged = merge(
-                MANIFEST, model, sorted_rows, range(1, UPDATES + 1),
-                faulty_max=FAULTY_MAX, rule=rule, update_bits=12, examples_cap=4,
+                MANIFEST, model, sorted_rows, range(1, UPDATES + 1), faulty_max=faulty_max,
+                rule=rule, later_rules=("mean",), update_bits=12, examples_cap=4, past=past,
             )  # fmt: skip
             root = chunk_root(merged.aggregate.astype("<i4").tobytes() + merged.model.weights_bytes())
             results.setdefault(f"integers: {rule}", []).append(root.hex()[:16])

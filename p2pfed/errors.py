@@ -88,6 +88,18 @@ class RateExceeded(PeerFault):
     penalty = 20
 
 
+class BadChunk(PeerFault):
+    """A chunk that does not lead to the root it was asked for by: no accident makes one, so one is enough."""
+
+    penalty = 100
+
+
+class InvalidSnapshot(PeerFault):
+    """A snapshot whose manifest contradicts its own header, or whose ledger is not the one under it."""
+
+    penalty = 100
+
+
 class InvalidLightBlock(PeerFault):
     """A header, validator set or proof that does not follow from what a light client trusts."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft
 from p2pfed.node import events
@@ -18,8 +18,7 @@ from p2pfed.types.model import Int16Vector
 Effects = tuple[Effect | AdversaryEffect, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(Struct, frozen=True):
     """What a liar has: an honest node, its key, dice, friends, and the settings of its kind."""
 
     node: Node

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from p2pfed.types.model import Int16Vector
 
@@ -11,8 +12,7 @@ from p2pfed.types.model import Int16Vector
 CraftPayload = Callable[[Int16Vector, Sequence[Int16Vector]], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Craft:
+class Craft(Struct, frozen=True):
     """Make a payload out of the own honest one and others held; answered by Trained, for the liar's node."""
 
     base_height: int
@@ -22,16 +22,14 @@ class Craft:
     craft: CraftPayload
 
 
-@dataclass(frozen=True, slots=True)
-class SendBytes:
+class SendBytes(Struct, frozen=True):
     """Send these bytes as a control message to each of `peers`, whatever they are."""
 
     peers: tuple[bytes, ...]
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Boast:
+class Boast(Struct, frozen=True):
     """Say in the liar's own log what it did, so that a trial can tell that it was active."""
 
     kind: str

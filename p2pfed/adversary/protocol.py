@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from p2pfed.adversary.base import Adversary, Effects
 from p2pfed.adversary.effects import AdversaryEffect

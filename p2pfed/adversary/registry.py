@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import isfinite, nan
+
+from msgspec import Struct, field
 
 from p2pfed.adversary.alie import Alie
 from p2pfed.adversary.base import Adversary, Means
@@ -16,8 +17,7 @@ from p2pfed.node.node import Node
 from p2pfed.primitives.keys import PrivateKey
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """One way to lie and its settings with their defaults."""
 
     make: type[Adversary]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.types.model import Int32Vector
@@ -17,8 +16,7 @@ DENOMINATOR_MAX = (
 )  # The mean's; times 2^30 for the widest m < e it still halves and adds within int64.
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RuleSum:
+class RuleSum(Struct, frozen=True, eq=False):
     """What a rule returns for one group: the average is `total / denominator`, in update units.
 
     total: int64, shape `(d_g,)`, |total| <= 32767 * denominator. `model_units` overwrites it.

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
+from msgspec import Struct
 
-from p2pfed.aggregation.division import model_units
-from p2pfed.aggregation.exponents import adapted_exponent, peak, re_exponent
+from p2pfed.aggregation.catalogue import NamedRule, named_rule
+from p2pfed.aggregation.division import Int64Vector, RuleSum, model_units
+from p2pfed.aggregation.exponents import adapted_exponent, needs_re_exponent, peak, re_exponent
+from p2pfed.aggregation.gram import partial_gram, self_test
+from p2pfed.aggregation.group import GroupPlan, decide, run
 from p2pfed.aggregation.mean import example_weights
-from p2pfed.aggregation.rule import RULES
+from p2pfed.aggregation.past import Past, past_direction
 from p2pfed.aggregation.step import stepped
-from p2pfed.types.model import Int16Vector, Int32Vector, Manifest, ModelState
+from p2pfed.primitives.digest import ZERO_DIGEST
+from p2pfed.types.model import Group, Int16Vector, Int32Vector, Manifest, ModelState
 from p2pfed.types.params import UPDATES_MAX
+
+PIECE_ELEMENTS = 1 << 18  # A thread's turn: long enough to be worth it, short enough to share a group.
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class ParallelMap(Protocol):
-    """`map`, or the `map` of an executor of threads: groups are independent, so the bits are the same."""
+    """`map`, or the `map` of an executor of threads: pieces are independent, so the bits are the same."""
 
     def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Merge:
+class Merge(Struct, frozen=True, eq=False):
     """What a height makes of its updates; the arrays are read-only.
 
     rule: The name of the rule used.
@@ -54,12 +59,34 @@ def faulty_max(bonds: Sequence[int]) -> int:
     return 0
 
 
-def choose_rule(rules: Sequence[str], updates: int, faulty_max: int) -> str | None:
-    """Return the first of `rules` whose bound holds for so many updates and liars; None: no new model."""
-    for name in rules:
-        if RULES[name].bound(updates, faulty_max):
-            return name
-    return None
+def choose_rule(rules: Sequence[str], updates: int, faulty_max: int, *, has_past: bool = False) -> str | None:
+    """Return the first of `rules` whose bound holds for so many updates and liars; None: no new model.
+
+    A rule that may decline counts only where one that takes any updates comes after it.
+
+    Args:
+        rules: Names of rules in the order of genesis.
+        updates: How many updates there are.
+        faulty_max: How many of them may lie.
+        has_past: The aggregate of the height before is known.
+    """
+    usable = [named for named in map(named_rule, rules) if is_usable(named, updates, faulty_max, has_past)]
+    while usable and usable[-1].rule.may_decline:
+        usable.pop()
+    return usable[0].name if usable else None
+
+
+def is_usable(named: NamedRule, updates: int, faulty_max: int, has_past: bool) -> bool:
+    """Answer whether a rule has all that it needs."""
+    return named.bound(updates, faulty_max) and (has_past or not named.rule.uses_past)
+
+
+class _Piece(Struct, frozen=True):
+    """Columns of one group, for one thread."""
+
+    group: int
+    begin: int
+    end: int
 
 
 def merge(
@@ -72,6 +99,9 @@ def merge(
     rule: str,
     update_bits: int,
     examples_cap: int,
+    later_rules: Sequence[str] = (),
+    seed: bytes = ZERO_DIGEST,
+    past: Past | None = None,
     parallel: ParallelMap = map,
 ) -> Merge:
     """Merge updates trained from `model` and return the model after them.
@@ -86,37 +116,143 @@ def merge(
         rule: The name of the rule.
         update_bits: `T` of genesis.
         examples_cap: `examples_cap` of genesis: claims count up to so many medians; 0 for no cap.
-        parallel: How to map over groups.
+        later_rules: The rules after it in genesis: the first that is usable takes a group that `rule`
+            declines.
+        seed: The seed of the height, 32 bytes: for dice.
+        past: The aggregate of the height before, for the rules that use it.
+        parallel: How to map over pieces of groups; never called inside itself.
 
     Source:
         docs/spec/numerics.md.
     """
     assert 0 < len(rows) == len(examples) <= UPDATES_MAX
     assert all(row.dtype == np.int16 and row.shape == (manifest.size,) for row in rows)
-    assert RULES[rule].bound(len(rows), faulty_max)
+    assert is_usable(named_rule(rule), len(rows), faulty_max, past is not None)
+    asked = _asked((rule, *later_rules), len(rows), faulty_max, past is not None)
+    if not any(named.rule.uses_past for named in asked):
+        past = None
+    groups = manifest.groups
+    pieces = [
+        _Piece(index, begin, min(begin + PIECE_ELEMENTS, group.size))
+        for index, group in enumerate(groups)
+        for begin in range(0, group.size, PIECE_ELEMENTS)
+    ]
     weights = example_weights(examples, examples_cap)
+    products = _products(groups, pieces, rows, model, asked, past, parallel)
+    plans = [
+        decide(
+            asked,
+            [row[: len(rows)] for row in table[: len(rows)]],
+            None if past is None or not table else [row[-1] for row in table],
+            count=len(rows),
+            size=group.size,
+            weights=weights,
+            faulty_max=faulty_max,
+            seed=seed,
+        )
+        for group, table in zip(groups, products, strict=True)
+    ]  # fmt: skip
     aggregate, weights_after = np.empty(manifest.size, np.int32), np.empty(manifest.size, np.int32)
 
-    def merge_group(index: int) -> tuple[int, int]:
-        """Fill the group's slices and return its new exponents."""
-        group = manifest.groups[index]
-        update_exponent, model_exponent = (
-            int(model.update_exponents[index]),
-            int(model.model_exponents[index]),
-        )
-        pieces = [row[group.slice] for row in rows]
-        total = RULES[rule].apply(pieces, weights, faulty_max)
-        piece = model_units(total, update_exponent, model_exponent)
-        aggregate[group.slice] = piece
-        result = stepped(model.weights[group.slice], piece, group.nonnegative)
-        peaks = [peak(row) for row in pieces]
-        update_exponent = adapted_exponent(update_exponent, peaks, faulty_max, update_bits)
-        model_exponent = re_exponent(result, model_exponent, update_exponent)
-        weights_after[group.slice] = result
-        return update_exponent, model_exponent
+    def merge_piece(piece: _Piece) -> list[int]:
+        """Fill the piece's slices and return the peak of each row in it."""
+        group = groups[piece.group]
+        _fill(plans[piece.group], model, group, piece, rows, aggregate, weights_after)
+        here = slice(group.start + piece.begin, group.start + piece.end)
+        return [peak(row[here]) for row in rows]
 
-    exponents = np.array(list(parallel(merge_group, range(len(manifest.groups)))), np.int8)
+    peaks = [[0] * len(rows) for _ in groups]
+    for piece, found in zip(pieces, parallel(merge_piece, pieces), strict=True):
+        peaks[piece.group] = list(map(max, peaks[piece.group], found))
+    exponents = np.array(
+        [
+            _new_exponents(model, index, weights_after[group.slice], peaks[index], faulty_max, update_bits)
+            for index, group in enumerate(groups)
+        ],
+        np.int8,
+    )
     after = ModelState(weights_after, exponents[:, 0].copy(), exponents[:, 1].copy())
     for array in (aggregate, after.weights, after.update_exponents, after.model_exponents):
         array.setflags(write=False)
     return Merge(rule, aggregate, after)
+
+
+def _asked(rules: Sequence[str], updates: int, faulty_max: int, has_past: bool) -> list[NamedRule]:
+    """Return the usable rules up to the first that takes any updates."""
+    asked: list[NamedRule] = []
+    for named in map(named_rule, rules):
+        if is_usable(named, updates, faulty_max, has_past):
+            asked.append(named)
+            if not named.rule.may_decline:
+                break
+    return asked
+
+
+def _products(
+    groups: Sequence[Group],
+    pieces: Sequence[_Piece],
+    rows: Sequence[Int16Vector],
+    model: ModelState,
+    asked: Sequence[NamedRule],
+    past: Past | None,
+    parallel: ParallelMap,
+) -> list[list[list[int]]]:
+    """Return the inner products of each group's rows, those with the aggregate before last; [] where
+    unused.
+    """
+    if not any(named.uses_products for named in asked):
+        return [[] for _ in groups]
+    self_test()  # Before threads could ask it twice.
+
+    def products_of(piece: _Piece) -> Int64Vector:
+        group = groups[piece.group]
+        here = slice(group.start + piece.begin, group.start + piece.end)
+        measured = [row[here] for row in rows]
+        if past is not None:
+            measured.append(past_direction(past, piece.group, here, int(model.update_exponents[piece.group])))
+        return partial_gram(measured)
+
+    width = len(rows) + (past is not None)
+    totals = [np.zeros((width, width), np.int64) for _ in groups]
+    for piece, part in zip(pieces, parallel(products_of, pieces), strict=True):
+        totals[piece.group] += part
+    return [total.tolist() for total in totals]
+
+
+def _fill(
+    plan: GroupPlan,
+    model: ModelState,
+    group: Group,
+    piece: _Piece,
+    rows: Sequence[Int16Vector],
+    aggregate: Int32Vector,
+    weights_after: Int32Vector,
+) -> None:
+    """Merge the columns of a piece and step the weights under them."""
+    e, m = int(model.update_exponents[piece.group]), int(model.model_exponents[piece.group])
+
+    def step(start: int, sums: Int64Vector) -> None:
+        here = slice(group.start + start, group.start + start + sums.size)
+        change = model_units(RuleSum(sums, plan.denominator), e, m)
+        aggregate[here] = change
+        weights_after[here] = stepped(model.weights[here], change, group.nonnegative)
+
+    run(plan, [row[group.slice] for row in rows], piece.begin, piece.end, step)
+
+
+def _new_exponents(
+    model: ModelState,
+    index: int,
+    weights: Int32Vector,
+    peaks: Sequence[int],
+    faulty_max: int,
+    update_bits: int,
+) -> tuple[int, int]:
+    """Return the group's exponents after the height; shift its weights where the model's falls."""
+    e = adapted_exponent(int(model.update_exponents[index]), peaks, faulty_max, update_bits)
+    m = int(model.model_exponents[index])
+    if needs_re_exponent(weights, m, e):
+        wide = weights.astype(np.int64)
+        m = re_exponent(wide, m, e)
+        weights[:] = wide
+    return e, m

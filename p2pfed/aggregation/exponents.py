@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from p2pfed.aggregation.division import Int64Vector
-from p2pfed.types.model import Int16Vector
+from p2pfed.types.model import Int16Vector, Int32Vector
 from p2pfed.types.params import (
     COORDINATE_MAX,
     EXPONENT_GAP_MAX,
@@ -51,14 +51,19 @@ def adapted_exponent(update_exponent: int, peaks: Sequence[int], faulty_max: int
     return max(UPDATE_EXPONENT_MIN, min(UPDATE_EXPONENT_MAX, update_exponent))
 
 
+def needs_re_exponent(weights: Int64Vector | Int32Vector, model_exponent: int, update_exponent: int) -> bool:
+    """Answer whether a weight is too large, or m too far above e."""
+    return model_exponent - update_exponent > EXPONENT_GAP_MAX or (
+        model_exponent >= 2 and max(int(weights.max()), -int(weights.min())) >= WEIGHT_LIMIT
+    )
+
+
 def re_exponent(weights: Int64Vector, model_exponent: int, update_exponent: int) -> int:
     """Lower m by two bits, in place, while a weight is too large or m is too far above e; return the new m.
 
     A weight becomes `(w + 2) >> 2`. Below m = 2 there is nothing left to give: weights grow on and saturate.
     """
-    while model_exponent - update_exponent > EXPONENT_GAP_MAX or (
-        model_exponent >= 2 and max(int(weights.max()), -int(weights.min())) >= WEIGHT_LIMIT
-    ):
+    while needs_re_exponent(weights, model_exponent, update_exponent):
         weights += 2
         weights >>= 2
         model_exponent -= 2

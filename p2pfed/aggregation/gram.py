@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from p2pfed.aggregation.division import Int64Vector
+from p2pfed.aggregation.rule import Gram, IntRow
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import COORDINATE_MAX, GROUP_ELEMENTS_MAX, UPDATES_MAX
 
-Gram = list[list[int]]
-Mask = NDArray[np.bool_]
+Mask = NDArray[np.integer[Any]]
 _Carrier = type[np.number[Any]]
 
-BLOCK_COLUMNS = 1 << 12  # 32 KiB of float64 a row: converted and multiplied while it is in the cache.
+BLOCK_COLUMNS = 1 << 13  # 64 KiB of float64 a row: converted and multiplied while it is in the cache.
 
 
 def gram(rows: Sequence[Int16Vector]) -> Gram:
@@ -30,19 +31,42 @@ def gram(rows: Sequence[Int16Vector]) -> Gram:
     Bounds:
         `GROUP_ELEMENTS_MAX * COORDINATE_MAX^2 < 2^22 * 2^30 = 2^52`, and no partial sum is larger.
     """
+    products: Gram = partial_gram(rows).tolist()
+    return products
+
+
+def partial_gram(rows: Sequence[Int16Vector]) -> NDArray[np.int64]:
+    """Return the inner products over some columns of a group; those of all its columns add up to `gram`."""
     return _gram(rows, np.float64 if self_test() else np.int64)
 
 
-def neighbour_sums(mask: Mask, block: NDArray[np.int16]) -> NDArray[np.int32]:
-    """Return, for each row i, the sum of the rows j with `mask[i, j]`; int32, shape `(n, columns)`.
+def neighbour_sums(mask: Mask, rows: Sequence[IntRow]) -> NDArray[np.int32]:
+    """Return, for each row i of `mask`, the sum of `mask[i, j]` times row j; int32, shape `(m, columns)`.
 
     Bounds:
-        `UPDATES_MAX * COORDINATE_MAX < 2^9 * 2^15 = 2^24`: exact in float32.
+        No row of `mask` sums to more than UPDATES_MAX, and `2^9 * 32767 < 2^24`: exact in float32.
     """
-    return _neighbour_sums(mask, block, np.float32 if self_test() else np.int32)
+    return _neighbour_sums(mask, rows, np.float32 if self_test() else np.int32)
 
 
-def _gram(rows: Sequence[Int16Vector], carrier: _Carrier) -> Gram:
+def weighted_sum(weights: Sequence[int], rows: Sequence[IntRow], out: Int64Vector) -> None:
+    """Write `sum weights[i] * rows[i]` to `out`, int64, shape `(columns,)`; rows int16, shape `(columns,)`.
+
+    Bounds:
+        The weights are at least 0 and sum to at most 2^30, so no partial sum reaches `2^45`: exact in
+        float64.
+    """
+    _weighted_sum(weights, rows, out, np.float64 if self_test() else np.int64)
+
+
+def _weighted_sum(
+    weights: Sequence[int], rows: Sequence[IntRow], out: Int64Vector, carrier: _Carrier
+) -> None:
+    block: NDArray[Any] = np.array(rows, dtype=carrier)
+    out[:] = np.array(weights, carrier) @ block
+
+
+def _gram(rows: Sequence[Int16Vector], carrier: _Carrier) -> NDArray[np.int64]:
     n, size = len(rows), rows[0].size
     assert n <= UPDATES_MAX
     assert size <= GROUP_ELEMENTS_MAX
@@ -53,13 +77,12 @@ def _gram(rows: Sequence[Int16Vector], carrier: _Carrier) -> Gram:
         for index, row in enumerate(rows):
             part[index] = row[begin : begin + BLOCK_COLUMNS]
         total += part @ part.T
-    products: Gram = total.astype(np.int64).tolist()
-    return products
+    return total.astype(np.int64)
 
 
-def _neighbour_sums(mask: Mask, block: NDArray[np.int16], carrier: _Carrier) -> NDArray[np.int32]:
-    assert block.shape[0] <= UPDATES_MAX
-    sums: NDArray[Any] = mask.astype(carrier) @ block.astype(carrier)
+def _neighbour_sums(mask: Mask, rows: Sequence[IntRow], carrier: _Carrier) -> NDArray[np.int32]:
+    assert len(rows) <= UPDATES_MAX
+    sums: NDArray[Any] = mask.astype(carrier) @ np.array(rows, dtype=carrier)
     return sums.astype(np.int32)
 
 
@@ -76,11 +99,23 @@ def self_test() -> bool:
         # Nearly equal large values with their own pattern of signs: cancellation shows every lost bit.
         values = (COORDINATE_MAX - column * index % 7) * (1 - 2 * ((column >> (index - 1)) & 1))
         extremes[index] = values
-    if _gram(list(extremes), np.float64) != _gram(list(extremes), np.int64):
+    if not np.array_equal(_gram(list(extremes), np.float64), _gram(list(extremes), np.int64)):
+        return False
+    if not _is_sum_exact(list(extremes)):
         return False
     rows = np.full((UPDATES_MAX, 33), COORDINATE_MAX, np.int16)
     rows[:, 1::2] -= np.arange(UPDATES_MAX, dtype=np.int16)[:, None]
     rows[::3, 2::4] *= -1
-    mask = np.ones((4, UPDATES_MAX), np.bool_)
-    mask[1, ::2] = mask[2, :1] = mask[3, 1::3] = False
-    return np.array_equal(_neighbour_sums(mask, rows, np.float32), _neighbour_sums(mask, rows, np.int32))
+    mask = np.ones((4, UPDATES_MAX), np.int64)
+    mask[1, ::2] = mask[2, :1] = mask[3, 1::3] = 0
+    return np.array_equal(
+        _neighbour_sums(mask, list(rows), np.float32), _neighbour_sums(mask, list(rows), np.int32)
+    )
+
+
+def _is_sum_exact(rows: Sequence[Int16Vector]) -> bool:
+    weights = [(1 << 29) - 1, 1, *((1 << 25) - 3 * row for row in range(2, len(rows)))]
+    sums = np.empty((2, rows[0].size), np.int64)
+    _weighted_sum(weights, rows, sums[0], np.float64)
+    _weighted_sum(weights, rows, sums[1], np.int64)
+    return np.array_equal(sums[0], sums[1])

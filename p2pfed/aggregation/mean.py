@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from p2pfed.aggregation.division import RuleSum
-from p2pfed.types.model import Int16Vector
+from p2pfed.aggregation.fixed import shares
+from p2pfed.aggregation.rule import Context, Rule, Weighted
 
 WEIGHT_TOTAL = 1 << 30  # Weights are fractions of this; times 2^15 they stay far inside int64.
-BLOCK_ELEMENTS = 1 << 14
 
 
 def example_weights(examples: Sequence[int], examples_cap: int) -> list[int]:
@@ -26,32 +23,26 @@ def example_weights(examples: Sequence[int], examples_cap: int) -> list[int]:
     if examples_cap:
         largest = examples_cap * sorted(examples)[len(examples) // 2]
         examples = [min(claim, largest) for claim in examples]
-    whole = sum(examples)
-    quotas = [divmod(claim * WEIGHT_TOTAL, whole) for claim in examples]
-    weights = [quotient for quotient, _ in quotas]
-    by_remainder = sorted(range(len(quotas)), key=lambda row: (-quotas[row][1], row))
-    for row in by_remainder[: WEIGHT_TOTAL - sum(weights)]:
-        weights[row] += 1
-    return weights
+    return shares(examples, WEIGHT_TOTAL)
 
 
-def mean(rows: Sequence[Int16Vector], weights: Sequence[int]) -> RuleSum:
-    """Return the weighted sum of the rows over WEIGHT_TOTAL.
+def mean(context: Context) -> Weighted:
+    """Weigh each row by its examples; rows that a pre-rule mixed all count alike.
 
     Bounds:
-        The weights sum to 2^30, so `|total| <= 2^30 * 32767 < 2^45`.
+        The weights sum to 2^30, so `|S| <= 2^30 * 32767 < 2^45`.
+
+    Breakdown:
+        None: one liar moves it as far as int16 goes.
 
     Source:
         McMahan et al. 2017, FederatedAveraging (arXiv:1602.05629): `w - eta * sum_k (n_k / n) grad F_k(w)`.
     """
-    assert sum(weights) == WEIGHT_TOTAL
-    assert len(weights) == len(rows)
-    total = np.zeros(rows[0].size, np.int64)
-    scratch = np.empty(min(total.size, BLOCK_ELEMENTS), np.int64)
-    for begin in range(0, total.size, BLOCK_ELEMENTS):
-        out = total[begin : begin + BLOCK_ELEMENTS]
-        product = scratch[: out.size]
-        for row, weight in zip(rows, weights, strict=True):
-            np.multiply(row[begin : begin + BLOCK_ELEMENTS], np.int64(weight), out=product)
-            out += product
-    return RuleSum(total, WEIGHT_TOTAL)
+    if context.weights is None:
+        return Weighted([1] * context.count, context.count)
+    assert sum(context.weights) == WEIGHT_TOTAL
+    return Weighted(context.weights, WEIGHT_TOTAL)
+
+
+# It promises nothing about liars, so it only needs an update to exist.
+MEAN = Rule("mean", "n >= 1", lambda updates, _faulty: updates > 0, mean, uses_products=False)

@@ -7,20 +7,18 @@ and the same work for any data, so no update can make an aggregation slow.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.aggregation.division import Int64Vector
+from p2pfed.aggregation.rule import BlockFunction, IntRow
 from p2pfed.types.params import UPDATES_MAX
 
-IntRow = NDArray[np.integer[Any]]
-
-BLOCK_ELEMENTS = 1 << 14  # 32 KiB of int16 a register: the registers of 16 rows stay in a 1 MiB cache.
 NETWORKS_MAX = 64  # A network meets a handful of (n, f) pairs in its life.
 
 
@@ -32,30 +30,66 @@ class _Fate(Enum):
     COMPARED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True):
     """A program over registers: the first `inputs` are the rows, never written; the others are scratch.
 
-    steps: `(is_maximum, left, right, into)`. `summed`: the registers that hold the result, in any order.
+    steps: `(is_maximum, left, right, into)`.
+    places: The register of each order statistic at the end; of no meaning for one that is dropped.
+    summed: The ranks whose sum is wanted, which may be mixed up among each other.
     """
 
     inputs: int
     registers: int
     steps: tuple[tuple[bool, int, int, int], ...]
+    places: tuple[int, ...]
     summed: tuple[int, ...]
 
     def scratch(self, elements: int, dtype: type[np.integer[Any]]) -> list[IntRow]:
         """Return fresh scratch registers of `elements` values."""
         return list(np.empty((self.registers - self.inputs, elements), dtype))
 
-    def run(self, registers: Sequence[IntRow], out: Int64Vector) -> None:
-        """Write the sum of the kept order statistics to `out`; rows first, then scratch, of one length."""
+    def run(self, registers: Sequence[IntRow]) -> None:
+        """Bring the order statistics to their places; rows first, then scratch, all of one length."""
         for is_maximum, left, right, into in self.steps:
             operation = np.maximum if is_maximum else np.minimum
             operation(registers[left], registers[right], out=registers[into])
-        out[:] = registers[self.summed[0]]
-        for register in self.summed[1:]:
-            out += registers[register]
+
+
+class SumOfRanks:
+    """The kernel that sums the order statistics `start <= rank < stop` of `count` rows."""
+
+    def __init__(self, count: int, start: int, stop: int) -> None:
+        self._network = ranks_network(count, start, stop)
+
+    def start(self, elements: int, dtype: type[np.integer[Any]]) -> BlockFunction:
+        network = self._network
+        scratch = network.scratch(elements, dtype)
+        sums = np.empty(elements, accumulator(dtype))
+
+        def run(rows: Sequence[IntRow], out: Int64Vector) -> None:
+            registers = [*rows, *(register[: out.size] for register in scratch)]
+            network.run(registers)
+            out[:] = add_up([registers[network.places[rank]] for rank in network.summed], sums[: out.size])
+
+        return run
+
+
+def accumulator(dtype: type[np.integer[Any]]) -> type[np.signedinteger[Any]]:
+    """Return the type that holds a sum of UPDATES_MAX values: 2^9 * 2^15 for int16, 2^9 * 2^24 for mixed
+    rows.
+    """
+    return np.int32 if dtype is np.int16 else np.int64
+
+
+def add_up(rows: Sequence[IntRow], out: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[Any]]:
+    """Write the sum of `rows` to `out` and return it."""
+    if len(rows) == 1:
+        out[:] = rows[0]
+        return out
+    np.add(rows[0], rows[1], out=out, dtype=out.dtype)
+    for row in rows[2:]:
+        out += row
+    return out
 
 
 def comparators(inputs: int) -> Iterator[tuple[int, int]]:
@@ -76,12 +110,11 @@ def comparators(inputs: int) -> Iterator[tuple[int, int]]:
         run <<= 1
 
 
-def _pruned(inputs: int, start: int, stop: int) -> list[tuple[int, int, bool, bool]]:
-    """Return `(low, high, keeps_minimum, keeps_maximum)` of the comparators that the sum depends on.
+def _pruned(inputs: int, fates: list[_Fate]) -> list[tuple[int, int, bool, bool]]:
+    """Return `(low, high, keeps_minimum, keeps_maximum)` of the comparators that the result depends on.
 
     Walking backwards: a comparator whose two outputs are both summed, or both dropped, changes nothing.
     """
-    fates = [_Fate.SUMMED if start <= rank < stop else _Fate.DROPPED for rank in range(inputs)]
     kept = []
     for low, high in reversed(list(comparators(inputs))):
         if fates[low] is fates[high] and fates[low] is not _Fate.COMPARED:
@@ -92,14 +125,29 @@ def _pruned(inputs: int, start: int, stop: int) -> list[tuple[int, int, bool, bo
 
 
 @lru_cache(maxsize=NETWORKS_MAX)
-def middle_network(inputs: int, start: int, stop: int) -> Network:
-    """Return the network that sums the order statistics `start <= rank < stop` of `inputs` values."""
-    assert 0 <= start < stop <= inputs <= UPDATES_MAX
+def ranks_network(inputs: int, start: int, stop: int, apart: tuple[int, ...] = ()) -> Network:
+    """Return the network for the sum of the order statistics `start <= rank < stop`, and for those of
+    `apart`.
+
+    Args:
+        inputs: Rows.
+        start: The first rank of the sum.
+        stop: The rank after its last; no more than `start` where no sum is wanted.
+        apart: Ranks that are wanted each by itself; they are no part of the sum.
+    """
+    assert 0 <= start <= inputs <= UPDATES_MAX
+    assert 0 < stop <= inputs
+    fates = [_Fate.DROPPED] * inputs
+    summed = tuple(rank for rank in range(start, stop) if rank not in apart)
+    for rank in summed:
+        fates[rank] = _Fate.SUMMED
+    for rank in apart:
+        fates[rank] = _Fate.COMPARED
     place = list(range(inputs))  # The register that holds each wire's value now.
     free: list[int] = []
     registers = inputs
     steps = []
-    for low, high, keeps_minimum, keeps_maximum in _pruned(inputs, start, stop):
+    for low, high, keeps_minimum, keeps_maximum in _pruned(inputs, fates):
         left, right = place[low], place[high]
         spare = [register for register in (left, right) if register >= inputs]
         for is_maximum, wire, is_kept in ((False, low, keeps_minimum), (True, high, keeps_maximum)):
@@ -115,21 +163,4 @@ def middle_network(inputs: int, start: int, stop: int) -> Network:
             steps.append((is_maximum, left, right, into))
             place[wire] = into
         free += spare
-    return Network(inputs, registers, tuple(steps), tuple(place[start:stop]))
-
-
-def middle_sum(rows: Sequence[IntRow], start: int, stop: int) -> Int64Vector:
-    """Return, for each coordinate, the sum of its values of rank `start` to `stop - 1`; int64, `(d_g,)`.
-
-    Args:
-        rows: int16 or int32, shape `(d_g,)` each; at most UPDATES_MAX rows.
-    """
-    network = middle_network(len(rows), start, stop)
-    size = rows[0].size
-    scratch = network.scratch(min(size, BLOCK_ELEMENTS), rows[0].dtype.type)
-    total = np.empty(size, np.int64)
-    for begin in range(0, size, BLOCK_ELEMENTS):
-        out = total[begin : begin + BLOCK_ELEMENTS]
-        block = slice(begin, begin + out.size)
-        network.run([*(row[block] for row in rows), *(register[: out.size] for register in scratch)], out)
-    return total
+    return Network(inputs, registers, tuple(steps), tuple(place), summed)

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import NDArray
 
-from p2pfed.aggregation.gram import Gram, Mask
+from p2pfed.aggregation.fixed import distances, nearest
+from p2pfed.aggregation.mixture import Mixture
+from p2pfed.aggregation.prerule import PreRule, all_rows
+from p2pfed.aggregation.rule import Gram
 
 
-def nearest_neighbours(products: Gram, factors: Sequence[int], faulty_max: int) -> Mask:
-    """Return the mask of each row's `n - faulty_max` nearest rows, itself among them; bool, shape `(n, n)`.
+def nearest_neighbours(products: Gram, faulty_max: int) -> NDArray[np.int64]:
+    """Return 1 for each row's `n - faulty_max` nearest rows, itself among them, else 0; shape `(n, n)`.
 
-    Distances are those of the rows scaled by their clip factors, before rounding, so one Gram matrix serves:
-    `|c_i x_i - c_j x_j|^2 = c_i^2 G_ii + c_j^2 G_jj - 2 c_i c_j G_ij`. Equal distances: the lower row first.
+    Equal distances: the lower row first. An exact sum of squares is never negative.
+    """
+    n = len(products)
+    matrix = np.zeros((n, n), np.int64)
+    for row, between in enumerate(distances(products)):
+        matrix[row, nearest(between, n - faulty_max)] = 1
+    return matrix
+
+
+def nnm(mixture: Mixture, faulty_max: int, _seed: bytes) -> Mixture:
+    """Replace each row by the sum of its n - f nearest.
+
+    Distances are those of rows scaled but not rounded, so one Gram matrix serves.
 
     Bounds:
-        Below `2^30 * 2^54`: Python integers. An exact sum of squares is never negative.
+        A distance is below `2^30 * 2^54`: Python integers. A sum of 2^9 values is below 2^24.
+
+    Breakdown:
+        2f < n; in front of a rule of constant kappa it is optimal where the honest differ.
 
     Source:
         Allouah et al. 2023, Algorithm 2 (arXiv:2302.01772).
     """
-    n = len(products)
-    mask = np.zeros((n, n), np.bool_)
-    squares = [factors[row] * factors[row] * products[row][row] for row in range(n)]
-    for row in range(n):
-        factor, inner = 2 * factors[row], products[row]
-        # squares[row] is common to all distances from this row and leaves their order alone.
-        distances = [squares[other] - factor * factors[other] * inner[other] for other in range(n)]
-        nearest = sorted(range(n), key=distances.__getitem__)  # Stable: ties keep row order.
-        mask[row, nearest[: n - faulty_max]] = True
-    return mask
+    return mixture.mixed(nearest_neighbours(mixture.products, faulty_max), mixture.count - faulty_max)
+
+
+NNM = PreRule("nnm", 3, all_rows, nnm)

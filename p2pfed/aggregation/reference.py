@@ -6,16 +6,17 @@ twice to go unseen. Tests and `verify --deep` use it; it is about a hundred time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import isqrt
+from collections.abc import Sequence
+from math import comb
 
 import numpy as np
 
 from p2pfed.aggregation.engine import Merge
+from p2pfed.aggregation.past import Past
+from p2pfed.aggregation.reference_gram import RULES
+from p2pfed.aggregation.reference_rules import PRE_RULES, Fraction, Row, Rows
+from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.types.model import Int16Vector, Manifest, ModelState
-
-Row = list[int]
-Fraction = tuple[Row, int]  # A sum for each coordinate, and the one denominator of all.
 
 
 def example_weights(examples: Sequence[int], examples_cap: int) -> list[int]:
@@ -32,48 +33,40 @@ def example_weights(examples: Sequence[int], examples_cap: int) -> list[int]:
     return weights
 
 
-def mean(rows: list[Row], weights: list[int], _faulty_max: int) -> Fraction:
-    columns = zip(*rows, strict=True)
-    return [sum(w * q for w, q in zip(weights, column, strict=True)) for column in columns], 1 << 30
+def apply(
+    names: Sequence[str],
+    pieces: list[Row],
+    weights: list[int],
+    faulty_max: int,
+    seed: bytes,
+    past: Row | None,
+) -> Fraction:
+    """Return the sums and their denominator by the first of `names` that holds and takes these rows."""
+    for name in names:
+        parts = "clip+nnm+trimmed_mean" if name == "clip_nnm_trimmed_mean" else name
+        *before, last = parts.split("+")
+        rows = Rows(pieces, pieces, 1, 1, weights, past)
+        for pre in before:
+            rows = PRE_RULES[pre](rows, faulty_max, seed)
+        if not holds(last, len(rows.summed), faulty_max, past is not None):
+            continue
+        fraction = RULES[last](rows, faulty_max)
+        if fraction is not None:
+            return fraction[0], fraction[1] * rows.scale
+    raise AssertionError("no rule takes these rows")
 
 
-def median(rows: list[Row], _weights: list[int], _faulty_max: int) -> Fraction:
-    n = len(rows)
-    columns = [sorted(column) for column in zip(*rows, strict=True)]
-    if n % 2:
-        return [column[n // 2] for column in columns], 1
-    return [column[n // 2 - 1] + column[n // 2] for column in columns], 2
-
-
-def trimmed_mean(rows: list[Row], _weights: list[int], faulty_max: int) -> Fraction:
-    n = len(rows)
-    kept = [sorted(column)[faulty_max : n - faulty_max] for column in zip(*rows, strict=True)]
-    return [sum(values) for values in kept], n - 2 * faulty_max
-
-
-def clip_nnm_trimmed_mean(rows: list[Row], weights: list[int], faulty_max: int) -> Fraction:
-    """Clip to the median norm, mix with the n - f nearest, trim: each step as its definition says."""
-    n = len(rows)
-    norms = [isqrt(sum(q * q for q in row)) for row in rows]
-    limit = sorted(norms)[n // 2]
-    factors = [2**15 if norm <= limit else limit * 2**15 // norm for norm in norms]
-    scaled = [[factor * q for q in row] for factor, row in zip(factors, rows, strict=True)]
-    clipped = [[(value + 2**14) >> 15 for value in row] for row in scaled]
-    mixed = []
-    for row in scaled:
-        distances = [sum((a - b) ** 2 for a, b in zip(row, other, strict=True)) for other in scaled]
-        nearest = sorted(range(n), key=lambda other: (distances[other], other))[: n - faulty_max]
-        mixed.append([sum(column) for column in zip(*(clipped[other] for other in nearest), strict=True)])
-    sums, count = trimmed_mean(mixed, weights, faulty_max)
-    return sums, count * (n - faulty_max)
-
-
-RULES: dict[str, Callable[[list[Row], list[int], int], Fraction]] = {
-    "mean": mean,
-    "median": median,
-    "trimmed_mean": trimmed_mean,
-    "clip_nnm_trimmed_mean": clip_nnm_trimmed_mean,
-}
+def holds(name: str, n: int, f: int, has_past: bool) -> bool:
+    """Answer whether a rule's bound holds for n rows."""
+    if name in ("mean", "foolsgold"):
+        return n > 0
+    extra = {
+        "bulyan": n >= 4 * f + 3,
+        "smea": 2 * f < n and comb(n, f) <= 5000,
+        "caf": n <= 128,
+        "cosine_to_previous": has_past,
+    }
+    return 2 * f < n and extra.get(name, True)
 
 
 def model_units(fraction: Fraction, e: int, m: int) -> Row:
@@ -82,6 +75,14 @@ def model_units(fraction: Fraction, e: int, m: int) -> Row:
     up, down = max(0, m - e), max(0, e - m)
     denominator <<= down
     return [((value << up) + denominator // 2) // denominator for value in sums]
+
+
+def direction(past: Past, group: int, columns: slice, e: int) -> Row:
+    """Return the aggregate before in units of 2^-e, rounded half up, within +-32767."""
+    shift = e - int(past.exponents[group])
+    up, down = max(0, shift), max(0, -shift)
+    scaled = [((value << up) + (1 << down >> 1)) >> down for value in past.aggregate[columns].tolist()]
+    return [max(-32767, min(32767, value)) for value in scaled]
 
 
 def adapted_exponent(rows: list[Row], e: int, faulty_max: int, update_bits: int) -> int:
@@ -115,6 +116,9 @@ def merge(
     rule: str,
     update_bits: int,
     examples_cap: int,
+    later_rules: Sequence[str] = (),
+    seed: bytes = ZERO_DIGEST,
+    past: Past | None = None,
 ) -> Merge:
     """Return what `engine.merge` returns for the same arguments."""
     shares = example_weights(examples, examples_cap)
@@ -122,7 +126,8 @@ def merge(
     for index, group in enumerate(manifest.groups):
         pieces = [row[group.start : group.stop].tolist() for row in rows]
         e, m = int(model.update_exponents[index]), int(model.model_exponents[index])
-        change = model_units(RULES[rule](pieces, shares, faulty_max), e, m)
+        before = None if past is None else direction(past, index, group.slice, e)
+        change = model_units(apply((rule, *later_rules), pieces, shares, faulty_max, seed, before), e, m)
         after = step(model.weights[group.start : group.stop].tolist(), change, group.nonnegative)
         e = adapted_exponent(pieces, e, faulty_max, update_bits)
         while (max(map(abs, after)) >= 2**29 and m >= 2) or m - e > 14:

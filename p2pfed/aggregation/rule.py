@@ -1,65 +1,123 @@
-"""What an aggregation rule is, and the list of all of them."""
+"""What an aggregation rule is: it sees inner products, never rows, and answers with a plan for all columns.
+
+Two families need the rows only twice. A Gram rule looks at the exact inner products of a group's rows and
+answers with one coefficient for each row (`Weighted`). A coordinate rule answers with a kernel that merges a
+block of columns (`Blockwise`). Both plans are the same for every column, so blocks run in any order and on
+any threads and give the same bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from p2pfed.aggregation.clip_nnm_trimmed_mean import clip_nnm_trimmed_mean
-from p2pfed.aggregation.division import RuleSum
-from p2pfed.aggregation.mean import mean
-from p2pfed.aggregation.median import median
-from p2pfed.aggregation.trimmed_mean import trimmed_mean
-from p2pfed.errors import LocalError
-from p2pfed.types.model import Int16Vector
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from p2pfed.aggregation.division import Int64Vector
+
+Gram = list[list[int]]
+IntRow = NDArray[np.integer[Any]]
+BlockFunction = Callable[[Sequence[IntRow], Int64Vector], None]
+"""`(rows of one block, out)`: writes the sum S of each column to `out`."""
+
+COEFFICIENT_ONE = 1 << 21  # Coefficients of iterative rules; times 2^9 mixed rows they stay within 2^30.
 
 
-class Apply(Protocol):
-    """Merge the rows of one group.
+class Context(Struct, frozen=True):
+    """What a rule may look at to decide about one group.
 
-    Args:
-        rows: int16, shape `(d_g,)` each, within +-COORDINATE_MAX, in the order of the trainers' public keys.
-        weights: Integers that sum to 2^30, by examples; only the mean family looks at them.
-        faulty_max: Rows that may lie, `f`.
+    count: Rows, n; after the pre-rules.
+    faulty_max: Rows that may lie, f.
+    size: Columns, d_g.
+    weights: Integers that sum to 2^30, by examples, one a row; None where pre-rules mixed the rows.
+    products: Exact inner products of the rows as they are measured, in 1/`unit` of squared row units. Empty
+        unless the rule says `uses_products`.
+    unit: `products[i][i] / unit` is the squared norm of row i.
+    past: The inner product of each row with the aggregate of the height before, in one common unit; None
+        where there is none.
     """
 
-    def __call__(
-        self, rows: Sequence[Int16Vector], weights: Sequence[int], faulty_max: int, /
-    ) -> RuleSum: ...
+    count: int
+    faulty_max: int
+    size: int
+    weights: Sequence[int] | None
+    products: Gram
+    unit: int
+    past: Sequence[int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A rule by its name in genesis; `bound(n, f)` answers whether n rows with f liars are in its promise."""
+class Weighted(Struct, frozen=True):
+    """The aggregate is `sum coefficients[i] * row_i / denominator`.
+
+    Bounds:
+        Coefficients are at least 0, sum to at most `denominator`, and that is at most 2^21; for rows that no
+        pre-rule mixed, 2^30.
+    """
+
+    coefficients: Sequence[int]
+    denominator: int
+
+
+class Kernel(Protocol):
+    """Merges blocks of columns."""
+
+    def start(self, elements: int, dtype: type[np.integer[Any]]) -> BlockFunction:
+        """Return a function for blocks of at most `elements` columns, with scratch of its own."""
+        ...
+
+
+class Blockwise(Struct, frozen=True):
+    """The aggregate of each column is the kernel's sum over `denominator`.
+
+    rows: Which rows the kernel gets, ascending.
+    """
+
+    kernel: Kernel
+    denominator: int
+    rows: Sequence[int]
+
+
+Plan = Weighted | Blockwise
+
+
+class Rule(Struct, frozen=True):
+    """A rule by its name in genesis.
+
+    needs: The bound in words, for people who break it.
+    bound: Answers whether n rows with f liars are within the rule's promise and its budget.
+    plan: Decides about one group. None: the rule declines, and the next of the genesis list takes over.
+    uses_products: It looks at `Context.products`.
+    uses_past: It needs the aggregate of the height before.
+    may_decline: Some updates make `plan` return None, so genesis must list another rule after it.
+    """
 
     name: str
+    needs: str
     bound: Callable[[int, int], bool]
-    apply: Apply
+    plan: Callable[[Context], Plan | None]
+    uses_products: bool = True
+    uses_past: bool = False
+    may_decline: bool = False
 
 
-def _has_honest_majority(updates: int, faulty_max: int) -> bool:
+def has_honest_majority(updates: int, faulty_max: int) -> bool:
+    """Answer whether `2f < n`: the bound of most rules, and the limit for any rule at all."""
     return 2 * faulty_max < updates
 
 
-DEFAULT_RULE = "clip_nnm_trimmed_mean"
+class Columns:
+    """The kernel of a plain function, for rules that are easier to write than fast.
 
-_ALL = (
-    # The mean promises nothing about liars, so it only needs an update to exist.
-    Rule("mean", lambda updates, _faulty: updates > 0, lambda rows, weights, _faulty: mean(rows, weights)),
-    Rule("median", _has_honest_majority, lambda rows, _weights, _faulty: median(rows)),
-    Rule("trimmed_mean", _has_honest_majority, lambda rows, _weights, faulty: trimmed_mean(rows, faulty)),
-    Rule(
-        DEFAULT_RULE, _has_honest_majority, lambda rows, _weights, faulty: clip_nnm_trimmed_mean(rows, faulty)
-    ),
-)
+    function: Gets int64 of shape `(rows, columns)`, returns the sum of each column, int64.
+    """
 
-RULES: Mapping[str, Rule] = MappingProxyType({rule.name: rule for rule in _ALL})
+    def __init__(self, function: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> None:
+        self._function = function
 
+    def start(self, _elements: int, _dtype: type[np.integer[Any]]) -> BlockFunction:
+        def run(rows: Sequence[IntRow], out: Int64Vector) -> None:
+            out[:] = self._function(np.array(rows, np.int64))
 
-def verify_rules(names: Sequence[str]) -> None:
-    """Raise LocalError where a name is no rule."""
-    for name in names:
-        if name not in RULES:
-            raise LocalError(f"there is no aggregation rule {name!r}; choose from {', '.join(RULES)}")
+        return run

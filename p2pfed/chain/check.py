@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import msgspec
+from msgspec import Struct
 
 from p2pfed.aggregation.engine import ParallelMap
 from p2pfed.chain.candidate import verify_update
@@ -32,8 +32,7 @@ from p2pfed.types.update import UpdateHeader
 Payloads = Callable[[UpdateHeader], Int16Vector]
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedBody:
+class CheckedBody(Struct, frozen=True):
     """What is known of a block before a payload is looked at: all but the three roots of the merge."""
 
     updates: UpdateSet

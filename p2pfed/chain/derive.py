@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from p2pfed.aggregation.engine import Merge, ParallelMap, choose_rule, faulty_max, merge
 from p2pfed.chain.state import ChainState
@@ -28,8 +29,7 @@ from p2pfed.types.message import Message
 from p2pfed.types.model import Int16Vector
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRoots:
+class ModelRoots(Struct, frozen=True):
     """The three roots that only a merge gives."""
 
     exponents: bytes
@@ -62,6 +62,8 @@ def merge_updates(
         [header.examples for header in updates.updates],
         faulty_max=faulty_max(state.trainer_bonds),
         rule=rule,
+        later_rules=params.rules[params.rules.index(rule) + 1 :],
+        seed=state.seed,
         update_bits=params.update_bits,
         examples_cap=params.examples_cap,
         parallel=parallel,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from p2pfed.chain.light import Trusted
 from p2pfed.consensus.certificates import precommits_of
@@ -23,8 +24,7 @@ class Kind(Enum):
     AMNESIA = "amnesia"  # Decided in two rounds: a third forgot its lock; polkas of a full peer convict (E2).
 
 
-@dataclass(frozen=True, slots=True)
-class Divergence:
+class Divergence(Struct, frozen=True):
     """Two verified blocks of one height, and the last block that both of their chains share.
 
     Signers are those of the set that `common` hands over, ascending by key: as far as the light client knows

@@ -10,8 +10,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from p2pfed.aggregation.engine import choose_rule, faulty_max
-from p2pfed.aggregation.rule import verify_rules
+from p2pfed.aggregation.catalogue import NamedRule, named_rule, verify_rules
+from p2pfed.aggregation.engine import faulty_max
 from p2pfed.errors import LocalError
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import is_public_key
@@ -134,12 +134,24 @@ def _verify_rules(genesis: Genesis) -> None:
     trainers, lying = len(bonds), faulty_max(bonds)
     if params.updates_min > trainers:
         raise LocalError(f"updates_min is {params.updates_min}, but only {trainers} participants can train")
-    for rule in params.rules:
-        if choose_rule((rule,), trainers, lying) is None:
+    for name in params.rules:
+        rule = named_rule(name)
+        if rule.rule.uses_past:
             raise LocalError(
-                f"rule {rule} can't stand {lying} liars among {trainers} trainers (2f < n is needed): the "
-                f"{lying} smallest bonds are less than a third of all; make the bonds more equal"
+                f"rule {name} needs {rule.needs}, which blocks do not carry: it works in the laboratory only"
             )
+        if not rule.bound(trainers, lying):
+            raise LocalError(_broken_bound(rule, trainers, lying))
+
+
+def _broken_bound(rule: NamedRule, trainers: int, lying: int) -> str:
+    rows = rule.count(trainers)
+    left = f" (bucketing leaves {rows} rows)" if rows != trainers else ""
+    return (
+        f"rule {rule.name} can't stand {lying} liars among {trainers} trainers{left}: it needs {rule.needs}, "
+        f"with n = {rows} and f = {lying}. The {lying} smallest bonds are less than a third of all; make the "
+        "bonds more equal, add participants, or choose another rule"
+    )
 
 
 def _verify_byzantine(genesis: Genesis, byzantine: Collection[bytes]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import pairwise
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from p2pfed.consensus.certificates import verify_commit
 from p2pfed.consensus.quorum import has_honest_voice
@@ -26,16 +28,14 @@ class CheckpointConflict(LocalError):
     """The chain that was found has another block where the checkpoint names one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """What a light client holds every header of one network to. Times in ms."""
 
     chain_id: bytes
     trusting_ms: int  # Two thirds of the unbonding period: a liar is still bonded when it is found out.
 
 
-@dataclass(frozen=True, slots=True)
-class Trusted:
+class Trusted(Struct, frozen=True):
     """A final block as far as later ones hang on it; height 0 is genesis, whose `value_id` is zeros."""
 
     height: int
@@ -44,8 +44,7 @@ class Trusted:
     next_validators: ValidatorSet  # Who decides the block of `height + 1`.
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Struct, frozen=True):
     """The way to a height: what is trusted, and claims above it that are too far away to judge yet.
 
     `pending` has the nearest claim last. Each is half as far away as the one before it, so there are at most

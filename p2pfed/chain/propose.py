@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from p2pfed.aggregation.engine import ParallelMap
 from p2pfed.chain.check import Payloads
@@ -27,8 +28,7 @@ from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 
 
-@dataclass(frozen=True, slots=True)
-class ProposalInputs:
+class ProposalInputs(Struct, frozen=True):
     """What a proposer holds for the next height.
 
     avails: Verified availability votes, at most one a validator.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from p2pfed.errors import LocalError, MalformedMessage, StorageFault
 from p2pfed.ledger.module import Context
@@ -17,8 +18,7 @@ from p2pfed.types.validators import ValidatorSet
 __all__ = ["ChainState", "decode_ledger", "encode_ledger", "genesis_state", "restore", "with_model"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ChainState:
+class ChainState(Struct, frozen=True, eq=False):
     """The state after the block of `height`; height 0 is genesis.
 
     `header` is that block's, None at genesis. `model` is None while catching up: its roots are known from the

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from p2pfed.consensus.quorum import has_honest_voice
 from p2pfed.types.availability import AvailEntry
@@ -14,8 +15,7 @@ from p2pfed.types.validators import ValidatorSet
 ROUND_WITHOUT_UPDATES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateSet:
+class UpdateSet(Struct, frozen=True):
     """U, and who is out of it for sending two updates that both have an honest voice.
 
     updates: Sorted by trainer key, one a trainer: the rows of the aggregation.

@@ -11,6 +11,7 @@ from p2pfed import __version__
 from p2pfed.cli.lazy import Lazy, LazyGroup
 from p2pfed.cli.text import printable
 from p2pfed.errors import LocalError, P2PFedError, StorageFault
+from p2pfed.runtime.own_rules import load_own_rules
 
 COMMANDS: Lazy = {
     "demo": ("p2pfed.cli.demo", "demo", "Run a whole network with liars on this machine and judge it."),
@@ -40,6 +41,7 @@ class Program(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
+            load_own_rules()
             return super().invoke(ctx)
         except BrokenPipeError:
             raise _ReaderGone from None  # Click itself would make it a failure, exit code 1.

@@ -7,11 +7,11 @@ import operator
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 import click
+from msgspec import Struct
 
 from p2pfed.cli.options import home_option, json_option
 from p2pfed.cli.reading import api_address
@@ -30,8 +30,7 @@ SHOWN = frozenset({"block.committed", "block.evaluated", "update.refused", "prop
                    "peer.equivocated", "peer.joined", "peer.left", "network.finished"})  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """What `--until` asks for: a figure, a comparison and a number."""
 
     figure: str

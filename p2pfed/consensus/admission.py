@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from p2pfed.consensus.certificates import verify_commit, verify_polka
 from p2pfed.consensus.proposer import proposer_index
@@ -15,8 +15,7 @@ from p2pfed.types.vote import Prevote, Vote
 from p2pfed.types.wire import ProposalMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(Struct, frozen=True):
     """The constants of one height that messages are checked against, and how signatures are."""
 
     chain_id: bytes

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from p2pfed.types.evidence import Amnesia
 from p2pfed.types.vote import Precommit, Prevote, Vote
 
 
-@dataclass(slots=True)
-class _Said:
+class _Said(Struct):
     """What one validator said for values.
 
     A prevote of round r with valid round vr contradicts every precommit of a round between the two. So a

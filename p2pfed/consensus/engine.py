@@ -5,7 +5,7 @@ Pure and synchronous: `step` returns what to do, in order. A PeerFault from `ste
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import assert_never
 
 import msgspec
@@ -16,6 +16,7 @@ from p2pfed.consensus.evidence import claim_of, duplicate_proposal
 from p2pfed.consensus.io import (
     CollectEnded,
     CommitReceived,
+    Decided,
     FoundEvidence,
     GetValue,
     Input,
@@ -27,19 +28,20 @@ from p2pfed.consensus.io import (
     PolkaReceived,
     ProposalReceived,
     Propose,
+    PublishCommit,
     PublishPolka,
     Restarted,
     Schedule,
     SendPrecommit,
     SendPrevote,
     TimeoutFired,
-    TimeoutKind,
     ValuePending,
     ValueReady,
     VoteReceived,
 )
 from p2pfed.consensus.machine import Action, StartTimer, State, Step
 from p2pfed.consensus.proposer import proposer_index
+from p2pfed.consensus.restart import Word, state_of, words_of
 from p2pfed.consensus.signer import SignRecord, initial_record
 from p2pfed.consensus.timeouts import Preset
 from p2pfed.consensus.vote_keeper import Lie, VoteKeeper
@@ -114,7 +116,7 @@ class Engine:
             case TimeoutFired():
                 self._take_timeout(input_, outputs)
             case Restarted():
-                self._resume(outputs)
+                outputs.extend(self.again(words_of(self._record)))
             case _:
                 assert_never(input_)
         self._run_rules(outputs)
@@ -162,6 +164,25 @@ class Engine:
             return None
         return self._votes.polka(self._state.valid_round, self._state.valid_value)
 
+    @property
+    def mark(self) -> tuple[object, ...]:
+        """What differs after any input that moved this engine: its state, and how much it has taken in."""
+        taken = (self._proposals, self._equivocal_rounds, self._headers, self._verdicts, self._pending)
+        counts = (len(self._votes), self._votes.changes, *map(len, taken))
+        return (self._state, self._extended_round, self._awaited_round, *counts)
+
+    def snapshot(self) -> tuple[object, ...]:
+        """Return all that this engine knows, as plain values: equal where two engines would go on alike."""
+        pending = sorted((key, msgspec.structs.astuple(value)) for key, value in self._pending.items())
+        values = (sorted(self._headers), sorted(self._verdicts.items()), pending)
+        rounds = (self._extended_round, self._awaited_round, sorted(self._equivocal_rounds))
+        said = (sorted(self._proposals.items()), self._votes.snapshot())
+        return (self.height, msgspec.structs.astuple(self._state), rounds, values, said)
+
+    def verdict(self, value_id: bytes) -> bool | None:
+        """Return what the check of a value found, None where it is not known."""
+        return self._verdicts.get(value_id)
+
     def proposer(self, round_: int) -> int:
         """Return the index of the proposer of a round."""
         return proposer_index(self.validators, self.chain_id, self.height, round_)
@@ -200,52 +221,43 @@ class Engine:
         return () if round_ is None else self._votes.first_votes(round_)
 
     def _restored(self) -> State:
-        """Return the state that the record remembers (W6), or the one at the start of a height (C0)."""
+        """Return the state at the start, with the lock that the record remembers."""
         record = self._record
-        if record.height != self.height or record.round < 0:
-            said = record.avail
-            return State(is_leaving=said is not None and said.avail.height == self.height)
-        state = State(
-            round=record.round,
-            step=Step(record.step),
-            has_prevote_timer=record.step == Step.PREVOTE,  # `_resume` starts it.
-            has_precommit_timer=record.step == Step.PRECOMMIT,
-        )
-        if record.lock_cert is None:
-            return state
-        assert record.lock_header is not None
-        value_id = record.lock_cert.value_id
-        self._headers[value_id] = record.lock_header
-        self._votes.add_polka(record.lock_cert)
-        return msgspec.structs.replace(
-            state,
-            locked_round=record.lock_round,
-            locked_value=value_id,
-            valid_round=record.lock_round,
-            valid_value=value_id,
-        )
-
-    def _resume(self, outputs: list[Output]) -> None:
-        """W6: ask to say again what was said (the signer returns the very messages), and wait as before."""
-        record = self._record
-        if self._state.step is Step.COLLECT:
-            if self._state.is_leaving:
-                outputs.append(LeaveCollect())
-            return
-        lock = (record.lock_cert, record.lock_header)
-        if record.lock_cert is not None:
+        state = state_of(record, self.height)
+        if state.locked_value is not None:
+            assert record.lock_cert is not None
             assert record.lock_header is not None
-            outputs.append(PublishPolka(record.lock_cert))
-            outputs.append(NeedValue(record.lock_cert.value_id, record.lock_header))
-        if record.proposal is not None:
-            said = record.proposal
-            outputs.append(Propose(record.round, said.header, said.proposal.valid_round, said.polka))
-        if record.prevote is not None:
-            outputs.append(SendPrevote(record.round, record.prevote.value_id, record.prevote.valid_round))
-        if record.precommit is not None:
-            value_id = record.precommit.value_id
-            outputs.append(SendPrecommit(record.round, value_id, *(lock if value_id else (None, None))))
-        self._perform(StartTimer(_TIMER_OF_STEP[self._state.step]), outputs)
+            self._headers[state.locked_value] = record.lock_header
+            self._votes.add_polka(record.lock_cert)
+        return state
+
+    def again(self, words: Iterable[Word]) -> tuple[Output, ...]:
+        """Return what was asked for and not answered, with `words` of this round; nothing changes (W6).
+
+        Timers and answers died with the process. The signer returns for a word what it signed for it.
+        """
+        state = self._state
+        outputs: list[Output] = []
+        if state.step is Step.COLLECT and state.is_leaving:
+            outputs.append(LeaveCollect())
+        if self.best_polka is not None:
+            outputs.append(PublishPolka(self.best_polka))
+        unknown = [item for item in self._headers.items() if self._verdicts.get(item[0]) is not False]
+        outputs.extend(NeedValue(value_id, header) for value_id, header in unknown)
+        if state.decided is not None:
+            is_ready = state.decided_is_valid is True
+            return (*outputs, PublishCommit(state.decided), Decided(state.decided, is_ready))
+        if state.step is not Step.COLLECT:
+            outputs.extend(words)
+        if self._awaited_round == state.round and state.step is Step.PROPOSE:
+            outputs.append(GetValue(state.round))
+        if state.step is Step.PROPOSE:
+            self._perform(StartTimer("propose"), outputs)
+        if state.step is Step.PREVOTE and state.has_prevote_timer:
+            self._perform(StartTimer("prevote"), outputs)
+        if state.has_precommit_timer:
+            self._perform(StartTimer("precommit"), outputs)
+        return tuple(outputs)
 
     def _take_proposal(self, message: ProposalMessage, outputs: list[Output]) -> None:
         proposal = message.proposal
@@ -431,11 +443,6 @@ class Engine:
 
 _PREVOTES_SEEN, _PRECOMMITS_SEEN = machine.PrevotesSeen(), machine.PrecommitsSeen()
 _NIL_POLKA_SEEN = machine.NilPolkaSeen()
-_TIMER_OF_STEP: dict[Step, TimeoutKind] = {
-    Step.PROPOSE: "propose",
-    Step.PREVOTE: "prevote",
-    Step.PRECOMMIT: "precommit",
-}
 
 
 def _tell(found: tuple[Lie, ...], outputs: list[Output]) -> None:

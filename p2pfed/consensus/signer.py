@@ -5,10 +5,10 @@ The node makes the record durable before the message leaves. Rules R1-R4 and R7 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, TypeVar, assert_never
 
 import msgspec
+from msgspec import Struct
 
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import SIGNATURE_BYTES
@@ -56,8 +56,7 @@ class SignRecord(Message, frozen=True, array_like=True, forbid_unknown_fields=Tr
     trainer: UpdateHeader | None
 
 
-@dataclass(frozen=True, slots=True)
-class SignProposal:
+class SignProposal(Struct, frozen=True):
     header: Header
     round: int
     valid_round: int
@@ -65,8 +64,7 @@ class SignProposal:
     polka: PolkaCert | None
 
 
-@dataclass(frozen=True, slots=True)
-class SignPrevote:
+class SignPrevote(Struct, frozen=True):
     height: int
     round: int
     value_id: bytes | None
@@ -74,8 +72,7 @@ class SignPrevote:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class SignPrecommit:
+class SignPrecommit(Struct, frozen=True):
     """Not nil: `lock_cert` and `lock_header` are the polka and the header of this round's value."""
 
     height: int
@@ -86,8 +83,7 @@ class SignPrecommit:
     lock_header: Header | None
 
 
-@dataclass(frozen=True, slots=True)
-class SignAvail:
+class SignAvail(Struct, frozen=True):
     """`update_ids` ascending, without duplicates."""
 
     height: int
@@ -97,8 +93,7 @@ class SignAvail:
     time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SignUpdate:
+class SignUpdate(Struct, frozen=True):
     """An update header without trainer (this key) and signature."""
 
     base_height: int
@@ -113,8 +108,7 @@ SignRequest = SignProposal | SignPrevote | SignPrecommit | SignAvail | SignUpdat
 Signable = ProposalMessage | Prevote | Precommit | AvailMessage | UpdateHeader
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(Struct, frozen=True):
     """`message` may leave once `record` is durable; not new: it is the one that left before."""
 
     record: SignRecord
@@ -122,8 +116,7 @@ class Signed:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """Signing could contradict what was said; the reason is one clause."""
 
     reason: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 COLLECT_TIMES_MAX = 8  # The median looks at this many heights, so one slow height doesn't set the pace.
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(Struct, frozen=True):
     """Waits in milliseconds. They grow with the round, so that an unknown network delay is met at last."""
 
     name: str

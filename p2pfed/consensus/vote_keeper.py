@@ -7,7 +7,8 @@ A further one counts only inside a certificate. Where any value counts, a sender
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from p2pfed.consensus.amnesia import AmnesiaWatch
 from p2pfed.consensus.certificates import commit_cert, polka_cert, precommits_of, prevotes_of
@@ -27,8 +28,7 @@ _NIL: Claim = (None, -1)
 Lie = DuplicateVote | Amnesia
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(Struct):
     """The votes of one kind in one round; powers by claim and of all senders."""
 
     votes: dict[int, tuple[Vote, ...]] = field(default_factory=dict)
@@ -36,8 +36,7 @@ class _Tally:
     power: int = 0
 
 
-@dataclass(slots=True)
-class _Round:
+class _Round(Struct):
     prevotes: _Tally = field(default_factory=_Tally)
     precommits: _Tally = field(default_factory=_Tally)
     voice: int = 0  # Power of all who voted at all here; each sender once.
@@ -66,6 +65,14 @@ class VoteKeeper:
     def changes(self) -> int:
         """A number that grows whenever an answer below does that a rule may ask for; most votes leave it."""
         return self._crossings + len(self._polkas) + len(self._commits)
+
+    def snapshot(self) -> tuple[object, ...]:
+        """Return every vote and certificate held, as plain values in one order."""
+        tallies = [(round_, held.prevotes, held.precommits) for round_, held in sorted(self._rounds.items())]
+        votes = [
+            (round_, sorted(pre.votes.items()), sorted(com.votes.items())) for round_, pre, com in tallies
+        ]
+        return votes, sorted(self._polkas.items()), list(self._commits.items())
 
     def has(self, vote: Vote) -> bool:
         """Answer whether `vote` would add nothing: its claim is held, or two others of its sender are."""

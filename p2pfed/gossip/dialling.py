@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from p2pfed.primitives.digest import tagged
 
@@ -17,8 +17,7 @@ DIALS_AT_ONCE_MAX = 32  # Handshakes cost CPU; a large network is dialled in por
 PORTION_MS = 100
 
 
-@dataclass(slots=True)
-class Dialling:
+class Dialling(Struct):
     """The attempts to reach one peer, or one address whose key is unknown."""
 
     attempt: int = 0

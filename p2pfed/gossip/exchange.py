@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from p2pfed.errors import PeerFault
 from p2pfed.gossip.peers import PeerTable
@@ -11,16 +11,14 @@ from p2pfed.types.wire import PeerRecords
 REFRESH_MS = 10_000  # Everything again to one peer after the other, in case a message was lost.
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """Messages for one peer."""
 
     peer: bytes
     messages: tuple[PeerRecords, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """What a message of records brought: whether the table grew, what to forward, the sender's fault."""
 
     is_news: bool

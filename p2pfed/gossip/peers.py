@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from p2pfed.errors import PeerFault
 from p2pfed.gossip.dialling import (
@@ -35,8 +36,7 @@ CONTACTS_MAX = 64  # Addresses from --join and seeds whose key is unknown.
 RECORD_INTERVAL_MS = 1_000  # A member that signs new records all the time is forwarded once a second.
 
 
-@dataclass(slots=True)
-class _Peer:
+class _Peer(Struct):
     """All that is known of one key."""
 
     is_member: bool
@@ -56,8 +56,7 @@ class _Peer:
         return self.contacts + tuple(address for address in self.addresses if address not in self.contacts)
 
 
-@dataclass(frozen=True, slots=True)
-class PeerRow:
+class PeerRow(Struct, frozen=True):
     """What a person may want to see of one peer."""
 
     key: bytes
@@ -75,7 +74,8 @@ class PeerTable:
 
     Members are the keys of genesis and whoever votes. They are dialled for ever and their records are kept
     and spread; who was one stays one until the next start. Any other key may connect and follow as an
-    observer; observers dial, nobody dials them, so their records are not kept. All times are in ms of one clock of the caller.
+    observer; observers dial, nobody dials them, so their records are not kept. All times are in ms of one
+    clock of the caller.
     """
 
     def __init__(self, own: bytes, *, member_keys: Iterable[bytes]) -> None:

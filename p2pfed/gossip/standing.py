@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 SCORE_MAX = (
     100  # Three bad signatures at 34 each empty it (INVALID_SIGNATURES_MAX), one malformed message too.
@@ -13,8 +13,7 @@ BAN_MAX_MS = 600_000  # Nobody is shut out for ever: a member may be mended, and
 FORGIVEN_MS = 3_600_000  # A strike is forgotten after an hour without another.
 
 
-@dataclass(slots=True)
-class Standing:
+class Standing(Struct):
     """The score of one peer and how often it lost all of it."""
 
     score: int = SCORE_MAX

@@ -492,6 +492,23 @@ class Ledger:
         if not (stake.bond or stake.waiting or stake.powers or stake.tombstoned):
             del self.stakes[key]
 
+    def restore(self, stored: list[Any]) -> None:
+        """Take in a stored ledger."""
+        self.seed, (accounts, self.burned), staking, training, convictions = stored
+        self.accounts = {key: [balance, nonce] for key, balance, nonce in accounts}
+        stakes, _, self.oldest, self.marks, self.epoch = staking
+        self.stakes = {}
+        for key, bond, exiting, since, jailed_at, tombstoned, missed, powers, waiting in stakes:
+            stake = self.stakes[key] = Stake()
+            stake.bond, stake.exiting, stake.since, stake.jailed_at = bond, exiting, since, jailed_at
+            stake.tombstoned, stake.powers, stake.waiting = tombstoned, powers, waiting
+            stake.missed = {place for place in range(PRESENCE) if missed[place // 8] >> place % 8 & 1}
+        bases, self.last_trainers, paused = training
+        self.bases, self.paused = dict(bases), dict(paused)
+        self.convicted = {
+            (entry[0], 1 if entry[1] in (1, 2, 4) else entry[1]): entry for entry in convictions[0]
+        }
+
     def root(self) -> bytes:
         leaves = {b"seed": self.seed, b"accounts/burned": pack(self.burned)}
         leaves |= {b"accounts/" + key: pack([key, *account]) for key, account in self.accounts.items()}
@@ -577,6 +594,25 @@ class Chain:
             same(name, value, head[name])
         self._execute(head, body, convicted)
         same("state_root", self.ledger.root(), head["state_root"])
+        self._advance(head, value_id)
+
+    def begin(self, head: dict[str, Any], cert: list[Any], ledger: bytes) -> None:
+        """Start at a snapshot: `ledger` is the one under its state root, its validators signed the block."""
+        height, value_id = head["height"], tagged("hdr", pack(list(head.values())))
+        same("chain id", self.chain_id, head["chain_id"])
+        same("root of the ledger", head["state_root"], ledger_root(ledger))
+        self.ledger.restore(unpack(ledger, 5, "ledger"))
+        same("root of the ledger as it is understood", head["state_root"], self.ledger.root())
+        self.height = height
+        voters = self.validators(height)
+        same("validators_hash", voters.hash, head["validators_hash"])
+        same("next_validators_hash", self.validators(height + 1).hash, head["next_validators_hash"])
+        same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
+        verify_quorum("precommit", cert, voters, self.signatures)
+        self._advance(head, value_id)
+
+    def _advance(self, head: dict[str, Any], value_id: bytes) -> None:
+        height = head["height"]
         self.height, self.time_ms, self.train_index = height, head["time_ms"], head["train_index"]
         self.value_id = value_id
         self.model_root, self.exponents_root = head["model_root"], head["exponents_root"]
@@ -831,12 +867,15 @@ def keeps_model(height: int, tip: int) -> bool:
 
 def verify_blocks(home: Path, chain: Chain, connection: sqlite3.Connection, report: Report) -> None:
     meta = rows(connection, "meta", report)
+    # A store that began with a snapshot says so; without the row the first block has height 1.
+    base = int.from_bytes(meta.pop(0)[1], "big") if meta and meta[0][0] == "base" else 0
+    ledgers = dict(rows(connection, "ledgers", report))
     if meta != [("chain_id", chain.chain_id)]:
         report.add("meta", "chain id", chain.chain_id, meta)
     rows(connection, "tallies", report)
     named = {(0, "model", chain.model_root), (0, "exponents", chain.exponents_root)}
     optional = {(0, "evaluation", chain.evaluation_root)} - {(0, "evaluation", EMPTY_ROOT)}
-    tip, whole = 0, True
+    tip, whole = max(base - 1, 0), True
     for height, value_id, body_hash, *parts in rows(connection, "blocks", report):
         where = f"blocks {height}"
         if height != tip + 1:
@@ -850,13 +889,15 @@ def verify_blocks(home: Path, chain: Chain, connection: sqlite3.Connection, repo
         head, body, cert = block
         named |= {(height, "payload", update[5]) for update in body[2]}
         named |= {(height, "model", head["model_root"]), (height, "exponents", head["exponents_root"])}
-        whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
+        if height == base:
+            whole = report.guard(where, lambda: chain.begin(head, cert, ledgers[base]))  # noqa: B023
+        else:
+            whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
         if whole:
             report.heights += 1
             if sys.stderr.isatty():
                 print(f"block {height} holds", file=sys.stderr)
-    ledgers = dict(rows(connection, "ledgers", report))
-    wanted = {height for height in range(1, tip + 1) if keeps_model(height, tip)}
+    wanted = {height for height in range(max(base, 1), tip + 1) if keeps_model(height, tip) or height == base}
     if set(ledgers) != wanted:
         report.add("ledgers", "heights", sorted(wanted), sorted(ledgers))
     for height, data in ledgers.items():

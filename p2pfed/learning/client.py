@@ -10,10 +10,10 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
+from msgspec import Struct
 
 from p2pfed.errors import MalformedMessage
 from p2pfed.learning.learner import AppContext, Metrics
@@ -50,15 +50,13 @@ _NO_VECTOR = np.empty(0, np.float32)
 _CLOSED = Failure("the worker is closed")
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFailed:
+class WorkerFailed(Struct, frozen=True):
     """No result this time; `reason` is one line for the log. The peer goes on and may ask again."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WorkerReady:
+class WorkerReady(Struct, frozen=True, eq=False):
     """What the learner is: its arrays, their initial values (float32, shape `(d,)`), its evaluation set."""
 
     manifest: Manifest
@@ -66,8 +64,7 @@ class WorkerReady:
     evaluation_root: bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
+class _Job(Struct, frozen=True, eq=False):
     """A request that waits for the worker; `result` is set to the reply and its vector."""
 
     request: Request

@@ -8,10 +8,10 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.learning.learner import LearnerError
@@ -38,8 +38,7 @@ _MNIST_FILES = (
 MNIST_SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
+class Dataset(Struct, frozen=True, eq=False):
     """Images and labels. x: uint8, shape `(rows, pixels)`, 0..pixel_max; y: int64, shape `(rows,)`.
 
     The test part is public: every peer evaluates on it, none trains on it.

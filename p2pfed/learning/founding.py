@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from p2pfed.learning.client import WorkerClient, WorkerFailed
 from p2pfed.learning.learner import LearnerError
@@ -13,8 +13,7 @@ from p2pfed.types.model import Float32Vector, Manifest, ModelState
 FOUNDING_HEIGHT = 0  # The seed of the founder's one training; block 1 trains with another.
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Founded:
+class Founded(Struct, frozen=True, eq=False):
     """What genesis says of the model: arrays, first state, digest of the public evaluation set."""
 
     manifest: Manifest

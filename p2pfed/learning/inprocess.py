@@ -6,11 +6,14 @@ The demo prints such trainings beside the real one, labelled so: they show what 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
-from p2pfed.aggregation.engine import merge
+from msgspec import Struct
+
+from p2pfed.aggregation.engine import choose_rule, merge
+from p2pfed.aggregation.past import Past
 from p2pfed.learning.learner import Metrics
 from p2pfed.learning.session import Session
+from p2pfed.primitives.digest import tagged
 from p2pfed.privacy.mechanism import model_view, quantise
 from p2pfed.types.model import Int16Vector, ModelState
 
@@ -18,8 +21,7 @@ Lie = Callable[[int, Sequence[Int16Vector], Int16Vector], Int16Vector]
 """`(height, updates of the honest, own honest update) -> update sent`, int16 vectors of shape `(d,)`."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InProcessRun:
+class InProcessRun(Struct, frozen=True, eq=False):
     """The first peer's figures after each height, from height 1 on, and the last model."""
 
     metrics: tuple[Metrics, ...]
@@ -35,6 +37,7 @@ def train_in_process(
     faulty_max: int,
     update_bits: int,
     examples_cap: int,
+    later_rules: Sequence[str] = (),
     liars: Collection[int] = (),
     lie: Lie | None = None,
 ) -> InProcessRun:
@@ -44,10 +47,12 @@ def train_in_process(
         sessions: One for each peer, in the order of their public keys.
         model: The model of genesis.
         heights: How many heights, at least 1.
-        rule: The rule of `aggregation.rule.RULES` that merges; the rest as in `aggregation.engine.merge`.
+        rule: The rule that merges; the rest as in `aggregation.engine.merge`.
         faulty_max: Updates that may lie.
         update_bits: `T` of genesis.
         examples_cap: `examples_cap` of genesis.
+        later_rules: The rules that may take over, in order. The last one must take any updates; a rule that
+            needs the aggregate before has none at the first height.
         liars: Positions in `sessions` of the peers that lie.
         lie: What a liar sends instead of its own update.
 
@@ -58,15 +63,21 @@ def train_in_process(
     manifest = sessions[0].manifest
     assert all(session.manifest == manifest for session in sessions)
     metrics: list[Metrics] = []
+    past: Past | None = None
     for height in range(1, heights + 1):
         view = model_view(model, manifest.groups)
         trained = [session.train(view, height, height - 1) for session in sessions]
         honest = [quantise(turn.delta, manifest.groups, model.update_exponents) for turn in trained]
         rows = honest if lie is None else _with_lies(height, honest, liars, lie)
-        model = merge(
-            manifest, model, rows, [turn.examples for turn in trained],
-            faulty_max=faulty_max, rule=rule, update_bits=update_bits, examples_cap=examples_cap,
-        ).model  # fmt: skip
+        names = (rule, *later_rules)
+        chosen = choose_rule(names, len(rows), faulty_max, has_past=past is not None)
+        assert chosen is not None, f"none of {names} stands {faulty_max} liars of {len(rows)}"
+        merged = merge(
+            manifest, model, rows, [turn.examples for turn in trained], faulty_max=faulty_max,
+            rule=chosen, later_rules=names[names.index(chosen) + 1 :], update_bits=update_bits,
+            examples_cap=examples_cap, seed=tagged("seed", height.to_bytes(8, "big")), past=past,
+        )  # fmt: skip
+        past, model = Past(merged.aggregate, model.model_exponents), merged.model
         metrics.append(sessions[0].evaluate(model_view(model, manifest.groups), height, height))
     return InProcessRun(tuple(metrics), model)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from p2pfed.errors import LocalError
@@ -24,8 +24,7 @@ class LearnerError(LocalError):
     """The learner or its data can't be used; the text is one sentence for the person who wrote it."""
 
 
-@dataclass(frozen=True, slots=True)
-class AppContext:
+class AppContext(Struct, frozen=True):
     """What a factory `learner(context)` is told about the peer that it works for.
 
     index: This peer's place among the trainers, `0 <= index < peers`.
@@ -42,8 +41,7 @@ class AppContext:
     params: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class TrainContext:
+class TrainContext(Struct, frozen=True):
     """The turn that a call belongs to.
 
     height: The block that the update is meant for.
@@ -56,8 +54,7 @@ class TrainContext:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class TrainResult:
+class TrainResult(Struct, frozen=True):
     """What training gave: arrays shaped as those of `weights()`, how many examples they saw, any figures."""
 
     weights: list[Array]

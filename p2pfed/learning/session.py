@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
+from msgspec import Struct
 
 from p2pfed.errors import P2PFedError
 from p2pfed.learning.delta import describe, difference, flatten, unflatten
@@ -32,8 +32,7 @@ METRIC_NAME_MAX = 64
 MANIFEST_BYTES_MAX = GENESIS_BYTES_MAX // 2  # The other half holds the participants and the exponents.
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trained:
+class Trained(Struct, frozen=True, eq=False):
     """A turn's training: the float32 difference to the view, shape `(d,)`, always finite."""
 
     delta: Float32Vector

@@ -7,9 +7,10 @@ A module never touches another's slice. What it wants done elsewhere it returns 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from p2pfed.types.genesis import Params
 from p2pfed.types.message import Message
@@ -30,8 +31,7 @@ class Offence(IntEnum):
     DUPLICATE_AVAIL = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """The block that is executed: its height, time and proposer, its network and what genesis chose."""
 
     chain_id: bytes
@@ -41,83 +41,72 @@ class Context:
     proposer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """To accounts: charge the sender of `transaction`, whose signature is checked, and carry it out."""
 
     transaction: Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Credit:
+class Credit(Struct, frozen=True):
     """To accounts: stake that has waited long enough is free again."""
 
     key: bytes
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Burn:
+class Burn(Struct, frozen=True):
     """To accounts: note that `amount` of somebody's stake is gone for ever."""
 
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class AddBond:
+class AddBond(Struct, frozen=True):
     """To staking: `amount` has left the balance of `key`."""
 
     key: bytes
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class AskExit:
+class AskExit(Struct, frozen=True):
     """To staking: `key` wants `amount` of its bond back."""
 
     key: bytes
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """To staking: `key` is back from jail."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Slash:
+class Slash(Struct, frozen=True):
     """To staking: take up to `amount` of what `key` has at stake, and have it burned."""
 
     key: bytes
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(Struct, frozen=True):
     """To staking: `key` never votes or trains again."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(Struct, frozen=True):
     """To staking: `keys` showed a sign of life in this block."""
 
     keys: frozenset[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """To training: `key` may not train up to the block of `until_height`."""
 
     key: bytes
     until_height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Convict:
+class Convict(Struct, frozen=True):
     """To slashing: the offence of `culprit` at `height` is proven (`chain` checked the evidence).
 
     `power` of `total_power` is what it voted with at that height: penalties are shares of it.
@@ -130,15 +119,13 @@ class Convict:
     total_power: int
 
 
-@dataclass(frozen=True, slots=True)
-class Expire:
+class Expire(Struct, frozen=True):
     """To slashing: no evidence of a height below `oldest` counts any more."""
 
     oldest: int
 
 
-@dataclass(frozen=True, slots=True)
-class CountUpdates:
+class CountUpdates(Struct, frozen=True):
     """To training: the update set of a height, as trainer keys in ascending order.
 
     `counted` are in the update set, `dropped` sent two updates: no other of this `base_height` may count.

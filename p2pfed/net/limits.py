@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from p2pfed.types.params import CONTROL_BYTES_MAX, KIB, MIB
 
@@ -11,8 +11,7 @@ BULK_PIECE_BYTES = 64 * KIB  # A vote waits behind at most one such piece (and w
 REASON_CHARACTERS_MAX = 200  # A goodbye is one clause.
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Limits of one transport. Times in ms; each number carries its reason."""
 
     handshake_ms: int = 5_000  # A slow loris holds a socket no longer; six trips round the world are 2 s.

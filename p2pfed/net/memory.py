@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from p2pfed.errors import LocalError, OutOfBounds, PeerFault
 from p2pfed.net.limits import DEFAULT_LIMITS, Limits
@@ -177,8 +179,7 @@ class _Pipe:
             await self._has_question.wait()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
+class _Asked(Struct, frozen=True, eq=False):
     """A request on its way, with the future that its caller awaits."""
 
     data: bytes

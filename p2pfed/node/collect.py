@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from p2pfed.consensus.timeouts import Preset
 
 Reason = Literal["all", "grace", "deadline"]
 
 
-@dataclass(slots=True)
-class Collect:
+class Collect(Struct):
     """The waiting of one height.
 
     The clock runs only while peers of a quorum are connected, so that no height is wasted on peers that

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from p2pfed.chain.propose import ProposalInputs
 from p2pfed.chain.state import ChainState
+from p2pfed.consensus.journal import Entry
 from p2pfed.consensus.signer import SignRecord
 from p2pfed.errors import PeerFault
 from p2pfed.node.events import Timer
@@ -18,53 +19,59 @@ from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(Struct, frozen=True):
     """Replace the signer's record; durable (fsync) before the next effect starts."""
 
     record: SignRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Append(Struct, frozen=True):
+    """Add this entry to the write-ahead log; durable with the next SyncLog (W1).
+
+    `step` is pure: what an input brings is carried out after it, so its entry stands before all of that.
+    """
+
+    entry: Entry
+
+
+class SyncLog(Struct, frozen=True):
+    """Make every entry of the log durable before the next effect starts: our own words follow (W2)."""
+
+
+class Send(Struct, frozen=True):
     """Send `message` to each of `peers`; whoever is gone by then is skipped."""
 
     peers: tuple[bytes, ...]
     message: ControlMessage
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleTimeout:
+class ScheduleTimeout(Struct, frozen=True):
     timer: Timer
     delay_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Train:
+class Train(Struct, frozen=True):
     """Train from the model of `state`, the one after `base_height`; see Trained and TrainingFailed."""
 
     base_height: int
     state: ChainState
 
 
-@dataclass(frozen=True, slots=True)
-class FetchPayload:
+class FetchPayload(Struct, frozen=True):
     """Pull the payload of `header` from one of `holders` after the other, check it, make it durable."""
 
     header: UpdateHeader
     holders: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FetchBody:
+class FetchBody(Struct, frozen=True):
     """Pull the body of `header` from one of `holders` after the other, make it durable."""
 
     header: Header
     holders: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BuildProposal:
+class BuildProposal(Struct, frozen=True):
     """Run `chain.propose.build` with the payloads held; store the block as pending."""
 
     round: int
@@ -72,8 +79,7 @@ class BuildProposal:
     inputs: ProposalInputs
 
 
-@dataclass(frozen=True, slots=True)
-class CheckProposal:
+class CheckProposal(Struct, frozen=True):
     """Run `chain.check.check` on `state` with the payloads held; store a valid block as pending."""
 
     state: ChainState
@@ -81,24 +87,21 @@ class CheckProposal:
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class FetchBlocks:
+class FetchBlocks(Struct, frozen=True):
     """Ask `peer` for final blocks from `from_height`."""
 
     peer: bytes
     from_height: int
 
 
-@dataclass(frozen=True, slots=True)
-class FetchModel:
+class FetchModel(Struct, frozen=True):
     """Pull weights and exponents under the roots of `header` from one of `holders` after the other."""
 
     header: Header
     holders: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StoreBlock:
+class StoreBlock(Struct, frozen=True):
     """Write the block, its certificate and the state after it; durable before the next effect starts.
 
     A `state.model` of None (catching up) leaves the model of this height out. Every polka of the height
@@ -110,50 +113,43 @@ class StoreBlock:
     polkas: tuple[PolkaCert, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StorePolkas:
+class StorePolkas(Struct, frozen=True):
     """Keep these polkas of a height that is not decided yet; durable before the next effect starts."""
 
     polkas: tuple[PolkaCert, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RememberPeers:
+class RememberPeers(Struct, frozen=True):
     """Keep these records for the next start; not urgent."""
 
     records: tuple[PeerRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(Struct, frozen=True):
     """Open a pipe to one of the addresses of a peer."""
 
     addresses: tuple[Multiaddr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(Struct, frozen=True):
     peer: bytes
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Blame:
+class Blame(Struct, frozen=True):
     """`peer` sent something that no honest peer sends."""
 
     peer: bytes
     fault: PeerFault
 
 
-@dataclass(frozen=True, slots=True)
-class Observe:
+class Observe(Struct, frozen=True):
     """A typed fact for logs, pages and recordings; it changes nothing."""
 
     fact: Fact
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(Struct, frozen=True):
     """Stop this peer: going on would be unsafe or is not wanted. `exit_code` as in docs."""
 
     reason: str
@@ -162,6 +158,8 @@ class Halt:
 
 Effect = (
     Persist
+    | Append
+    | SyncLog
     | Send
     | ScheduleTimeout
     | Train

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
@@ -16,8 +17,7 @@ from p2pfed.types.wire import ControlMessage
 TimerKind = Literal["collect", "propose", "prevote", "precommit", "gossip", "sync"]
 
 
-@dataclass(frozen=True, slots=True)
-class Timer:
+class Timer(Struct, frozen=True):
     """A deadline that the node set; stale ones are ignored, so none is ever cancelled."""
 
     kind: TimerKind
@@ -25,42 +25,36 @@ class Timer:
     round: int
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The first event of a node's life."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
+class PeerConnected(Struct, frozen=True):
     """An authenticated pipe to `peer` (public key) is open; `address` is where we dialled it, if we did."""
 
     peer: bytes
     address: Multiaddr | None
 
 
-@dataclass(frozen=True, slots=True)
-class PeerDisconnected:
+class PeerDisconnected(Struct, frozen=True):
     """The pipe to `peer` is closed."""
 
     peer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DialFailed:
+class DialFailed(Struct, frozen=True):
     """Answer to Dial where no pipe came of it."""
 
     addresses: tuple[Multiaddr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AddressesChanged:
+class AddressesChanged(Struct, frozen=True):
     """Where this peer can be reached from now on, without its key."""
 
     addresses: tuple[Multiaddr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
+class MessageReceived(Struct, frozen=True):
     """`peer` sent a message of `message_bytes` that decoded canonically; nothing else of it is checked."""
 
     peer: bytes
@@ -68,21 +62,18 @@ class MessageReceived:
     message_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerMisbehaved:
+class PeerMisbehaved(Struct, frozen=True):
     """`peer` sent bytes that are no message, or broke a rule of the bulk plane."""
 
     peer: bytes
     fault: PeerFault
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(Struct, frozen=True):
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
+class Trained(Struct, frozen=True):
     """Answer to Train: the payload is durable in the blob store under `payload_root`."""
 
     base_height: int
@@ -91,16 +82,14 @@ class Trained:
     examples: int
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingFailed:
+class TrainingFailed(Struct, frozen=True):
     """Answer to Train: no update of this peer at this height."""
 
     base_height: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadFetched:
+class PayloadFetched(Struct, frozen=True):
     """Answer to FetchPayload: whole, Merkle-checked and durable; `is_valid` is the static check.
 
     Where it is not valid, `proof` convicts the trainer of it.
@@ -111,16 +100,14 @@ class PayloadFetched:
     proof: InvalidUpdate | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BodyFetched:
+class BodyFetched(Struct, frozen=True):
     """Answer to FetchBody: bytes that match `header.body_hash` and decode; durable."""
 
     header: Header
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class ProposalBuilt:
+class ProposalBuilt(Struct, frozen=True):
     """Answer to BuildProposal: the block, durable as pending, and the state after it."""
 
     height: int
@@ -130,8 +117,7 @@ class ProposalBuilt:
     state: ChainState
 
 
-@dataclass(frozen=True, slots=True)
-class ProposalChecked:
+class ProposalChecked(Struct, frozen=True):
     """Answer to CheckProposal: the state after the block, or None and `refusal` says why it is invalid."""
 
     value_id: bytes
@@ -139,16 +125,14 @@ class ProposalChecked:
     refusal: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlocksFetched:
+class BlocksFetched(Struct, frozen=True):
     """Answer to FetchBlocks; empty where the peer had none or failed."""
 
     peer: bytes
     blocks: tuple[Block, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFetched:
+class ModelFetched(Struct, frozen=True):
     """Answer to FetchModel: matches both roots of the header of `height`; durable. None: nobody had it."""
 
     height: int

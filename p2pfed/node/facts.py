@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 LeaveReason = Literal["all", "grace", "deadline", "quorum", "round", "restart"]
 
 
-@dataclass(frozen=True, slots=True)
-class PeerJoined:
+class PeerJoined(Struct, frozen=True):
     """A pipe to `peer` opened; `connected_power` of `total_power` is reachable now, this peer included."""
 
     peer: bytes
@@ -17,30 +17,26 @@ class PeerJoined:
     total_power: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLeft:
+class PeerLeft(Struct, frozen=True):
     peer: bytes
     connected_power: int
     total_power: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerBlamed:
+class PeerBlamed(Struct, frozen=True):
     """`peer` sent what no honest peer sends."""
 
     peer: bytes
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeightStarted:
+class HeightStarted(Struct, frozen=True):
     height: int
     validators: int
     expected_updates: int
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateMade:
+class UpdateMade(Struct, frozen=True):
     """This peer trained and published its update for the next height."""
 
     height: int
@@ -48,16 +44,14 @@ class UpdateMade:
     examples: int
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateSkipped:
+class UpdateSkipped(Struct, frozen=True):
     """This peer has no update at this height: no data, a failed learner."""
 
     height: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateReceived:
+class UpdateReceived(Struct, frozen=True):
     """A trainer's payload is held, checked and durable."""
 
     height: int
@@ -65,8 +59,7 @@ class UpdateReceived:
     update_id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateRefused:
+class UpdateRefused(Struct, frozen=True):
     """A trainer's update does not count at this peer."""
 
     height: int
@@ -74,8 +67,7 @@ class UpdateRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CollectEnded:
+class CollectEnded(Struct, frozen=True):
     """This peer stopped waiting for updates; `reason` names the clause of rule C1."""
 
     height: int
@@ -84,15 +76,13 @@ class CollectEnded:
     reason: LeaveReason
 
 
-@dataclass(frozen=True, slots=True)
-class RoundStarted:
+class RoundStarted(Struct, frozen=True):
     height: int
     round: int
     proposer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ProposalRefused:
+class ProposalRefused(Struct, frozen=True):
     """Our own recomputation disagrees with the proposal."""
 
     height: int
@@ -100,8 +90,7 @@ class ProposalRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlockCommitted:
+class BlockCommitted(Struct, frozen=True):
     """A block is final and on this disk. `updates` counts U, `expected` the bonded trainers."""
 
     height: int
@@ -119,8 +108,7 @@ class BlockCommitted:
     caught_up: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EvidenceFound:
+class EvidenceFound(Struct, frozen=True):
     """Proof of a validator's lie, to be put into a block."""
 
     height: int
@@ -128,8 +116,7 @@ class EvidenceFound:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class StakeSlashed:
+class StakeSlashed(Struct, frozen=True):
     """A block convicted `culprit`."""
 
     height: int
@@ -137,8 +124,7 @@ class StakeSlashed:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class CatchingUp:
+class CatchingUp(Struct, frozen=True):
     """This peer fetches blocks up to `target` from `peer`."""
 
     height: int
@@ -146,8 +132,7 @@ class CatchingUp:
     peer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkFinished:
+class NetworkFinished(Struct, frozen=True):
     """The height that genesis names as the last one is final."""
 
     height: int

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import assert_never
+
+from msgspec import Struct, field
 
 from p2pfed.chain.propose import ProposalInputs, needed_updates
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus import io
 from p2pfed.consensus.engine import Engine
+from p2pfed.consensus.journal import Began, Entry, Said, input_of
 from p2pfed.consensus.machine import Step
-from p2pfed.consensus.signer import SignAvail, SignPrecommit, SignPrevote, SignProposal, SignRequest
+from p2pfed.consensus.replay import Replayed, replay
+from p2pfed.consensus.signer import (
+    SignAvail,
+    SignPrecommit,
+    SignPrevote,
+    SignProposal,
+    SignRecord,
+    SignRequest,
+)
 from p2pfed.consensus.timeouts import COLLECT_TIMES_MAX, Preset
 from p2pfed.errors import LocalError
 from p2pfed.node.collect import Collect
 from p2pfed.node.effects import (
+    Append,
     BuildProposal,
     Effect,
     FetchPayload,
@@ -23,6 +35,7 @@ from p2pfed.node.effects import (
     Observe,
     ScheduleTimeout,
     StorePolkas,
+    SyncLog,
 )
 from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalBuilt, ProposalChecked, Timer
 from p2pfed.node.evidence_pool import EvidencePool
@@ -48,8 +61,7 @@ from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
 
 
-@dataclass(slots=True)
-class Shared:
+class Shared(Struct):
     """What outlives a height and belongs to one peer."""
 
     preset: Preset
@@ -65,8 +77,18 @@ class HeightWork:
     """The work on the block after `state`. It ends when `decided` is set and that value is checked."""
 
     def __init__(
-        self, state: ChainState, last_commit: CommitCert | None, shared: Shared, now_ms: int
+        self,
+        state: ChainState,
+        last_commit: CommitCert | None,
+        shared: Shared,
+        now_ms: int,
+        history: Sequence[Entry] = (),
     ) -> None:
+        """Begin where `history`, the log of this height, ends; without one, where the signer's record does.
+
+        Raises:
+            LocalError, StorageFault: History and record don't go together (consensus.replay).
+        """
         self.state = state
         self.height = state.next_height
         self.started_ms = now_ms
@@ -78,14 +100,9 @@ class HeightWork:
         self.pool = UpdatePool(state)
         self.values = Values(state, self.pool, shared.outbox)
         record = shared.hand.record
-        self.engine = Engine(
-            chain_id=state.chain_id,
-            height=self.height,
-            validators=state.validators,
-            own_index=self.own_index,
-            preset=shared.preset,
-            record=record if record.height == self.height else None,
-        )
+        self._replayed = replay(self.make_engine, history, record) if history else None
+        self._began = Began(self.height, self.own_index, record if record.height == self.height else None)
+        self.engine = self._replayed.engine if self._replayed else self.make_engine(self._began.record)
         deadline_ms = shared.preset.collect_ms(tuple(shared.collect_times_ms))
         self.collect = Collect(shared.preset, frozenset(state.expected_trainers), deadline_ms)
         self._is_collecting = self.engine.current_step is Step.COLLECT
@@ -100,9 +117,13 @@ class HeightWork:
         if own_avail is not None and own_avail.avail.height == self.height:
             self.pool.add_avail(own_avail)
             self._shared.neighbours.push(own_avail)
-        if not self._is_collecting:
+        if self._replayed is not None:
+            self._go_on(self._replayed, now_ms)
+        else:
+            self._outbox.append(Append(self._began))
+        if self._replayed is None and not self._is_collecting:
             self._feed(io.Restarted(), now_ms)
-        elif own_avail is not None and own_avail.avail.height == self.height:
+        elif self._is_collecting and own_avail is not None and own_avail.avail.height == self.height:
             self._end_collect("restart", now_ms)
         self.refresh(now_ms)
 
@@ -182,7 +203,10 @@ class HeightWork:
     def take_checked(self, event: ProposalChecked, now_ms: int) -> None:
         if not self.values.settle(event.value_id, event.state, event.refusal):
             return
-        if event.state is None:
+        if event.state is None and self.engine.verdict(event.value_id):
+            # The log says that it was found valid, and that stands; but this check can't be trusted.
+            self._outbox.append(Halt(self._contradiction(event.value_id, event.refusal), 7))
+        elif event.state is None:
             self._refuse(event.value_id, event.refusal, now_ms)
         else:
             self._feed(io.ValueReady(event.value_id, is_valid=True), now_ms)
@@ -280,14 +304,39 @@ class HeightWork:
         self.refresh(now_ms)
         return True
 
+    def make_engine(self, record: SignRecord | None) -> Engine:
+        """Return a new engine of this height, from a record of it (W6) or from nothing (C0)."""
+        state = self.state
+        return Engine(
+            chain_id=state.chain_id,
+            height=self.height,
+            validators=state.validators,
+            own_index=self.own_index,
+            preset=self._shared.preset,
+            record=record,
+        )
+
+    def _go_on(self, replayed: Replayed, now_ms: int) -> None:
+        """W4, W6: the engine is where it was; say again what it said, ask again what was not answered."""
+        inputs: deque[io.Input | Said] = deque()
+        for output in (*replayed.kept, *self.engine.again(replayed.words)):
+            inputs.extend(self._carry_out(output, now_ms))
+        self._take_in(inputs, now_ms)
+
     def _feed(self, first: io.Input, now_ms: int) -> None:
         """Tell the engine something and carry out its answers; what we sign comes back as received."""
-        inputs: deque[io.Input] = deque([first])
+        self._take_in(deque([first]), now_ms)
+
+    def _take_in(self, inputs: deque[io.Input | Said], now_ms: int) -> None:
         while inputs:
-            for output in self.engine.step(inputs.popleft()):
+            entry, mark = inputs.popleft(), self.engine.mark
+            outputs = self.engine.step(input_of(entry.message) if isinstance(entry, Said) else entry)
+            if outputs or self.engine.mark != mark:
+                self._outbox.append(Append(entry))  # W1. What moves nothing would only fill the log.
+            for output in outputs:
                 inputs.extend(self._carry_out(output, now_ms))
 
-    def _carry_out(self, output: io.Output, now_ms: int) -> tuple[io.Input, ...]:
+    def _carry_out(self, output: io.Output, now_ms: int) -> tuple[io.Input | Said, ...]:
         neighbours = self._shared.neighbours
         match output:
             case io.NewRound():
@@ -323,8 +372,11 @@ class HeightWork:
                 assert_never(output)
         return ()
 
-    def _speak(self, output: io.Propose | io.SendPrevote | io.SendPrecommit) -> tuple[io.Input, ...]:
-        """Sign, push, and return the message as an input; nothing where the signer refuses."""
+    def _speak(self, output: io.Propose | io.SendPrevote | io.SendPrecommit) -> tuple[Said, ...]:
+        """Sign, push, and return the message as an input; nothing where the signer refuses.
+
+        W2: the record is durable, then the log, then it leaves.
+        """
         assert self.own_index is not None
         request: SignRequest
         match output:
@@ -348,11 +400,10 @@ class HeightWork:
         message = self._shared.hand.sign(request)
         if message is None:
             return ()
+        assert isinstance(message, ProposalMessage | Prevote | Precommit)
+        self._outbox.append(SyncLog())
         self._shared.neighbours.push(message)
-        if isinstance(message, ProposalMessage):
-            return (io.ProposalReceived(message),)
-        assert isinstance(message, Prevote | Precommit)
-        return (io.VoteReceived(message),)
+        return (Said(message),)
 
     def _refuse(self, value_id: bytes, refusal: str, now_ms: int) -> None:
         value = self.values.get(value_id)
@@ -368,6 +419,12 @@ class HeightWork:
         """Publish what the pool has found in updates and availability votes."""
         while self.pool.lies:
             self._publish_evidence(self.pool.lies.pop())
+
+    def _contradiction(self, value_id: bytes, refusal: str) -> str:
+        return (
+            f"our check found block {value_id.hex()[:12]} of height {self.height} valid before the restart "
+            f"and refuses it now: {refusal}"
+        )
 
     def _violation(self, output: io.SafetyViolated) -> str:
         if output.other is not None:

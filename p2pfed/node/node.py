@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from p2pfed.chain.state import ChainState
+from p2pfed.consensus.journal import Ended, Entry
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
@@ -13,6 +14,7 @@ from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
 from p2pfed.node.digesting import digest_of, lacking
 from p2pfed.node.effects import (
+    Append,
     Effect,
     Observe,
     ScheduleTimeout,
@@ -55,6 +57,7 @@ class Node:
         state: The state after its newest block. Without a model the peer catches up before it works.
         last_commit: The certificate of that block, None at genesis.
         record: The signer's record from disk.
+        history: What the log holds of the height after `state` (`consensus.replay.history_of`).
         records: Peer records remembered from the last run.
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
@@ -67,6 +70,7 @@ class Node:
         state: ChainState,
         last_commit: CommitCert | None,
         record: SignRecord,
+        history: Sequence[Entry] = (),
         records: Iterable[PeerRecord] = (),
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
@@ -90,6 +94,7 @@ class Node:
         self._is_sync_due = False
         self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
         self._remembered = (tuple(records), tuple(contacts))
+        self._history = (state.next_height, tuple(history))
 
     @property
     def is_finished(self) -> bool:
@@ -337,7 +342,10 @@ class Node:
         if self.state.model is None:
             self._catch_up.proceed(self.state)
             return
-        work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms)
+        height, history = self._history
+        self._history = (0, ())  # It is for the first height of this life alone, if that is still to come.
+        replayed = history if height == self.state.next_height else ()
+        work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms, replayed)
         self._train(work, now_ms)
         work.start(now_ms)
         early, self._early = self._early, []
@@ -370,6 +378,7 @@ class Node:
                 return
             block = Block(value.header, value.body, commit)
             self._outbox.append(StoreBlock(block, value.state, self.work.engine.polkas))
+            self._outbox.append(Append(Ended(block.header.height)))  # W3
             took_ms = now_ms - self.work.started_ms
             self._outbox.append(Observe(committed(block, self.state, took_ms=took_ms, caught_up=False)))
             merged = {update.trainer for update in block.body.updates}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
+
+from msgspec import Struct, field
 
 from p2pfed.chain.candidate import verify_update
 from p2pfed.chain.evidence import duplicate_update
@@ -21,8 +22,7 @@ from p2pfed.types.update import UpdateHeader
 UPDATES_PER_TRAINER_MAX = 2
 
 
-@dataclass(slots=True)
-class UpdatePool:
+class UpdatePool(Struct):
     """The updates that train from the model of `state`, for the block after it.
 
     An update is *known* (header verified), then *held* (payload whole, valid, durable) or *refused*.

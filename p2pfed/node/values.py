@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from p2pfed.chain.check import verify_body
 from p2pfed.chain.state import ChainState
@@ -16,8 +16,7 @@ from p2pfed.types.update import UpdateHeader
 VALUES_MAX = 64
 
 
-@dataclass(slots=True)
-class Value:
+class Value(Struct):
     """One proposed block and how far its check is."""
 
     header: Header

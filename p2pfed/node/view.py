@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from p2pfed.consensus.machine import Step
 from p2pfed.gossip.peers import PeerRow
@@ -11,8 +11,7 @@ from p2pfed.node.node import Node
 from p2pfed.types.bitmap import indices_of
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """`height` is the last final one; the rest is about the next. Keys are public keys."""
 
     height: int

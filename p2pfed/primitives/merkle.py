@@ -68,7 +68,14 @@ def has_chunk(
     expected_root: bytes, chunk: bytes | memoryview, index: int, count: int, path: Sequence[bytes]
 ) -> bool:
     """Answer whether `chunk` is number `index` of the `count` chunks of the blob `expected_root`."""
-    return _has_node(expected_root, chunk_hash(chunk), index, count, path)
+    return has_chunk_hash(expected_root, chunk_hash(chunk), index, count, path)
+
+
+def has_chunk_hash(
+    expected_root: bytes, digest: bytes, index: int, count: int, path: Sequence[bytes]
+) -> bool:
+    """Answer as `has_chunk` for a chunk whose `chunk_hash` is known."""
+    return _has_node(expected_root, digest, index, count, path)
 
 
 def _has_node(expected_root: bytes, digest: bytes, index: int, count: int, path: Sequence[bytes]) -> bool:

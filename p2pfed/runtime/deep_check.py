@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from p2pfed.aggregation import reference
 from p2pfed.aggregation.engine import faulty_max
@@ -17,8 +18,7 @@ from p2pfed.types.model import Int16Vector
 from p2pfed.types.update import UpdateHeader
 
 
-@dataclass(frozen=True, slots=True)
-class DeepResult:
+class DeepResult(Struct, frozen=True):
     """One height: recomputed and equal (`problem` empty), wrong, or not held any more (`is_held` False)."""
 
     height: int
@@ -28,7 +28,7 @@ class DeepResult:
 
 def deep_check(store: Store) -> Iterator[DeepResult]:
     """Yield one result a height, ascending; an EMPTY height has nothing to recompute and is left out."""
-    for height in range(1, store.chain.height + 1):
+    for height in range(store.chain.base + 1, store.chain.height + 1):
         block = store.chain.block(height)
         if block is None or block.header.is_empty:
             continue
@@ -73,6 +73,8 @@ def _compare(before: ChainState, block: Block, rows: list[Int16Vector]) -> str:
         [update.examples for update in updates],
         faulty_max=faulty_max(before.trainer_bonds),
         rule=header.rule,
+        later_rules=params.rules[params.rules.index(header.rule) + 1 :],
+        seed=before.seed,
         update_bits=params.update_bits,
         examples_cap=params.examples_cap,
     )

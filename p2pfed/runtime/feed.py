@@ -6,8 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import fields
 
 from p2pfed.learning.learner import Metrics
 from p2pfed.node import facts
@@ -37,8 +39,7 @@ _NAMES: dict[type[Any], str] = {
 _PEER_FIELDS = frozenset({"peer", "trainer", "proposer", "culprit"})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One thing that happened: when (ms since 1970), its name, and plain values ready for JSON."""
 
     time_ms: int

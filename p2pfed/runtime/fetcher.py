@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault
@@ -28,8 +29,7 @@ FETCHES_AT_ONCE_MAX = 8  # Blobs under way at once; more only share the same lin
 WINDOW = 8  # Chunks of one blob under way at once.
 
 
-@dataclass(slots=True)
-class _Fetch:
+class _Fetch(Struct):
     """One blob that is wanted: who should have it, and the height after which nobody needs it."""
 
     holders: dict[bytes, None]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar, assert_never
+
+from msgspec import Struct
 
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.aggregation.payload import decode_payload
@@ -35,6 +36,7 @@ from p2pfed.runtime.feed import Entry, Feed, entry_of
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.trainer import Trainer
+from p2pfed.storage.log import Log
 from p2pfed.storage.peers_file import save_peers
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
@@ -56,8 +58,7 @@ class Actor(Protocol):
     def step(self, event: Event, now_ms: int) -> tuple[Effect | AdversaryEffect, ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """Why a peer stopped: one sentence, and the exit code of its process."""
 
     reason: str
@@ -76,6 +77,7 @@ class Host:
         node: Node,
         actor: Actor,
         store: Store,
+        log: Log,
         inbox: Inbox,
         transport: Transport,
         fetcher: Fetcher,
@@ -89,6 +91,7 @@ class Host:
         self.feed = feed
         self._actor = actor
         self._store = store
+        self._log = log
         self._inbox = inbox
         self._transport = transport
         self._fetcher = fetcher
@@ -161,6 +164,12 @@ class Host:
         match effect:
             case effects.Persist():
                 await self._on_disk(self._vote_state.save, codec.encode(effect.record))
+            case effects.Append():
+                self._log.append(effect.entry)
+                if self._log.is_full:
+                    await self._on_disk(self._log.flush)
+            case effects.SyncLog():
+                await self._on_disk(self._log.sync)
             case effects.Send():
                 data = codec.encode(effect.message)
                 for peer in effect.peers:

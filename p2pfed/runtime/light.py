@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct
 
 from p2pfed.chain.divergence import Divergence, divergence
 from p2pfed.chain.light import (
@@ -20,9 +21,10 @@ from p2pfed.chain.light import (
     trusted_genesis,
     verify_age,
 )
-from p2pfed.chain.proofs import account_key, find_account, find_update
+from p2pfed.chain.proofs import account_key, find_account, find_stake, find_update, stake_key
 from p2pfed.errors import InvalidLightBlock, LocalError, NoPeersError, PeerFault, SafetyViolation
 from p2pfed.ledger.modules.accounts import Account
+from p2pfed.ledger.stake import Stake
 from p2pfed.net.factory import make_transport
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.primitives import codec
@@ -50,8 +52,7 @@ class Fork(SafetyViolation):
         self.divergence = found
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a light client is asked to find, and from whom.
 
     checkpoint: (height, hash) to start from; None: genesis.
@@ -66,8 +67,7 @@ class Plan:
     height: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The block that was reached.
 
     start: What it was verified from.
@@ -82,8 +82,7 @@ class Found:
     confirmed_by: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
+class _Way(Struct, frozen=True):
     """How a block was reached: (height, hash) of each one that was verified, the start first."""
 
     trusted: Trusted
@@ -139,6 +138,16 @@ class LightClient:
             return find_account(proof, header, public)
 
         return await self._from_any(f"the account {public.hex()}", get)
+
+    async def stake(self, found: Found, public: bytes) -> Stake | None:
+        """Return what `public` has at stake after the block that was found, None for nothing."""
+        header = found.block.header
+
+        async def get(source: Source) -> Stake | None:
+            proof = await source.proof(header.height, "state", stake_key(public))
+            return find_stake(proof, header, public)
+
+        return await self._from_any(f"the stake of {public.hex()}", get)
 
     async def update(self, found: Found, update_id: bytes) -> UpdateHeader | None:
         """Return the update of that id if the block that was found lists it, None where it does not."""

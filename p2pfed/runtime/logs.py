@@ -24,7 +24,8 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30}
 # WARN is for what a person should act on; whatever is not here is INFO.
 _DEBUG = frozenset({"height.started", "update.made", "update.received", "collect.ended", "dial.failed"})
 _WARNING = frozenset({"update.refused", "update.skipped", "proposal.refused", "peer.equivocated",
-                      "peer.slashed", "peer.blamed", "peer.fault", "peer.lonely"})  # fmt: skip
+                      "peer.slashed", "peer.blamed", "peer.fault", "peer.lonely",
+                      "log.read"})  # fmt: skip
 _UNSAFE = re.compile(r"[^\x20-\x7e…·]")
 
 

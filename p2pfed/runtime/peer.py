@@ -8,9 +8,10 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from p2pfed.chain.genesis import load_genesis, verify_genesis
 from p2pfed.chain.state import ChainState, genesis_state, restore
@@ -31,11 +32,14 @@ from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.host import Actor, Ending, Host
 from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.joining import fetch_initial_model
+from p2pfed.runtime.log_reading import open_log
 from p2pfed.runtime.server import Server
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.files import replace_file
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
+from p2pfed.storage.log import Log, repair
+from p2pfed.storage.log_files import FolderFiles
 from p2pfed.storage.peers_file import load_peers
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
@@ -44,8 +48,7 @@ from p2pfed.types.certificate import CommitCert
 from p2pfed.types.genesis import Genesis
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(Struct, frozen=True):
     """What one run adds to the configuration.
 
     heights: Stop after so many more heights; None: go on.
@@ -90,11 +93,18 @@ async def run_peer(
             await loop.run_in_executor(disk, store.save_genesis, model, None)
         state, last_commit = await loop.run_in_executor(disk, recover, store)
         record = load_record(home, state.height, new_signer=options.new_signer)
+        files = FolderFiles(home.wal)
+        stack.callback(files.close)
+        if options.new_signer:  # What the lost record said stands in the log; the operator answers for it.
+            await loop.run_in_executor(disk, partial(repair, files, genesis.chain_id, forget=True))
+        log = Log(files, genesis.chain_id)
+        found = await loop.run_in_executor(disk, open_log, log, store, state.next_height, record)
         node = Node(
             key=key,
             state=state,
             last_commit=last_commit,
             record=record,
+            history=found.history,
             records=records,
             contacts=contacts,
             is_learning=bool(config.learner.app),
@@ -102,13 +112,18 @@ async def run_peer(
         actor, withholds = _actor(config, node, key)
         inbox = Inbox()
         transport = make_transport(genesis.transport, key=key, chain_id=genesis.chain_id, handler=inbox)
-        inbox.serve_with(Server(store, disk, lambda root: not withholds(root)))
+        reading = ThreadPoolExecutor(1, thread_name_prefix="serve")
+        stack.callback(reading.shutdown, wait=True)
+        shown = await loop.run_in_executor(reading, partial(Store, home, genesis, read_only=True))
+        stack.push_async_callback(loop.run_in_executor, reading, shown.close)
+        inbox.serve_with(Server(shown, reading, lambda root: not withholds(root)))
         fetcher = Fetcher(store, transport, disk, inbox.put)
         worker = make_worker(config.learner) if config.learner.app else None
         host = Host(
             node=node,
             actor=actor,
             store=store,
+            log=log,
             inbox=inbox,
             transport=transport,
             fetcher=fetcher,
@@ -130,6 +145,8 @@ async def run_peer(
             replace_file(home.run / "http", f"127.0.0.1:{http_port}\n".encode())
             stack.push_async_callback(interface.stop)
         _say_hello(host, genesis, key.public, config, addresses, http_port)
+        for sentence in found.notes:
+            host.say("log.read", note=sentence)
         inbox.put(AddressesChanged(addresses))
         leaving = asyncio.create_task(_leave_when_done(host, config.run.linger_s))
         stack.callback(leaving.cancel)

@@ -11,30 +11,46 @@ from p2pfed.chain.state import decode_ledger
 from p2pfed.errors import MalformedMessage, StorageFault
 from p2pfed.ledger.state import LedgerState
 from p2pfed.primitives import codec
+from p2pfed.storage.blob_store import chunk_of_bytes
+from p2pfed.storage.snapshots import Snapshots
 from p2pfed.storage.store import Store
 from p2pfed.types.light import LightBlock
 from p2pfed.types.params import BODY_BYTES_MAX
 from p2pfed.types.wire import (
     Blocks,
     BulkResponse,
+    Chunk,
     GenesisBytes,
     GetBlocks,
     GetChunk,
     GetGenesis,
     GetLightBlock,
     GetProof,
+    GetSnapshot,
     Missing,
     decode_request,
 )
 
 
 class Server:
-    """Serves one store. `may_serve` is asked for each root; an honest peer serves all it has."""
+    """Serves one store. `may_serve` is asked for each root; an honest peer serves all it has.
 
-    def __init__(self, store: Store, disk: Executor, may_serve: Callable[[bytes], bool]) -> None:
+    Only `thread`, an executor of one, uses the store: one of its own, opened to read, so that no vote waits
+    for a chunk or a manifest.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        thread: Executor,
+        may_serve: Callable[[bytes], bool],
+        shown: Callable[[Chunk], Chunk] = lambda chunk: chunk,
+    ) -> None:
         self._store = store
-        self._disk = disk
+        self._thread = thread
         self._may_serve = may_serve
+        self._shown = shown  # What a liar makes of a chunk; an honest peer shows it as it is.
+        self._snapshots = Snapshots(store.chain, store.genesis)
         self._ledger: tuple[int, LedgerState] | None = None  # The newest that was asked for, with its height.
         self.served_bytes = 0
 
@@ -46,13 +62,15 @@ class Server:
             case GetGenesis():
                 response: BulkResponse = GenesisBytes(codec.encode(self._store.genesis))
             case GetChunk():
-                response = await loop.run_in_executor(self._disk, self._chunk, request)
+                response = await loop.run_in_executor(self._thread, self._chunk, request)
             case GetBlocks():
-                response = await loop.run_in_executor(self._disk, self._blocks, request)
+                response = await loop.run_in_executor(self._thread, self._blocks, request)
             case GetLightBlock():
-                response = await loop.run_in_executor(self._disk, self._light_block, request)
+                response = await loop.run_in_executor(self._thread, self._light_block, request)
             case GetProof():
-                response = await loop.run_in_executor(self._disk, self._proof, request)
+                response = await loop.run_in_executor(self._thread, self._proof, request)
+            case GetSnapshot():
+                response = await loop.run_in_executor(self._thread, self._snapshot, request)
         answer = codec.encode(response)
         self.served_bytes += len(answer)
         return answer
@@ -60,7 +78,16 @@ class Server:
     def _chunk(self, request: GetChunk) -> BulkResponse:
         if not self._may_serve(request.root):
             return Missing()
-        return self._store.chunk(request.root, request.index) or Missing()
+        found = self._store.blobs.chunk(request.root, request.index)
+        if found is None:
+            found = self._snapshots.ledger_chunk(request.root, request.index)
+        if found is None:
+            body = self._store.chain.body_bytes(request.root)
+            found = None if body is None else chunk_of_bytes(body, request.index)
+        return Missing() if found is None else self._shown(found)
+
+    def _snapshot(self, request: GetSnapshot) -> BulkResponse:
+        return self._snapshots.manifest(request.height) or Missing()
 
     def _blocks(self, request: GetBlocks) -> BulkResponse:
         blocks = self._store.chain.blocks(request.from_height, request.count, 2 * BODY_BYTES_MAX)

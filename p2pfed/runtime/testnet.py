@@ -12,10 +12,10 @@ import tarfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from p2pfed.errors import LocalError, UsageError
 from p2pfed.primitives.keys import PrivateKey
@@ -39,8 +39,7 @@ STOP_TIMEOUT_S = 10
 MANIFEST = "testnet.json"
 
 
-@dataclass(frozen=True, slots=True)
-class TestnetPlan:
+class TestnetPlan(Struct, frozen=True):
     """What `testnet create` is asked for.
 
     stakes: The bond of each peer. byzantine: The kinds of the last peers, which lie (`sign_flip:scale=4`).

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from p2pfed.primitives.merkle import chunk_root
 
@@ -29,8 +30,7 @@ class Line(Protocol):
     def request_blob(self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None]) -> None: ...
 
 
-@dataclass(slots=True)
-class _Pull:
+class _Pull(Struct):
     root: bytes
     holders: dict[bytes, None]
     height: int  # Once this height is final, nobody needs the blob.

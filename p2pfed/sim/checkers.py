@@ -73,6 +73,9 @@ class Checkers:
     def halted(self, peer: bytes, reason: str) -> None:
         self._fail(peer, f"it halted: {reason}")
 
+    def broke(self, peer: bytes, text: str) -> None:
+        self._fail(peer, text)
+
     def stalled(self, text: str) -> None:
         self.violations.append(text)
 

@@ -8,8 +8,9 @@ from p2pfed.chain.state import ChainState, encode_ledger, genesis_state, restore
 from p2pfed.consensus.signer import SignRecord, decode_record, initial_record
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_root
+from p2pfed.sim.log_files import MemoryFiles
 from p2pfed.storage import retention
-from p2pfed.types.block import Block
+from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import ModelState
@@ -29,6 +30,7 @@ class Disk:
         self._genesis = genesis
         self._synced: dict[str, bytes] = {}
         self._unsynced: dict[str, bytes] = {}
+        self.log_files = MemoryFiles()
         self._model_roots = {0: model.root}  # By height, of those that are kept.
         self.height = 0
         self._save_model(model)
@@ -37,6 +39,7 @@ class Disk:
     def lose(self) -> None:
         """Forget what was written and not synced: the power is gone."""
         self._unsynced.clear()
+        self.log_files.lose()
 
     def save_record(self, record: SignRecord) -> None:
         self._write(_RECORD, codec.encode(record))
@@ -65,6 +68,11 @@ class Disk:
 
     def blob(self, root: bytes) -> bytes | None:
         return self._read(_blob(root))
+
+    def body(self, header: Header) -> Body | None:
+        """Return the body of a header that was fetched or built here."""
+        data = self.blob(header.body_hash)
+        return None if data is None else codec.decode(data, Body, BODY_BYTES_MAX)
 
     def save_block(self, block: Block, state: ChainState) -> None:
         """Keep the next final block with the state after it, all of it or nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from p2pfed.adversary.base import Adversary
@@ -11,6 +11,9 @@ from p2pfed.adversary.registry import make_adversary
 from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
 from p2pfed.chain.invalid_update import judge_payload
+from p2pfed.chain.recovery import usable_history
+from p2pfed.chain.state import ChainState
+from p2pfed.consensus.journal import Entry
 from p2pfed.errors import InvalidBlock
 from p2pfed.learning.session import Session
 from p2pfed.node import effects, events
@@ -22,7 +25,9 @@ from p2pfed.primitives.keys import PrivateKey
 from p2pfed.sim.bulk import Pulls
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.learner import train
+from p2pfed.sim.log_checker import LogChecker
 from p2pfed.sim.trace import summary
+from p2pfed.storage.log import Log
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body
 from p2pfed.types.model import Int16Vector
@@ -62,6 +67,7 @@ class SimPeer:
         self._learner = learner
         self._skew_ms = skew_ms
         self._life = 0
+        self._log_checker = LogChecker()
         self._due_crashes = sorted(
             (crash.effect, crash.down_ms) for crash in world.scenario.crashes if crash.peer == number
         )
@@ -85,11 +91,13 @@ class SimPeer:
         self.is_up = True
         self._life += 1
         self._pulls = Pulls(self)
+        history = self._open_log(state)
         self.node = Node(
             key=self.key,
             state=state,
             last_commit=last_commit,
             record=self.disk.load_record(),
+            history=history,
             records=self.disk.load_peers(),
             contacts=() if self.number == 0 else (world.peers[0].address,),
             is_learning=self._learner is not None,
@@ -107,8 +115,10 @@ class SimPeer:
             return
         world = self._world
         world.trace.add(world.now_ms, self.number, summary(event))
-        for effect in self._actor.step(event, world.now_ms + self._skew_ms):
+        asked = self._actor.step(event, world.now_ms + self._skew_ms)
+        for number, effect in enumerate(asked):
             if self._due_crashes and self._due_crashes[0][0] <= self.effects_done:
+                self.check_log(asked[number:])
                 self._crash(self._due_crashes.pop(0)[1])
                 return
             self.effects_done += 1
@@ -124,6 +134,21 @@ class SimPeer:
 
         self._world.after(delay_ms, act)
 
+    def check_log(self, coming: Sequence[Effect | AdversaryEffect] = ()) -> None:
+        """Check that the log, with what is still to be appended, gives the state of the engine."""
+        entries = [effect.entry for effect in coming if isinstance(effect, effects.Append)]
+        self._world.found(self, self._log_checker.compare(self.node.work, entries))
+
+    def _open_log(self, state: ChainState) -> tuple[Entry, ...]:
+        """Read the log as at any start; return what it holds of the height after `state`."""
+        self._log = Log(self.disk.log_files, self._world.genesis.chain_id)
+        entries, _ = self._log.open()
+        self._world.found(self, self._log_checker.recovered(entries))
+        disk = self.disk
+        return usable_history(
+            entries, state.next_height, disk.body, lambda root: disk.blob(root) is not None
+        )[0]
+
     def _crash(self, down_ms: int) -> None:
         self.is_up = False
         self.disk.lose()
@@ -135,6 +160,12 @@ class SimPeer:
             case effects.Persist():
                 self.disk.save_record(effect.record)
                 world.persisted(self, effect.record)
+            case effects.Append():
+                self._log.append(effect.entry)
+                self._log_checker.append(effect.entry)
+            case effects.SyncLog():
+                self._log.sync()
+                self._log_checker.synced()
             case effects.Send():
                 self._send(effect)
             case effects.ScheduleTimeout():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
+
+from msgspec import Struct
 
 # A peer carries out 20 to 30 effects a height when nothing goes wrong, so crashes fall all over a run.
 EFFECTS_PER_HEIGHT = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Crash:
+class Crash(Struct, frozen=True):
     """`peer` dies right before its effect number `effect` (from 0, over all lives); back after `down_ms`."""
 
     peer: int
@@ -18,8 +18,7 @@ class Crash:
     down_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(Struct, frozen=True):
     """From `from_ms` to `until_ms` nothing passes between `group` and the rest. Their pipes stay open."""
 
     group: tuple[int, ...]
@@ -27,8 +26,7 @@ class Partition:
     until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
+class Scenario(Struct, frozen=True):
     """One run. Times are in virtual ms from its start; peers are numbered from 0, the liars are the last.
 
     peers: Members of genesis, with equal stake.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from random import Random
 from typing import TypeVar
+
+from msgspec import Struct
 
 from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
@@ -36,8 +37,7 @@ STALL_MS = 60_000  # Longer than any honest wait: EMPTY after 60 s of silence is
 DEATH_NOTICE_MS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What a run came to.
 
     heights: The newest height of each peer, in their order.
@@ -107,6 +107,9 @@ class World:
                 self.checkers.stalled(f"no progress for {STALL_MS} ms: heights {self._heights()}")
                 break
             action()
+        for peer in self.honest:
+            if peer.is_up and not self.checkers.violations:
+                peer.check_log()
         return self._result()
 
     @property
@@ -232,6 +235,11 @@ class World:
         self.blames.append((peer.number, culprit, fault))
         if not peer.byzantine:
             self.checkers.blamed(peer.public, culprit, fault)
+
+    def found(self, peer: SimPeer, problem: str) -> None:
+        """Note what is wrong with a peer's log; an empty text: nothing."""
+        if problem and not peer.byzantine:
+            self.checkers.broke(peer.public, problem)
 
     def halted(self, peer: SimPeer, reason: str) -> None:
         if not peer.byzantine:

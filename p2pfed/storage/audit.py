@@ -7,13 +7,14 @@ so every hash, root and signature under a header is computed again and none is t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec import Struct, field
+
 from p2pfed.chain.apply import apply_certified
-from p2pfed.chain.state import ChainState
-from p2pfed.consensus.certificates import verify_polka
+from p2pfed.chain.state import ChainState, restore
+from p2pfed.consensus.certificates import verify_commit, verify_polka
 from p2pfed.errors import LocalError, MalformedMessage, P2PFedError, StorageFault
 from p2pfed.ledger.state import decode_ledger, encode_ledger, genesis_ledger
 from p2pfed.primitives import codec
@@ -21,7 +22,7 @@ from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.storage import retention
 from p2pfed.storage.blob_store import BlobStore
-from p2pfed.storage.block_store import BlockStore, blobs_named_by
+from p2pfed.storage.block_store import BASE, BlockStore, blobs_named_by
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
 from p2pfed.storage.peers_file import load_peers
@@ -39,10 +40,13 @@ Progress = Callable[[int], None]
 BlobName = tuple[int, str, bytes]  # Height, kind, root.
 
 
-@dataclass(slots=True)
-class AuditReport:
-    """What was checked and what can't be right; `heights` counts blocks that hold from genesis on."""
+class AuditReport(Struct):
+    """What was checked and what can't be right; `heights` counts blocks that hold from the first one on.
 
+    `base` is the height of the snapshot that the store began with, 0: it is held from genesis on.
+    """
+
+    base: int = 0
     heights: int = 0
     signatures: int = 0
     blobs: int = 0
@@ -133,12 +137,15 @@ class _Replay:
     def _audit_meta(self) -> None:
         expected = [("chain_id", self._genesis.chain_id)]
         found = list(self._scan.rows(META))
+        if found and found[0][0] == BASE:
+            self._report.base = int.from_bytes(found.pop(0)[1], "big")
         if found != expected:
             self._scan.report("chain id", "meta", self._genesis.chain_id, [shown(row[1]) for row in found])
 
     def _audit_blocks(self) -> int:
         """Replay every block; return the height of the last row, replayed or not."""
-        tip, is_whole = 0, True
+        base = self._report.base
+        tip, is_whole = max(base - 1, 0), True
         self._named = dict.fromkeys(_named_by_genesis(self._state))
         for row in self._scan.rows(BLOCKS):
             height = row[0]
@@ -151,8 +158,30 @@ class _Replay:
                 is_whole = False
                 continue
             self._named.update(dict.fromkeys((height, kind, root) for kind, root in blobs_named_by(block)))
-            is_whole = is_whole and self._replayed(block)
+            follow = self._begun if height == base else self._replayed
+            is_whole = is_whole and follow(block)
         return tip
+
+    def _begun(self, block: Block) -> bool:
+        """Take the state after the first block of a store that began with a snapshot; answer if it holds.
+
+        Its ledger is the one under the block's state root, and the validators that it names signed the block.
+        That this block follows from genesis was checked by its headers, which are not kept.
+        """
+        height = block.header.height
+        row = next((row for row in self._scan.rows(LEDGERS) if row[0] == height), None)
+        try:
+            if row is None:
+                raise MalformedMessage("the ledger of the snapshot is missing")
+            state = restore(self._genesis, block.header, row[1], None)
+            verify_commit(block.commit, state.last_validators, self._genesis.chain_id)
+        except P2PFedError as error:
+            self._scan.report("the snapshot does not hold", f"blocks {height}", "a valid state", str(error))
+            return False
+        self._state = state
+        self._ledgers[height] = row[1]
+        self._count(block)
+        return True
 
     def _decoded_block(self, row: Row) -> Block | None:
         height, value_id, body_hash, *parts = row
@@ -178,27 +207,34 @@ class _Replay:
         assert self._state.height == tip
         self._ledgers[height] = encode_ledger(self._state.ledger)
         for old in retention.dropped(height):
-            self._ledgers.pop(old, None)
+            if old != self._report.base:
+                self._ledgers.pop(old, None)
+        self._count(block)
+        return True
+
+    def _count(self, block: Block) -> None:
         self._report.heights += 1
         self._report.signatures += _signatures_of(block)
         if self._progress is not None:
-            self._progress(height)
-        return True
+            self._progress(block.header.height)
 
     def _audit_ledgers(self, tip: int) -> None:
         found: set[int] = set()
         for height, data in self._scan.rows(LEDGERS):
             where = f"ledgers {height}"
             found.add(height)
-            if height > tip or not retention.keeps_model(height, tip):
+            if height > tip or not self._keeps_ledger(height, tip):
                 self._scan.report("a ledger too many", where, f"none (tip {tip})", "a row")
             elif height in self._ledgers:
                 self._compare(where, "ledger", self._ledgers[height], data)
             else:
                 self._audit_unreplayed_ledger(where, data)
-        for height in range(1, tip + 1):
-            if retention.keeps_model(height, tip) and height not in found:
+        for height in range(max(self._report.base, 1), tip + 1):
+            if self._keeps_ledger(height, tip) and height not in found:
                 self._scan.report("a ledger is missing", f"ledgers {height}", "a row", "none")
+
+    def _keeps_ledger(self, height: int, tip: int) -> bool:
+        return retention.keeps_model(height, tip) or height == self._report.base > 0
 
     def _audit_unreplayed_ledger(self, where: str, data: bytes) -> None:
         try:

@@ -8,22 +8,20 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from p2pfed.errors import MalformedMessage, StorageFault
+from p2pfed.errors import StorageFault
 from p2pfed.primitives.digest import DIGEST_BYTES
 from p2pfed.primitives.merkle import (
     CHUNK_BYTES,
-    EMPTY_ROOT,
-    chunk_count,
     chunk_hash,
     chunk_hashes,
     chunk_root,
-    has_chunk,
     path_of_hashes,
     root_of_hashes,
 )
+from p2pfed.storage.assembly import Assembly, part_names
 from p2pfed.storage.crash_points import crashpoint
 from p2pfed.storage.files import FOLDER_MODE, PRIVATE_MODE, disk_errors, sync_folder, write_synced
 from p2pfed.types.wire import Chunk
@@ -58,8 +56,13 @@ class BlobStore:
         # Serving threads and the writing one share the cache; nothing slow happens under the lock.
         self._lock = threading.Lock()
 
-    def open(self) -> None:
-        """Make the folders and remove what a crash left unfinished. Raises DiskFull or StorageFault."""
+    def open(self, unfinished: Iterable[bytes] = ()) -> None:
+        """Make the folders and remove what a crash left unfinished. Raises DiskFull or StorageFault.
+
+        Args:
+            unfinished: Roots of blobs whose assembly goes on where it stopped.
+        """
+        kept = {name for root in unfinished for name in part_names(root)}
         with disk_errors(f"open the blobs in {self.folder}"):
             for folder in (self.folder, self._named, self._temporary):
                 folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
@@ -68,7 +71,8 @@ class BlobStore:
             sync_folder(self._named)
             sync_folder(self.folder)
             for leftover in self._temporary.iterdir():
-                leftover.unlink()
+                if leftover.name not in kept:
+                    leftover.unlink()
 
     def path(self, root: bytes) -> Path:
         """Return where the blob of `root` lies or would lie."""
@@ -183,8 +187,14 @@ class BlobStore:
         return tuple(roots), tuple(strangers)
 
     def assemble(self, root: bytes, length: int) -> Assembly:
-        """Return a writer for the `length` bytes under `root` whose chunks arrive in any order."""
-        return Assembly(self, root, length, self._new_temporary())
+        """Return a writer for the `length` bytes under `root` whose chunks arrive in any order.
+
+        Chunks that an earlier assembly of the same blob has left are read and checked again first.
+
+        Raises:
+            DiskFull, StorageFault: There is no room for it.
+        """
+        return Assembly(self._temporary, root, length, self._take_name)
 
     def _new_temporary(self) -> Path:
         with self._lock:
@@ -228,82 +238,3 @@ class BlobStore:
             f"the blob {self.path(root)} is damaged: its bytes hash to {found.hex()}; "
             "delete that file, it is fetched again from another peer"
         )
-
-
-class Assembly:
-    """A blob in the making: chunks are checked against the root as they come, in any order, into one file.
-
-    Not for several threads at once. An assembly that is dropped is cleaned up by `abandon` or the next start.
-    """
-
-    def __init__(self, store: BlobStore, root: bytes, length: int, temporary: Path) -> None:
-        assert length >= 0
-        self.root = root
-        self.length = length
-        self.count = chunk_count(length)
-        self._store = store
-        self._temporary = temporary
-        self._missing = set(range(self.count))
-        self._descriptor: int | None = None
-
-    @property
-    def missing(self) -> tuple[int, ...]:
-        """The indices of the chunks that have not come, ascending."""
-        return tuple(sorted(self._missing))
-
-    def add(self, index: int, count: int, data: bytes, path: Sequence[bytes]) -> None:
-        """Take chunk `index`; one that came before is ignored.
-
-        Raises:
-            MalformedMessage: Wrong count, index, length or path: the sender's fault.
-            DiskFull, StorageFault: It can't be written.
-        """
-        if count != self.count or not 0 <= index < self.count:
-            raise MalformedMessage(f"chunk {index} of {count} where the blob has {self.count}")
-        expected = min(CHUNK_BYTES, self.length - index * CHUNK_BYTES)
-        if len(data) != expected:
-            raise MalformedMessage(f"chunk {index} has {len(data)} bytes and not {expected}")
-        if not has_chunk(self.root, data, index, count, path):
-            raise MalformedMessage(f"chunk {index} is not under the root {self.root.hex()}")
-        if index not in self._missing:
-            return
-        with disk_errors(f"write the blob {self.root.hex()}"):
-            descriptor = self._open()
-            view, offset = memoryview(data), index * CHUNK_BYTES
-            while view:
-                written = os.pwrite(descriptor, view, offset)
-                view, offset = view[written:], offset + written
-        self._missing.discard(index)
-
-    def finish(self) -> None:
-        """Give the whole blob its name, once every chunk has come; durable on return.
-
-        Raises:
-            MalformedMessage: A length of 0 was announced for a root that isn't the empty one.
-            DiskFull, StorageFault: It can't be written.
-        """
-        assert not self._missing
-        if self.count == 0 and self.root != EMPTY_ROOT:
-            raise MalformedMessage(f"no bytes at all can't have the root {self.root.hex()}")
-        crashpoint("blob.begin")
-        with disk_errors(f"write the blob {self.root.hex()}"):
-            os.fsync(self._open())
-            self._close()
-            self._store._take_name(self._temporary, self.root)
-
-    def abandon(self) -> None:
-        """Throw away what has come."""
-        self._close()
-        with disk_errors(f"delete {self._temporary}"):
-            self._temporary.unlink(missing_ok=True)
-
-    def _open(self) -> int:
-        if self._descriptor is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(self._temporary, flags, PRIVATE_MODE)
-        return self._descriptor
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None

@@ -18,6 +18,8 @@ from p2pfed.types.params import BODY_BYTES_MAX, CONTROL_BYTES_MAX
 
 T = TypeVar("T")
 
+BASE = "base"  # The row of `meta` with the height of the first block, where that is not 1.
+
 
 def blobs_named_by(block: Block) -> tuple[tuple[BlobKind, bytes], ...]:
     """Return kind and root of every blob that `block` names, ascending, without duplicates."""
@@ -54,6 +56,8 @@ class BlockStore:
                 "use the home that belongs to this genesis"
             )
         self.chain_id: bytes = found
+        base = self._meta(BASE)
+        self._base = 0 if base is None else int.from_bytes(base, "big")
 
     def close(self) -> None:
         self._database.close()
@@ -84,19 +88,55 @@ class BlockStore:
         assert height == self.height + 1, (height, self.height)
         parent = self.header(height - 1)
         assert parent is None or parent.value_id == block.header.prev_header_hash
-        header, body = codec.encode(block.header), codec.encode(block.body)
         with self._database.transaction("block"):
-            certificate = codec.encode(block.commit)
-            row = (height, block.header.value_id, block.header.body_hash, header, body, certificate)
-            self._database.insert(BLOCKS, row)
-            self._database.insert(LEDGERS, (height, ledger))
-            for kind, root in blobs_named_by(block):
-                self._database.insert(BLOBS, (height, kind, root, "held" if is_held(root) else "absent"))
+            self._insert_block(block, ledger, is_held)
             self._database.delete(PENDING, "height <= ?", (height,))
             self._database.delete(POLKAS, "height < ?", (oldest_evidence,))
             for old in retention.dropped(height):
-                self._database.delete(LEDGERS, "height = ?", (old,))
+                if old != self._base:
+                    self._database.delete(LEDGERS, "height = ?", (old,))
             return self._prune(height)
+
+    def save_base(
+        self,
+        block: Block,
+        ledger: bytes,
+        absent: tuple[tuple[BlobKind, bytes], ...],
+        is_held: Callable[[bytes], bool],
+    ) -> None:
+        """Begin an empty chain with `block` and the ledger after it, in one transaction: it is the base.
+
+        Args:
+            block: The final block of a snapshot. There is none before it here.
+            ledger: The ledger's state after it; it is kept for ever, as replays begin with it.
+            absent: Kind and root of what height 0 names and this store does not have.
+            is_held: Answers for a root whether that blob is in the blob store.
+        """
+        height = block.header.height
+        assert self.height == 0
+        assert height > 0
+        with self._database.transaction("block"):
+            self._database.insert(META, (BASE, height.to_bytes(8, "big")))
+            self._insert_block(block, ledger, is_held)
+            for kind, root in absent:
+                if self.blob_status(0, kind, root) is None:
+                    self._database.insert(BLOBS, (0, kind, root, "absent"))
+        self._base = height
+
+    @property
+    def base(self) -> int:
+        """The height of the first block here; 0 where the chain is held from genesis on."""
+        return self._base
+
+    def _insert_block(self, block: Block, ledger: bytes, is_held: Callable[[bytes], bool]) -> None:
+        height = block.header.height
+        header, body = codec.encode(block.header), codec.encode(block.body)
+        certificate = codec.encode(block.commit)
+        row = (height, block.header.value_id, block.header.body_hash, header, body, certificate)
+        self._database.insert(BLOCKS, row)
+        self._database.insert(LEDGERS, (height, ledger))
+        for kind, root in blobs_named_by(block):
+            self._database.insert(BLOBS, (height, kind, root, "held" if is_held(root) else "absent"))
 
     def _prune(self, tip: int) -> tuple[bytes, ...]:
         pruned = [

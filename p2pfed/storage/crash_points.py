@@ -18,11 +18,14 @@ _FILE_STEPS = ("begin", "written", "renamed", "durable")
 # A transaction passes three: nothing done, rows written but not committed, committed and synced.
 _TRANSACTION_STEPS = ("begin", "rows", "committed")
 FILES = ("vote_state", "blob", "key", "genesis", "peers", "file")
+# The log: entries wait in memory, are written, are synced. `rotate` comes before each new file.
+_LOG_STEPS = ("begin", "written", "durable", "ended", "rotate", "rotated", "dropped", "cut")
 TRANSACTIONS = ("block", "pending", "polka", "meta", "held")
 
 NAMES: tuple[str, ...] = (
     *(f"{name}.{step}" for name in FILES for step in _FILE_STEPS),
     *(f"{name}.{step}" for name in TRANSACTIONS for step in _TRANSACTION_STEPS),
+    *(f"log.{step}" for step in _LOG_STEPS),
     "blob.deleted",
 )
 

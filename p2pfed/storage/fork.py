@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from p2pfed.chain.evidence import conviction_of, duplicate_update
 from p2pfed.chain.state import ChainState
@@ -28,8 +29,7 @@ from p2pfed.types.evidence import Evidence
 from p2pfed.types.update import UpdateHeader
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(Struct, frozen=True):
     """Two stores hold different final blocks of `height`, the first one where they differ.
 
     `common` are the keys that signed both certificates. In two rounds that is lawful after an unlock, so
@@ -43,8 +43,7 @@ class Fork:
     common: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """A lie that the stores show together; `power` is the culprit's among the validators of its height."""
 
     convict: Convict
@@ -52,8 +51,7 @@ class Proof:
     power: int
 
 
-@dataclass(slots=True)
-class ForkReport:
+class ForkReport(Struct):
     """Where stores differ, who is proven to have lied, and what in the other stores can't be right."""
 
     forks: list[Fork] = field(default_factory=list)
@@ -97,16 +95,21 @@ def compare(own: Home, others: Sequence[Home], state: ChainState) -> ForkReport:
             validators = state.validators_at(report.forks[0].height)
             report.total_power = validators.total_power if validators else 0
         for height in range(1, max((height for _, _, height in shared[1:]), default=0) + 1):
-            at = [(store, home) for store, home, last in shared if height <= last]
+            at = [(store, home) for store, home, last in shared if store.base <= height <= last]
             _convict(height, at, state, report)
     return report
+
+
+def _first(ours: BlockStore, theirs: BlockStore) -> int:
+    """Return the first height that both may hold: a store that began with a snapshot has none before it."""
+    return max(ours.base, theirs.base, 1)
 
 
 def _fork(
     ours: BlockStore, theirs: BlockStore, home: Home, state: ChainState, report: ForkReport
 ) -> Fork | None:
     """Return where the two chains part. Another block without a good certificate is damage, no fork."""
-    for height in range(1, min(state.height, theirs.height) + 1):
+    for height in range(_first(ours, theirs), min(state.height, theirs.height) + 1):
         mine, other = ours.header(height), theirs.header(height)
         if mine == other:
             continue

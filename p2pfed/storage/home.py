@@ -27,6 +27,8 @@ class Home:
         self.data = self.path / "data"
         self.chain_db = self.data / "chain.db"
         self.blobs = self.data / "blobs"
+        self.wal = self.data / "wal"
+        self.sync = self.data / "sync"  # The manifest of the snapshot that is being fetched.
         self.logs = self.path / "logs"
         self.run = self.path / "run"
         self.api_token = self.run / "api.token"

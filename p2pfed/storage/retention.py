@@ -23,6 +23,13 @@ def keeps_model(height: int, tip: int) -> bool:
     return height == 0 or height > tip - MODEL_HEIGHTS or is_snapshot
 
 
+def snapshot_heights(tip: int) -> tuple[int, ...]:
+    """Return the heights whose whole state is kept for peers that join, the newest first."""
+    newest = tip - tip % SNAPSHOT_INTERVAL
+    heights = (newest - place * SNAPSHOT_INTERVAL for place in range(SNAPSHOTS_KEPT))
+    return tuple(height for height in heights if height > 0)
+
+
 def dropped(tip: int) -> tuple[int, ...]:
     """Return the heights whose model was kept when `tip - 1` was the last one and isn't any more."""
     left_window = tip - MODEL_HEIGHTS

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from p2pfed.storage.database import APPLICATION_ID, connect
 from p2pfed.storage.files import SQLITE_ERRORS
@@ -15,8 +16,7 @@ from p2pfed.storage.schema import INDEXES, SCHEMA_VERSION, SEALED, TABLES, TALLI
 Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Something stored that can't be right: what, where, and the two values that disagree."""
 
     what: str

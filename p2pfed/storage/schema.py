@@ -6,8 +6,9 @@ that a flipped byte, a lost row or a row too many shows even where the content a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import tagged
@@ -22,8 +23,7 @@ BlobStatus = Literal["held", "absent", "pruned"]  # Absent: never fetched. Prune
 _SQL_TYPES: dict[type, str] = {int: "INTEGER", str: "TEXT", bytes: "BLOB"}
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A table: its columns with their types, the first `keys` of them being the primary key."""
 
     name: str
@@ -84,8 +84,7 @@ def seal_of(table: Table, row: tuple[Value, ...]) -> bytes:
     return tagged("row", codec.encode((table.name, *row)))
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """How many rows a table has and the sum of their seals modulo 2^256."""
 
     count: int = 0

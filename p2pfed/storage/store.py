@@ -10,18 +10,20 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from p2pfed.errors import StorageFault
+from p2pfed.errors import MalformedMessage, StorageFault
+from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import EMPTY_ROOT
 from p2pfed.storage import retention
-from p2pfed.storage.blob_store import BlobStore, chunk_of_bytes
+from p2pfed.storage.blob_store import BlobStore
 from p2pfed.storage.block_store import BlockStore
-from p2pfed.storage.files import REMEDY, verify_free_space
+from p2pfed.storage.files import REMEDY, disk_errors, read_small, replace_file, verify_free_space
 from p2pfed.storage.home import Home
 from p2pfed.types.block import Block
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import BODY_BYTES_MAX
-from p2pfed.types.wire import Chunk
+from p2pfed.types.snapshot import Snapshot
+from p2pfed.types.wire import RESPONSE_BYTES_MAX
 
 WEIGHT_BYTES, UPDATE_BYTES = 4, 2  # int32 and int16.
 
@@ -45,7 +47,8 @@ class Store:
         self.chain = BlockStore(home.chain_db, genesis.chain_id, read_only=read_only)
         self.blobs = BlobStore(home.blobs)
         if not read_only:
-            self.blobs.open()  # Throws away unfinished blobs: only the one who writes them may.
+            # Throws away unfinished blobs but those of a state sync: only the one who writes them may.
+            self.blobs.open(self._unfinished_parts())
         self.blobs.height = self.chain.height
 
     def close(self) -> None:
@@ -85,6 +88,39 @@ class Store:
         if height % retention.LOOSE_HEIGHTS == 0:
             self._delete_loose(height)
 
+    @property
+    def wanted_snapshot(self) -> Snapshot | None:
+        """Return the snapshot that was being fetched when this peer ended; None where there is none."""
+        data = read_small(self.home.sync)
+        try:
+            return None if data is None else codec.decode(data, Snapshot, RESPONSE_BYTES_MAX)
+        except MalformedMessage:
+            return None  # Another version's, or damaged: the parts are fetched anew.
+
+    def want_snapshot(self, snapshot: Snapshot | None) -> None:
+        """Remember what is being fetched from now on, so that a restart goes on with it; None: nothing."""
+        if snapshot is not None:
+            replace_file(self.home.sync, codec.encode(snapshot))
+        else:
+            with disk_errors(f"delete {self.home.sync}"):
+                self.home.sync.unlink(missing_ok=True)
+
+    def _unfinished_parts(self) -> tuple[bytes, ...]:
+        wanted = self.wanted_snapshot
+        return () if wanted is None else tuple(part.root for part in wanted.parts)
+
+    def save_base(self, block: Block, ledger: bytes) -> None:
+        """Begin an empty store with the final block of a snapshot, whose model's blobs are here already.
+
+        What came before it is not here and never will be: genesis' model is recorded as absent.
+        """
+        self.blobs.height = block.header.height
+        genesis_blobs = (
+            ("model", self.genesis.model_root),
+            ("exponents", genesis_exponents_root(self.genesis)),
+        )
+        self.chain.save_base(block, ledger, genesis_blobs, self.blobs.has)  # type: ignore[arg-type]
+
     def save_model(self, model: ModelState) -> None:
         """Keep a model that was fetched later, at every height that names it."""
         self._put_model(model)
@@ -112,14 +148,6 @@ class Store:
                 f"({self.blobs.path(missing)}); {REMEDY}"
             )
         return ModelState.from_bytes(weights, exponents)
-
-    def chunk(self, root: bytes, index: int) -> Chunk | None:
-        """Return a chunk of a payload, model or block body for a peer that asks; None where it isn't here."""
-        served = self.blobs.chunk(root, index)
-        if served is not None:
-            return served
-        body = self.chain.body_bytes(root)
-        return None if body is None else chunk_of_bytes(body, index)
 
     @contextmanager
     def snapshot(self) -> Iterator[BlockStore]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from p2pfed.errors import MalformedMessage
 from p2pfed.primitives.keys import PUBLIC_KEY_BYTES, is_public_key
@@ -52,8 +53,7 @@ def public_key_of(text: str) -> bytes:
     return public
 
 
-@dataclass(frozen=True, slots=True)
-class Multiaddr:
+class Multiaddr(Struct, frozen=True):
     """Where a peer listens. `host` is an IPv4 or IPv6 address or a DNS name; `public` None when unknown."""
 
     host: str

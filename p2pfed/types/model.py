@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.errors import LocalError
@@ -48,8 +48,7 @@ class ArraySpec(Message, frozen=True, array_like=True, forbid_unknown_fields=Tru
         return 0 if self.kind == "local" else prod(self.shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Coordinates `start` to `stop` of the model: one array or a piece of it, with its own exponents."""
 
     start: int
@@ -60,6 +59,10 @@ class Group:
     @property
     def slice(self) -> slice:
         return slice(self.start, self.stop)
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
 
 
 class Manifest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
@@ -96,8 +99,7 @@ def verify_manifest(manifest: Manifest) -> None:
         raise LocalError(f"the model has {manifest.size} elements; 1 to {MODEL_ELEMENTS_MAX} are allowed")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ModelState:
+class ModelState(Struct, frozen=True, eq=False):
     """The agreed model of a height: integers and the exponents that give them their unit.
 
     weights: int32, shape `(d,)`, unit 2^-m of the group, |w| < 2^29 after each height.

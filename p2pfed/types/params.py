@@ -64,3 +64,8 @@ SLASH_WINDOW_HEIGHTS = 64  # Who lies within one window lies together (correlate
 
 # --- light clients (spec/light.md) ---
 CLOCK_DRIFT_MS = 10_000  # A header may be so far ahead of a light client's clock.
+
+# --- snapshots (spec/consensus.md section 17) ---
+PARTS_MAX = 8  # Kinds of a snapshot; four exist, an optimizer's state will be another.
+PART_NAME_MAX = 32
+PART_BYTES_MAX = 1 << 33  # 2^31 weights of 4 bytes: the largest model.

@@ -26,6 +26,7 @@ from p2pfed.types.params import (
 )
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.proposal import Proposal
+from p2pfed.types.snapshot import Snapshot
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
@@ -121,7 +122,13 @@ class GetProof(Message, frozen=True, array_like=True, forbid_unknown_fields=True
     key: Annotated[bytes, msgspec.Meta(max_length=PROOF_KEY_BYTES_MAX)]
 
 
-BulkRequest = GetChunk | GetBlocks | GetGenesis | GetLightBlock | GetProof
+class GetSnapshot(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=27):
+    """Ask for the manifest of the snapshot of `height`; 0: of the newest one that is held whole."""
+
+    height: Height
+
+
+BulkRequest = GetChunk | GetBlocks | GetGenesis | GetLightBlock | GetProof | GetSnapshot
 
 
 class Chunk(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=30):
@@ -150,7 +157,7 @@ class Missing(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     count: Count = 0
 
 
-BulkResponse = Chunk | Blocks | GenesisBytes | LightBlock | ListProof | Missing
+BulkResponse = Chunk | Blocks | GenesisBytes | LightBlock | ListProof | Snapshot | Missing
 
 REQUEST_BYTES_MAX = 256
 RESPONSE_BYTES_MAX = 2 * BODY_BYTES_MAX + MIB

@@ -169,6 +169,7 @@ def test_variables_of_other_pythons_do_not_leak_in() -> None:
     given = {
         "PYTHONPATH": "/x",
         "PYTHONHOME": "/y",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PIP_USER": "1",
         "PIP_INDEX_URL": "https://mirror",
         "HOME": "/h",
@@ -176,8 +177,26 @@ def test_variables_of_other_pythons_do_not_leak_in() -> None:
     left = environment.child_variables(given)
     assert "PYTHONPATH" not in left
     assert "PYTHONHOME" not in left
+    assert "PYTHONDONTWRITEBYTECODE" not in left
     assert left["PIP_USER"] == "0"
     assert left["PIP_INDEX_URL"] == "https://mirror"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [([], ["-n", "5", "--dist", "loadfile"]), (["tests/unit", "-x"], ["tests/unit", "-x"])],
+)
+def test_the_whole_suite_runs_side_by_side_and_a_part_as_it_is_told(
+    arguments: list[str], expected: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setenv("P2PFED_ENV", str(folder))
+    monkeypatch.setattr(environment, "pip_install", Installer())
+    monkeypatch.setattr(environment.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(environment.os, "chdir", lambda _folder: None)
+    monkeypatch.setattr(environment.os, "execve", lambda _path, command, _env: commands.append(command))
+    environment.run_tests(arguments)
+    assert commands == [[str(folder / "bin" / "python"), "-m", "pytest", *expected]]
 
 
 DRIVER = """

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import click
 import msgspec
 import pytest
+from msgspec.structs import fields
 from support.pages import GUIDES, ROOT, first_cells, guide, section
 
 from p2pfed import errors

@@ -11,12 +11,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from p2pfed.net.factory import make_transport
 from p2pfed.net.limits import DEFAULT_LIMITS, Limits

@@ -10,10 +10,10 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from p2pfed.errors import LocalError, OutOfBounds, RateExceeded
 from p2pfed.net.limits import DEFAULT_LIMITS

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from p2pfed.net.limits import DEFAULT_LIMITS
 from p2pfed.net.memory import MemoryNetwork, MemoryTransport

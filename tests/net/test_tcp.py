@@ -7,11 +7,11 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from p2pfed.net.limits import BULK_PIECE_BYTES, DEFAULT_LIMITS, PROTOCOL_VERSION
 from p2pfed.net.tcp.certificate import dialer_context, listener_context

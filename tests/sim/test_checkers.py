@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 from support.chain import World, private_keys, small_model
 
 from p2pfed.consensus.signer import SignAvail, Signed, SignPrevote, decide, initial_record

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
-from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from p2pfed.consensus import certificates, machine, vote_keeper
 from p2pfed.consensus.engine import Engine

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.learning.datasets import Features, Labels
@@ -43,8 +43,7 @@ class Classifier(Protocol):
         """Return the mean cross-entropy of the rows, and its gradient for each array."""
 
 
-@dataclass(frozen=True, slots=True)
-class SoftmaxRegression:
+class SoftmaxRegression(Struct, frozen=True):
     """`x W + b`; starts at zero, for the loss is convex."""
 
     features: int
@@ -65,8 +64,7 @@ class SoftmaxRegression:
         return loss, [x.T @ error, error.sum(axis=0)]
 
 
-@dataclass(frozen=True, slots=True)
-class MLP:
+class MLP(Struct, frozen=True):
     """`relu(x W1 + b1) W2 + b2`, started as He et al. 2015 (arXiv:1502.01852) do for ReLU."""
 
     features: int
@@ -110,8 +108,7 @@ def cross_entropy(logits: Matrix, y: Labels) -> tuple[float, Matrix]:
     return loss, error / len(y)
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """How a peer trains between two heights; `batch` 0 takes all rows at once."""
 
     epochs: int
@@ -119,8 +116,7 @@ class Schedule:
     learning_rate: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
+class Labelled(Struct, frozen=True, eq=False):
     """Rows with their labels: x float32, shape `(rows, features)`; y int64, shape `(rows,)`."""
 
     x: Features

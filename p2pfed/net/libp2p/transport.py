@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from p2pfed.errors import LocalError, OutOfBounds, PeerFault
 from p2pfed.net.libp2p import LIBP2P_MISSING

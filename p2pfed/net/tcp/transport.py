@@ -8,8 +8,9 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from logging import getLogger
+
+from msgspec.structs import replace
 
 from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.net.limits import DEFAULT_LIMITS, PROTOCOL_VERSION, Limits

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from xml.sax.saxutils import escape
+
+from msgspec import Struct
 
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 56, 24, 24, 104
@@ -12,8 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 24, 24, 104
 STYLES = (("#0072B2", ""), ("#D55E00", "8 4"), ("#555555", "2 4"))
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(Struct, frozen=True):
     """One training: its label and its accuracy after each height, from height 1 on."""
 
     label: str

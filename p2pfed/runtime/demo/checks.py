@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from p2pfed.chain.state import decode_ledger
 from p2pfed.consensus.quorum import has_quorum
@@ -20,8 +21,7 @@ UNREADABLE = (0, 1)
 SAFETY_VIOLATION = 7  # Exit code of a peer that saw two blocks of one height.
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One promise: whether it held, and the figures behind it."""
 
     name: str

@@ -10,9 +10,10 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from p2pfed.errors import LocalError
 from p2pfed.runtime.testnet import Testnet
@@ -25,8 +26,7 @@ PORT_STEP = 100
 PORT_LAST = 60_000
 
 
-@dataclass(slots=True)
-class NetworkRun:
+class NetworkRun(Struct):
     """What became of a testnet: events by peer name in the order of arrival, and exit codes."""
 
     folder: Path

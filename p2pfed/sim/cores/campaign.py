@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from hashlib import sha256
+
+from msgspec import Struct, field
 
 from p2pfed.sim.cores.kinds import FaultKind
 from p2pfed.sim.cores.schedule import FAULTS, Schedule, draw, keep
@@ -20,8 +21,7 @@ FAILURES_KEPT_MAX = 20
 WORLDS_KEPT = 20  # Before their memory is looked for.
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Schedules of seeds `seed`, `seed + 1`, …"""
 
     peers: int = 4
@@ -34,8 +34,7 @@ class Plan:
         return draw(seed, self.peers, self.byzantine, self.kinds)
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """Sums over schedules.
 
     accused_power_min: The least power convicted in a fork; None where there was none.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from p2pfed.consensus import io
 from p2pfed.consensus.signer import SignPrecommit, SignPrevote, SignRequest

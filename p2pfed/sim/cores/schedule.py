@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from random import Random
 from typing import get_args
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from p2pfed.errors import UsageError
 from p2pfed.sim.cores.kinds import FaultKind, LiarKind
@@ -26,8 +28,7 @@ PLOTS: tuple[LiarKind, ...] = ("splitter", "turncoat")
 LIARS: tuple[LiarKind, ...] = get_args(LiarKind)
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One fault. Fields that its kind doesn't use keep their defaults.
 
     from_ms, until_ms: While it lasts.
@@ -46,8 +47,7 @@ class Fault:
     messages: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """One run: `liars` holds (index, kind) of the Byzantine validators, the rest is honest."""
 
     seed: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 from heapq import heappop, heappush
 from random import Random
@@ -31,8 +30,7 @@ DOWN_MS = (100, 2_000)
 Witness = Callable[[int, int, str], None]  # (ms, slot, what happened)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What a run came to.
 
     undecided: Honest cores that lacked a height at the deadline after healing.

@@ -6,7 +6,8 @@ from math import isqrt
 
 import numpy as np
 
-from p2pfed.aggregation.clipping import FACTOR_ONE, clip_factors, clip_rows
+from p2pfed.aggregation.clipping import clip_factors
+from p2pfed.aggregation.mixture import FACTOR_ONE, scale_rows
 
 
 def diagonal(*squares: int) -> list[list[int]]:
@@ -33,13 +34,13 @@ def test_beside_a_majority_of_zeros_a_shout_becomes_silence() -> None:
     factors = clip_factors(diagonal(0, 0, 10**12))
     assert factors == [FACTOR_ONE, FACTOR_ONE, 0]
     out = np.empty((1, 3), np.int16)
-    clip_rows([np.array([-32767, 5, 32767], np.int16)], factors[2:], out)
+    scale_rows([np.array([-32767, 5, 32767], np.int16)], factors[2:], out)
     assert out.tolist() == [[0, 0, 0]]
 
 
 def test_halves_round_up() -> None:
     out = np.empty((1, 4), np.int16)
-    clip_rows([np.array([3, -3, 1, -1], np.int16)], [FACTOR_ONE // 2], out)
+    scale_rows([np.array([3, -3, 1, -1], np.int16)], [FACTOR_ONE // 2], out)
     assert out.tolist() == [[2, -1, 1, 0]]
 
 
@@ -48,7 +49,7 @@ def test_a_clipped_row_is_as_long_as_the_median_up_to_rounding() -> None:
     rows[1] *= 3
     factors = clip_factors((rows @ rows.T).tolist())
     out = np.empty(rows.shape, np.int16)
-    clip_rows(list(rows.astype(np.int16)), factors, out)
+    scale_rows(list(rows.astype(np.int16)), factors, out)
     norms = [isqrt(int(row @ row)) for row in out.astype(np.int64)]
     median = sorted(isqrt(int(row @ row)) for row in rows)[2]
     assert max(norms) <= median + isqrt(2000)

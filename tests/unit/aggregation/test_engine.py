@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import shake_256
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from p2pfed.aggregation import catalogue, engine
+from p2pfed.aggregation.catalogue import PRE_RULES, register, rule_names
 from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
-from p2pfed.aggregation.rule import RULES
+from p2pfed.aggregation.past import Past
+from p2pfed.aggregation.rule import Context, Plan, Rule, Weighted
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
 
@@ -28,28 +33,9 @@ EXPONENTS = (np.array([12, 3, 20], np.int8), np.array([26, 5, 18], np.int8))
 EXAMPLES = [3, 1, 4, 1, 5, 9, 2]
 
 # Frozen: these change only together with docs/spec/numerics.md and a decision record.
-GOLDEN: dict[str, tuple[str, str, list[int]]] = {
-    "clip_nnm_trimmed_mean": (
-        "d92761522e027fedd501a60255cdc968d4225477b2def18df8ca0bcba398fd86",
-        "0544c24ea8c47cf9514de4f6c65d64e56793b8a8e4cfb9de8991cdd2598f3bac",
-        [12, 3, 20, 24, 5, 18],
-    ),
-    "mean": (
-        "362ac32d32b1bd76ce8fee0bb8d0c1263f87a2c634c8d9c3f8ec6c968a5c5182",
-        "aac55f8dc08f11a3dfc89f3771cf8d17c3400c0bdb23a0556b997e61e4bab664",
-        [12, 3, 20, 24, 5, 18],
-    ),
-    "median": (
-        "0816e2af9db90148e175a8a5f72785adc3ccd60913c0eb62a320ef6f5b8ac04a",
-        "b352e2769b0efab2fbff4a6cce326ed9512b86ec007578fca313f09b0981e434",
-        [12, 3, 20, 24, 5, 18],
-    ),
-    "trimmed_mean": (
-        "c560c268e3c402397a0b9f29a8f355db3b6c5e22bfdde58552fa6225aa68e3a6",
-        "93f0cc12ecce7183244372a9c432a631f8d30a7f6436b55ed186e443dbba5d59",
-        [12, 3, 20, 24, 5, 18],
-    ),
-}
+GOLDEN: dict[str, list[object]] = json.loads(
+    Path(__file__).parents[2].joinpath("vectors/aggregates.json").read_text()
+)["merges"]
 
 
 def dice(label: str, values: int) -> Int16Vector:
@@ -67,28 +53,43 @@ def world() -> tuple[ModelState, list[Int16Vector]]:
 
 def merged(rule: str, **changes: object) -> Merge:
     model, rows = world()
-    settings: dict[str, object] = {"faulty_max": 2, "rule": rule, "update_bits": 12, "examples_cap": 4}
+    past = Past(dice("past", MANIFEST.size).astype(np.int32) << 8, EXPONENTS[1])
+    settings: dict[str, object] = {
+        "faulty_max": 1 if rule == "bulyan" or "bucketing" in rule else 2,
+        "rule": rule,
+        "later_rules": ("mean",),
+        "update_bits": 12,
+        "examples_cap": 4,
+        "seed": bytes(range(32)),
+        "past": past,
+    }
     return merge(MANIFEST, model, rows, EXAMPLES, **(settings | changes))  # type: ignore[arg-type]
 
 
-def summary(merge: Merge) -> tuple[str, str, list[int]]:
+def summary(merge: Merge) -> list[object]:
     model = merge.model
-    return (
+    return [
         chunk_root(merge.aggregate.astype("<i4").tobytes()).hex(),
         model.root.hex(),
         [*model.update_exponents.tolist(), *model.model_exponents.tolist()],
-    )
+    ]
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
+def test_every_rule_and_pre_rule_has_frozen_bits() -> None:
+    assert set(rule_names()) <= set(GOLDEN)
+    assert {part for name in GOLDEN for part in name.split("+")} >= set(PRE_RULES)
+
+
+@pytest.mark.parametrize("rule", sorted(GOLDEN))
 def test_a_merge_gives_the_frozen_bits(rule: str) -> None:
     assert summary(merged(rule)) == GOLDEN[rule]
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
-def test_two_threads_give_the_bits_of_one(rule: str) -> None:
+@pytest.mark.parametrize("rule", sorted(GOLDEN))
+def test_two_threads_and_odd_pieces_give_the_same_bits(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PIECE_ELEMENTS", 20_011)
     with ThreadPoolExecutor(2) as pool:
-        assert summary(merged(rule, parallel=pool.map)) == summary(merged(rule))
+        assert summary(merged(rule, parallel=pool.map)) == GOLDEN[rule]
 
 
 @pytest.mark.parametrize(("seed", "threads"), [("0", "1"), ("4242", "2")])
@@ -96,7 +97,7 @@ def test_another_process_with_another_hash_seed_and_threads_gives_the_same_bits(
     seed: str, threads: str
 ) -> None:
     code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\nimport test_engine as t\n" + (
-        "for rule in sorted(t.RULES): print(t.summary(t.merged(rule)))"
+        "for rule in sorted(t.GOLDEN): print(t.summary(t.merged(rule)))"
     )
     environment = {"PYTHONHASHSEED": seed, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
     run = subprocess.run(
@@ -107,7 +108,7 @@ def test_another_process_with_another_hash_seed_and_threads_gives_the_same_bits(
         timeout=120,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines() == [str(GOLDEN[rule]) for rule in sorted(RULES)]
+    assert run.stdout.splitlines() == [str(GOLDEN[rule]) for rule in sorted(GOLDEN)]
 
 
 def test_groups_do_not_see_each_other() -> None:
@@ -166,6 +167,39 @@ def test_the_first_rule_whose_bound_holds_is_used() -> None:
     assert choose_rule(["median", "mean"], 4, 2) == "mean"
     assert choose_rule(["median", "trimmed_mean"], 4, 2) is None
     assert choose_rule(["mean"], 0, 0) is None
+
+
+def test_a_rule_that_may_decline_or_lacks_the_past_is_used_only_where_another_can_take_over() -> None:
+    assert choose_rule(["mda", "bulyan"], 7, 1) == "mda"
+    assert choose_rule(["mda", "bulyan"], 7, 2) is None
+    assert choose_rule(["mda", "bulyan", "median"], 7, 2) == "mda"
+    assert choose_rule(["cosine_to_previous", "median"], 7, 2) == "median"
+    assert choose_rule(["cosine_to_previous", "median"], 7, 2, has_past=True) == "cosine_to_previous"
+
+
+def test_a_group_that_a_rule_declines_is_merged_by_the_next_that_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalogue, "_RULES", dict(catalogue._RULES))
+
+    def plan(context: Context) -> Plan | None:
+        return Weighted([1] + [0] * (context.count - 1), 1) if context.size == 257 else None
+
+    rule = Rule("only_the_bias", "n >= 1", lambda updates, _faulty: updates > 0, plan, may_decline=True)
+    register(rule)
+    result = merged("only_the_bias", later_rules=("bulyan", "median", "mean"))
+    groups = [group.slice for group in MANIFEST.groups]
+    by_median = merged("median").aggregate
+    assert (result.aggregate[groups[0]] == by_median[groups[0]]).all()
+    assert (result.aggregate[groups[2]] == by_median[groups[2]]).all()
+    first = world()[1][0][groups[1]].astype(np.int64)
+    assert (result.aggregate[groups[1]] == first << 2).all()
+    assert result.rule == "only_the_bias"
+
+
+def test_the_seed_of_the_height_decides_the_buckets() -> None:
+    seeds = [bytes([value]) * 32 for value in range(4)]
+    assert len({str(summary(merged("bucketing+median", seed=seed))) for seed in seeds}) == 4
 
 
 def test_a_rule_outside_its_bound_is_our_own_bug() -> None:

@@ -42,7 +42,16 @@ def test_products_are_those_of_python_integers(size: int) -> None:
 def test_512_extreme_neighbours_sum_exactly() -> None:
     block = np.full((512, 5), 32767, np.int16)
     block[-1] = 32766
-    assert set(gram.neighbour_sums(np.ones((2, 512), np.bool_), block).ravel().tolist()) == {512 * 32767 - 1}
+    assert set(gram.neighbour_sums(np.ones((2, 512), np.int64), list(block)).ravel().tolist()) == {
+        512 * 32767 - 1
+    }
+
+
+def test_the_heaviest_weighted_sum_is_exact() -> None:
+    rows = [np.full(3, value, np.int16) for value in (32767, -32767, 32766)]
+    out = np.empty(3, np.int64)
+    gram.weighted_sum([(1 << 30) - 3, 1, 2], rows, out)
+    assert out.tolist() == [32767 * ((1 << 30) - 4) + 2 * 32766] * 3
 
 
 def test_this_machine_passes_its_self_test() -> None:
@@ -50,7 +59,7 @@ def test_this_machine_passes_its_self_test() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
-@pytest.mark.parametrize("narrow", ["gram", "sums"])
+@pytest.mark.parametrize("narrow", ["gram", "sums", "weights"])
 def test_a_blas_that_loses_bits_is_found_and_replaced_by_integers(
     monkeypatch: pytest.MonkeyPatch, narrow: str
 ) -> None:
@@ -66,6 +75,8 @@ def test_a_blas_that_loses_bits_is_found_and_replaced_by_integers(
     carriers: list[type] = []
     if narrow == "gram":
         monkeypatch.setattr(gram, "_gram", lossy(gram._gram, np.float32, np.float64))
+    elif narrow == "weights":
+        monkeypatch.setattr(gram, "_weighted_sum", lossy(gram._weighted_sum, np.float32, np.float64))
     else:
         monkeypatch.setattr(gram, "_neighbour_sums", lossy(gram._neighbour_sums, np.float16, np.float32))
     assert not gram.self_test()
@@ -73,10 +84,13 @@ def test_a_blas_that_loses_bits_is_found_and_replaced_by_integers(
     rows[1, 3] = 12345
     square, mixed, other = 9 * 32767**2, 8 * 32767**2 + 32767 * 12345, 8 * 32767**2 + 12345**2
     assert gram.gram(list(rows)) == [[square, mixed], [mixed, other]]
-    assert gram.neighbour_sums(np.ones((1, 2), np.bool_), rows)[0, :4].tolist() == [
+    assert gram.neighbour_sums(np.ones((1, 2), np.int64), list(rows))[0, :4].tolist() == [
         65534,
         65534,
         65534,
         45112,
     ]
+    out = np.empty(9, np.int64)
+    gram.weighted_sum([(1 << 30) - 1, 1], list(rows), out)
+    assert set(out.tolist()) == {32767 << 30, (32767 << 30) - 32767 + 12345}
     assert carriers[-1] in (np.int64, np.int32)

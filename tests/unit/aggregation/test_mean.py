@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pfed.aggregation.mean import BLOCK_ELEMENTS, WEIGHT_TOTAL, example_weights, mean
+from p2pfed.aggregation.catalogue import named_rule
+from p2pfed.aggregation.group import BLOCK_ELEMENTS, rule_sum
+from p2pfed.aggregation.mean import WEIGHT_TOTAL, example_weights
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -53,6 +55,6 @@ def test_blocks_meet_and_extremes_do_not_wrap() -> None:
     size = BLOCK_ELEMENTS + 3
     rows = [np.full(size, 32767, np.int16), np.full(size, -32767, np.int16)]
     weights = example_weights([3, 1], 0)
-    merged = mean(rows, weights)
+    merged = rule_sum(named_rule("mean"), rows, weights, 0)
     assert merged.denominator == WEIGHT_TOTAL
     assert set(merged.total.tolist()) == {32767 * (WEIGHT_TOTAL // 2)}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from p2pfed.aggregation.clipping import FACTOR_ONE
-from p2pfed.aggregation.nnm import nearest_neighbours
+from p2pfed.aggregation.mixture import FACTOR_ONE, Mixture
+from p2pfed.aggregation.nnm import nearest_neighbours, nnm
 
 
 def neighbours(points: list[int], faulty_max: int, factors: list[int] | None = None) -> list[list[int]]:
     products = [[a * b for b in points] for a in points]
-    mask = nearest_neighbours(products, factors or [FACTOR_ONE] * len(points), faulty_max)
+    mixture = Mixture(len(points), None, None, 1, products, None)
+    if factors:
+        mixture = mixture.scaled(factors)
+    mask = nearest_neighbours(mixture.products, faulty_max)
+    assert (nnm(mixture, faulty_max, b"").matrix == mask).all()
     return [np.flatnonzero(row).tolist() for row in mask]
 
 

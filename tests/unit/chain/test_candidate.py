@@ -67,6 +67,8 @@ def test_an_update_of_a_base_that_counted_is_no_candidate() -> None:
     training = msgspec.structs.replace(
         world.state.ledger.training, last_bases=(used, *world.state.ledger.training.last_bases[1:])
     )
-    object.__setattr__(world.state, "ledger", msgspec.structs.replace(world.state.ledger, training=training))
+    msgspec.structs.force_setattr(
+        world.state, "ledger", msgspec.structs.replace(world.state.ledger, training=training)
+    )
     with pytest.raises(WrongHeight, match="counted already"):
         verify_update(world.state, world.update(0))

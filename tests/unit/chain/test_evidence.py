@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace as changed
-
 import pytest
 from ecdsa import SECP256k1, SigningKey
 from ecdsa.util import sigencode_string_canonize
 from msgspec.structs import replace
+from msgspec.structs import replace as changed
 from support.chain import World
 
 from p2pfed.chain.check import check_body

@@ -145,6 +145,11 @@ TWO_ARRAYS = small_manifest().arrays
         (make_genesis(EQUAL, updates_min=5), "updates_min is 5, but only 4"),
         (make_genesis([1, 1, 1, 100]), "can't stand 3 liars among 4 trainers"),
         (make_genesis([1, 1, 3, 3], rules=("mean", "median")), "rule median can't stand 2 liars among 4"),
+        (make_genesis(EQUAL, rules=("bulyan",)), r"it needs 4f \+ 3 <= n, with n = 4 and f = 1"),
+        (make_genesis(EQUAL, rules=("bucketing+median",)), r"leaves 2 rows\): it needs 2f < n, with n = 2"),
+        (make_genesis(EQUAL, rules=("median", "mda")), "rule mda may decline some updates, and no"),
+        (make_genesis(EQUAL, rules=("nnm+clip+median",)), "has clip after nnm"),
+        (make_genesis(EQUAL, rules=("cosine_to_previous", "median")), "which blocks do not carry"),
     ],
 )  # fmt: skip
 def test_a_genesis_that_cannot_work_is_refused_with_the_numbers(genesis: Genesis, text: str) -> None:
@@ -161,6 +166,7 @@ def test_a_genesis_that_cannot_work_is_refused_with_the_numbers(genesis: Genesis
         make_genesis([20, 20, 20, 10, 10, 10, 10]),
         make_genesis(EQUAL, update_exponents=(6, 7)),
         make_genesis(EQUAL, updates_min=4),
+        make_genesis(EQUAL, rules=("arc+nnm+mda", "median")),
     ],
 )
 def test_what_can_work_is_let_through(genesis: Genesis) -> None:

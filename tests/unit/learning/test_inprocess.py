@@ -66,6 +66,21 @@ def test_the_plain_mean_ends_near_chance_under_the_same_sign_flip() -> None:
     assert accuracy(demo(0, "mean", sign_flip)) < 0.2
 
 
+def test_a_rule_that_needs_the_height_before_takes_over_from_the_second_on() -> None:
+    sessions = demo_sessions(1, "digits:softmax", epochs="1")
+    founded = found_in_process(sessions[0], 12).model
+    used: list[InProcessRun] = [
+        train_in_process(
+            sessions, founded, heights=heights, rule=rule, later_rules=("median",), faulty_max=2,
+            update_bits=12, examples_cap=4,
+        )
+        for heights in (1, 2)
+        for rule in ("cosine_to_previous", "median")
+    ]  # fmt: skip
+    assert used[0].model.root == used[1].model.root
+    assert used[2].model.root != used[3].model.root
+
+
 def test_a_training_repeats_bit_for_bit() -> None:
     first, second, other = demo(1, heights=2), demo(1, heights=2), demo(2, heights=2)
     assert first.model.root == second.model.root

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import fcntl
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from p2pfed.errors import LocalError, UsageError
 from p2pfed.runtime import testnet

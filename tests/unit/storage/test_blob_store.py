@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from p2pfed.errors import DiskFull, MalformedMessage, StorageFault
-from p2pfed.primitives.merkle import CHUNK_BYTES, EMPTY_ROOT, chunk_root, has_chunk
+from p2pfed.errors import BadChunk, DiskFull, StorageFault
+from p2pfed.primitives.merkle import CHUNK_BYTES, EMPTY_ROOT, chunk_hash, chunk_root, has_chunk
 from p2pfed.storage import blob_store
 from p2pfed.storage.blob_store import BlobStore, chunk_of_bytes
 
@@ -123,7 +123,7 @@ def test_a_chunk_that_does_not_belong_is_its_senders_fault(store: BlobStore) -> 
         (1, 3, good.data, good.path[:-1]),
         (1, 3, good.data, (*good.path, good.path[0])),
     ):
-        with pytest.raises(MalformedMessage):
+        with pytest.raises(BadChunk):
             assembly.add(index, count, data, path)
     assert assembly.missing == (0, 1, 2)
     with pytest.raises(AssertionError):
@@ -134,12 +134,12 @@ def test_a_chunk_that_does_not_belong_is_its_senders_fault(store: BlobStore) -> 
 @pytest.mark.parametrize("wrong", [-1, 1])
 def test_a_blob_is_as_long_as_was_announced(wrong: int, store: BlobStore) -> None:
     assembly = store.assemble(chunk_root(b"five5"), 5 + wrong)
-    with pytest.raises(MalformedMessage, match=f"has 5 bytes and not {5 + wrong}"):
+    with pytest.raises(BadChunk, match=f"has 5 bytes and not {5 + wrong}"):
         assembly.add(0, 1, b"five5", ())
 
 
 def test_no_bytes_have_no_root_but_the_empty_one(store: BlobStore) -> None:
-    with pytest.raises(MalformedMessage):
+    with pytest.raises(BadChunk):
         store.assemble(chunk_root(b"x"), 0).finish()
     store.assemble(EMPTY_ROOT, 0).finish()
     assert store.roots() == (EMPTY_ROOT,)
@@ -148,10 +148,62 @@ def test_no_bytes_have_no_root_but_the_empty_one(store: BlobStore) -> None:
 def test_what_a_crash_left_unfinished_is_swept_at_the_start(store: BlobStore) -> None:
     assembly = store.assemble(chunk_root(b"x"), 1)
     assembly.add(0, 1, b"x", ())
-    assert len(list((store.folder / "tmp").iterdir())) == 1
+    assert len(list((store.folder / "tmp").iterdir())) == 2
     store.open()
     assert list((store.folder / "tmp").iterdir()) == []
     assembly.abandon()
+
+
+def test_an_assembly_goes_on_where_a_killed_peer_was(store: BlobStore) -> None:
+    root = chunk_root(LARGE)
+    first = store.assemble(root, len(LARGE))
+    for index in (0, 2):
+        served = chunk_of_bytes(LARGE, index)
+        assert served is not None
+        first.add(index, served.count, served.data, served.path)
+    first.close()
+    store.open(unfinished=(root,))
+    second = store.assemble(root, len(LARGE))
+    assert second.missing == (1,)
+    served = chunk_of_bytes(LARGE, 1)
+    assert served is not None
+    second.add(1, served.count, served.data, served.path)
+    second.finish()
+    assert store.load(root) == LARGE
+    assert list((store.folder / "tmp").iterdir()) == []
+
+
+def test_a_chunk_that_a_crash_tore_is_asked_for_again(store: BlobStore) -> None:
+    root = chunk_root(LARGE)
+    first = store.assemble(root, len(LARGE))
+    for index in (0, 1):
+        served = chunk_of_bytes(LARGE, index)
+        assert served is not None
+        first.add(index, served.count, served.data, served.path)
+    first.close()
+    path = store.folder / "tmp" / root.hex()
+    with path.open("r+b") as file:
+        file.seek(5)
+        file.write(b"?????")
+    with path.with_name(f"{root.hex()}.chunks").open("ab") as journal:
+        journal.write(b"torn")
+    assert store.assemble(root, len(LARGE)).missing == (0, 2)
+
+
+def test_a_journal_that_lies_does_not_make_another_blob(store: BlobStore) -> None:
+    root = chunk_root(LARGE)
+    store.assemble(root, len(LARGE)).close()
+    path = store.folder / "tmp" / root.hex()
+    path.write_bytes(bytes(len(LARGE)))
+    chunks = [bytes(len(LARGE))[start : start + CHUNK_BYTES] for start in range(0, len(LARGE), CHUNK_BYTES)]
+    entries = [index.to_bytes(4, "big") + chunk_hash(chunk) for index, chunk in enumerate(chunks)]
+    path.with_name(f"{root.hex()}.chunks").write_bytes(b"".join(entries))
+    assembly = store.assemble(root, len(LARGE))
+    assert assembly.missing == ()
+    with pytest.raises(StorageFault, match="fetch it anew"):
+        assembly.finish()
+    assert store.roots() == ()
+    assert not path.exists()
 
 
 def test_a_full_disk_leaves_no_half_blob(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:

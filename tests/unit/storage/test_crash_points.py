@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 from support import tiny_chain
 
+from p2pfed.consensus.journal import Began, Ended
 from p2pfed.errors import UsageError
 from p2pfed.storage import crash_points
 from p2pfed.storage.audit import audit
 from p2pfed.storage.files import replace_file
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
+from p2pfed.storage.log import Log
+from p2pfed.storage.log_files import FolderFiles
 from p2pfed.storage.peers_file import load_peers, save_peers
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
@@ -42,10 +45,18 @@ def run_peer(home: Home) -> None:
     replace_file(home.config, b"heights = 9\n")
     save_peers(home.peers, records())
     signer = VoteStateFile(home.vote_state)
+    log = Log(FolderFiles(home.wal), store.chain.chain_id, rotate_bytes=64)
+    log.open()
     for step in tiny_chain.steps(HEIGHTS)[store.chain.height :]:
         height = step.block.header.height
+        log.append(Began(height, 0, None))
         signer.save(b"record %d" % height)
+        log.sync()
         tiny_chain.keep(store, step, with_model=height != LATE_MODEL)
+        log.append(Ended(height))
+    newest = sorted(home.wal.iterdir())[-1]
+    newest.write_bytes(newest.read_bytes() + b"torn")
+    assert Log(FolderFiles(home.wal), store.chain.chain_id).open()[1] == 4
     model = tiny_chain.steps(LATE_MODEL)[-1].state.model
     assert model is not None
     store.save_model(model)

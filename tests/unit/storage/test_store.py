@@ -173,22 +173,6 @@ def test_a_missing_model_is_not_a_pruned_one(store: Store) -> None:
         store.load_model(2)
 
 
-def test_chunks_of_payloads_models_and_bodies_are_served(store: Store) -> None:
-    kept_after(store, 2)
-    header = STEPS[1].block.header
-    for root in (
-        chunk_root(STEPS[1].payloads[0]),
-        header.model_root,
-        header.exponents_root,
-        header.body_hash,
-    ):
-        served = store.chunk(root, 0)
-        assert served is not None
-        assert chunk_root(served.data) == root
-        assert store.chunk(root, 1) is None
-    assert store.chunk(bytes(32), 0) is None
-
-
 def test_the_home_of_another_chain_is_refused(store: Store, home: Home) -> None:
     with pytest.raises(LocalError, match="belongs to this genesis") as refusal:
         BlockStore(home.chain_db, bytes(32))

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from p2pfed.aggregation.clip_nnm_trimmed_mean import BLOCK_ELEMENTS, clip_nnm_trimmed_mean
+from p2pfed.aggregation.catalogue import DEFAULT_RULE, named_rule
 from p2pfed.aggregation.division import RuleSum, model_units
-from p2pfed.aggregation.mean import example_weights, mean
+from p2pfed.aggregation.group import MIXED_BLOCK_ELEMENTS, rule_sum
+from p2pfed.aggregation.mean import example_weights
+from p2pfed.types.model import Int16Vector
 
-HONEST, LIARS, SIZE = 5, 2, BLOCK_ELEMENTS + 11
+HONEST, LIARS, SIZE = 5, 2, MIXED_BLOCK_ELEMENTS + 11
+
+
+def merged_by(name: str, rows: list[Int16Vector], faulty_max: int) -> RuleSum:
+    return rule_sum(named_rule(name), rows, example_weights([1] * len(rows), 0), faulty_max)
 
 
 def average(merged: RuleSum) -> np.ndarray:  # type: ignore[type-arg]
@@ -33,25 +39,25 @@ def test_the_aggregate_stays_near_the_honest_mean_where_the_mean_leaves_it(lie: 
     }[lie]
     rows = [row.astype(np.int16) for row in np.concatenate([lies, honest])]
     spread = np.linalg.norm(honest - centre, axis=1).mean()
-    robust = np.linalg.norm(average(clip_nnm_trimmed_mean(rows, LIARS)) - centre)
+    robust = np.linalg.norm(average(merged_by(DEFAULT_RULE, rows, LIARS)) - centre)
     assert robust < 1.3 * spread
     if lie != "zero":
-        plain = np.linalg.norm(average(mean(rows, example_weights([1] * len(rows), 0))) - centre)
+        plain = np.linalg.norm(average(merged_by("mean", rows, 0)) - centre)
         assert plain > 10 * spread
 
 
 def test_without_liars_it_is_the_mean_of_the_clipped_rows() -> None:
     rows = [np.array(row, np.int16) for row in ([3, 4], [6, 8], [30, 40])]
     # Norms 5, 10 and 50; the median is 10: the last row shrinks to a fifth, rounded.
-    assert average(clip_nnm_trimmed_mean(rows, 0)).tolist() == [5, 7]
+    assert average(merged_by(DEFAULT_RULE, rows, 0)).tolist() == [5, 7]
 
 
 def test_one_update_is_itself() -> None:
     row = np.array([-32767, 0, 7, 32767], np.int16)
-    assert average(clip_nnm_trimmed_mean([row], 0)).tolist() == row.tolist()
+    assert average(merged_by(DEFAULT_RULE, [row], 0)).tolist() == row.tolist()
 
 
 def test_the_denominator_counts_neighbours_and_kept_rows() -> None:
     rows = [np.full(2, 10, np.int16)] * 7
-    merged = clip_nnm_trimmed_mean(rows, 2)
+    merged = merged_by(DEFAULT_RULE, rows, 2)
     assert (merged.denominator, merged.total.tolist()) == (15, [150, 150])
