@@ -20,6 +20,8 @@ COMMANDS: Lazy = {
     "status": ("p2pfed.cli.status", "status", "Where a peer stands and whom it waits for."),
     "peers": ("p2pfed.cli.peers", "peers", "List the peers that a peer knows."),
     "blocks": ("p2pfed.cli.blocks", "blocks", "List final blocks; `blocks show H` shows one."),
+    "repair": ("p2pfed.cli.repair", "repair", "Cut a damaged write-ahead log; blocks and votes stay."),
+    "debug": ("p2pfed.cli.debug", "debug", "Look into a home: `debug dump`."),
     "verify": ("p2pfed.cli.verify", "verify", "Check every stored value, certificate and signature offline."),
     "export": ("p2pfed.cli.export", "export", "Write an agreed model to a file."),
     "light": ("p2pfed.cli.light", "light", "Follow a chain by a few headers and prove what is in it."),

@@ -99,6 +99,7 @@ async def run_peer(
             await loop.run_in_executor(disk, partial(repair, files, genesis.chain_id, forget=True))
         log = Log(files, genesis.chain_id)
         found = await loop.run_in_executor(disk, open_log, log, store, state.next_height, record)
+        stack.push_async_callback(loop.run_in_executor, disk, log.close)
         node = Node(
             key=key,
             state=state,

@@ -7,6 +7,7 @@ loses of the rest is what other peers say again (docs/spec/storage.md section 6)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec import Struct, field
 
@@ -54,13 +55,13 @@ class Survey(Struct):
     def frames(self) -> list[Frame]:
         return [frame for file in self.files for frame in file.frames]
 
-    def entries(self) -> list[Entry]:
-        """Return every entry in order.
+    def entries(self) -> list[tuple[int, Entry]]:
+        """Return every entry with its number, in order.
 
         Raises:
             StorageFault: A frame is sound and holds no entry of ours.
         """
-        return [_entry(frame) for frame in self.frames if frame.kind not in (_OPENED, SYNCED)]
+        return [(frame.seq, _entry(frame)) for frame in self.frames if frame.kind not in (_OPENED, SYNCED)]
 
 
 def survey(files: LogFiles, chain_id: bytes) -> Survey:
@@ -130,7 +131,7 @@ class Log:
                 f"{found.damage}; run `p2pfed repair`: it cuts the log there, "
                 "and the peer goes on from vote_state.json"
             )
-        entries = found.entries()
+        entries = [entry for _, entry in found.entries()]
         self._kept = found.files
         if self._kept and not self._kept[-1].is_whole:
             self._cut(self._kept[-1])
@@ -182,6 +183,11 @@ class Log:
             self._kept[-1].height = self._height
             self._buffer.clear()
             self._is_dirty = True
+
+    def close(self) -> None:
+        """Hand over what still waits; where the disk refuses it is as after a crash."""
+        with suppress(StorageFault):
+            self.flush()
 
     @property
     def is_full(self) -> bool:

@@ -350,3 +350,22 @@ def test_a_full_disk_ends_the_peer_and_nothing_committed_is_lost(small_disk: Sma
         assert report["problems"] == []
         assert report["heights"] >= told[-1]
     assert told == sorted(set(told))
+
+
+def test_a_damaged_log_is_refused_and_repair_lets_the_peer_go_on(home: Path) -> None:
+    """Blocks, votes and blobs are whole; only what others said of the height under way is lost."""
+    assert run(home, "--heights", "3", "--linger", "0").returncode == 0
+    log = home / "data" / "wal" / "00000001.log"
+    data = bytearray(log.read_bytes())
+    data[len(data) // 3] ^= 0x20
+    log.write_bytes(data)
+    assert_refused(run(home), 5, "damaged at byte", f"of {len(data)}", "run `p2pfed repair`")
+    assert log.read_bytes() == data
+    repaired = json.loads(p2pfed("repair", "--json", "--home", home).stdout)
+    assert repaired["height"] == 3
+    assert repaired["entries_lost"] > 0
+    older = json.loads((home / "vote_state.json").read_text())
+    assert run(home, "--heights", "1", "--linger", "0").returncode == 0
+    newer = (home / "vote_state.json").read_bytes()
+    assert json.loads(newer) != older
+    assert p2pfed("verify", "--home", home).returncode == 0
