@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from p2pfed.chain.state import ChainState
+from p2pfed.consensus.certificates import joined
 from p2pfed.consensus.journal import Ended, Entry
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
@@ -26,6 +27,7 @@ from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import NetworkFinished, UpdateMade, UpdateRefused, UpdateSkipped
 from p2pfed.node.height import HeightWork, Shared
+from p2pfed.node.height_message import HeightMessage, height_of
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
 from p2pfed.primitives.keys import PrivateKey
@@ -45,8 +47,6 @@ BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote
 # Messages of the next height that came early, kept until we are there: votes of the largest network.
 EARLY_MESSAGES_MAX = 8_192
 EARLY_PER_PEER_MAX = 1_024
-
-HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
 
 
 class Node:
@@ -199,10 +199,12 @@ class Node:
             self.neighbours.blame(peer, fault, now_ms)
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
-        height, current = _height_of(message), self.state.next_height
+        height, current = height_of(message), self.state.next_height
         if height < current:
             if isinstance(message, CommitCert):
                 self._catch_up.take_late_commit(self.state, self.last_commit, message)
+            elif isinstance(message, Precommit) and height == self.state.height:
+                self._take_late_precommit(peer, message)
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
@@ -215,6 +217,17 @@ class Node:
             return
         if self._deliver(self.work, message, now_ms):
             self.neighbours.forward(peer, message)
+
+    def _take_late_precommit(self, peer: bytes, vote: Precommit) -> None:
+        """Let a precommit for the last block join its certificate: a sign of life of who is far away."""
+        if self.last_commit is None:
+            return
+        cert = joined(self.last_commit, vote, self.state.last_validators, self.state.chain_id)
+        if cert is not None:
+            self.last_commit = cert
+            if self.work is not None:
+                self.work.take_last_commit(cert)
+            self.neighbours.forward(peer, vote)
 
     def _deliver(self, work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
         match message:
@@ -422,16 +435,3 @@ class Node:
         if not self._is_sync_due:
             self._is_sync_due = True
             self._outbox.append(ScheduleTimeout(Timer("sync", self.state.next_height, 0), BEHIND_MS))
-
-
-def _height_of(message: HeightMessage) -> int:
-    """Return the height of the block that a message is about."""
-    match message:
-        case UpdateHeader():
-            return message.base_height + 1
-        case AvailMessage():
-            return message.avail.height
-        case ProposalMessage():
-            return message.proposal.height
-        case _:
-            return message.height
