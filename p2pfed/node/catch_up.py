@@ -15,6 +15,7 @@ from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, 
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import BlockCommitted, CatchingUp, StakeSlashed
 from p2pfed.node.neighbours import Neighbours
+from p2pfed.node.stake_facts import stake_facts
 from p2pfed.types.bitmap import indices_of
 from p2pfed.types.block import Block
 from p2pfed.types.certificate import CommitCert
@@ -110,6 +111,7 @@ class CatchUp:
             self._outbox.append(StoreBlock(block, after, ()))
             self._outbox.append(Observe(committed(block, state, took_ms=0, caught_up=True)))
             self._outbox.extend(Observe(fact) for fact in convictions(block, state))
+            self._outbox.extend(Observe(fact) for fact in stake_facts(block, after))
             state, newest = after, block.commit
         if newest is None:
             self._heights.pop(peer, None)  # It had nothing for us after all; its next digest counts again.

@@ -12,6 +12,7 @@ from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.evidence import InvalidUpdate
 from p2pfed.types.model import ModelState
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.wire import ControlMessage
 
 TimerKind = Literal["collect", "propose", "prevote", "precommit", "gossip", "sync"]
@@ -60,6 +61,12 @@ class MessageReceived(Struct, frozen=True):
     peer: bytes
     message: ControlMessage
     message_bytes: int
+
+
+class TransactionSubmitted(Struct, frozen=True):
+    """This peer's operator wants a signed transaction in a block."""
+
+    transaction: Transaction
 
 
 class PeerMisbehaved(Struct, frozen=True):
@@ -146,6 +153,7 @@ Event = (
     | DialFailed
     | AddressesChanged
     | MessageReceived
+    | TransactionSubmitted
     | PeerMisbehaved
     | TimerFired
     | Trained

@@ -30,6 +30,8 @@ from p2pfed.node.height import HeightWork, Shared
 from p2pfed.node.height_message import HeightMessage, height_of
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
+from p2pfed.node.stake_facts import stake_facts
+from p2pfed.node.transaction_pool import TransactionPool
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.availability import AvailMessage
@@ -47,6 +49,7 @@ BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote
 # Messages of the next height that came early, kept until we are there: votes of the largest network.
 EARLY_MESSAGES_MAX = 8_192
 EARLY_PER_PEER_MAX = 1_024
+TRANSACTIONS_TOLD_MAX = 64  # To a peer that connects, of those that wait.
 
 
 class Node:
@@ -97,6 +100,11 @@ class Node:
         self._history = (state.next_height, tuple(history))
 
     @property
+    def transactions(self) -> TransactionPool:
+        """Return the transactions that wait for a block; to look at."""
+        return self._shared.transactions
+
+    @property
     def is_finished(self) -> bool:
         """Answer whether the last height that genesis names is final."""
         return 0 < self._height_final <= self.state.height
@@ -135,8 +143,9 @@ class Node:
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
                     self.neighbours.tell(event.peer, digest_of(self.state, self.work))
-                    for proof in self._shared.evidence.select():  # It may have missed them.
-                        self.neighbours.tell(event.peer, proof)
+                    waiting = self._shared.transactions.waiting()[:TRANSACTIONS_TOLD_MAX]
+                    for missed in (*self._shared.evidence.select(), *waiting):
+                        self.neighbours.tell(event.peer, missed)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
                 self.neighbours.disconnect(event.peer, now_ms)
@@ -150,6 +159,9 @@ class Node:
             case events.MessageReceived():
                 if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
                     self._take_message(event.peer, event.message, now_ms)
+            case events.TransactionSubmitted():
+                if self._shared.transactions.add(event.transaction, self.state):
+                    self.neighbours.push(event.transaction)
             case events.PeerMisbehaved():
                 self.neighbours.blame(event.peer, event.fault, now_ms)
             case events.TimerFired():
@@ -400,6 +412,7 @@ class Node:
                     refused = UpdateRefused(block.header.height, header.trainer, "its payload did not come")
                     self._outbox.append(Observe(refused))
             self._outbox.extend(Observe(fact) for fact in convictions(block, self.state))
+            self._outbox.extend(Observe(fact) for fact in stake_facts(block, value.state))
             self.state, self.last_commit, self.work = value.state, commit, None
             self._settle_after_block()
             self._start_height(now_ms)

@@ -27,9 +27,11 @@ from p2pfed.node.events import (
     Started,
     TimerFired,
     Trained,
+    TransactionSubmitted,
 )
 from p2pfed.node.facts import BlockCommitted, Fact, NetworkFinished
 from p2pfed.node.node import Node
+from p2pfed.node.submission import refusal_of
 from p2pfed.primitives import codec
 from p2pfed.runtime.clock import Clock
 from p2pfed.runtime.feed import Entry, Feed, entry_of
@@ -43,6 +45,7 @@ from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.address import peer_id
 from p2pfed.types.certificate import PolkaCert
 from p2pfed.types.model import Int16Vector, Manifest
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 
 T = TypeVar("T")
@@ -133,6 +136,14 @@ class Host:
             self._compute.shutdown(wait=True)
         assert ending is not None
         return ending
+
+    def submit(self, transaction: Transaction) -> str:
+        """Offer the network a transaction of this peer's operator; return why not, "" where it goes out."""
+        node = self.node
+        refusal = refusal_of(transaction, node.state, node.transactions)
+        if not refusal:
+            self._inbox.put(TransactionSubmitted(transaction))
+        return refusal
 
     def stop(self, ending: Ending) -> None:
         """End the peer; the first reason stands."""

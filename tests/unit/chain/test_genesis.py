@@ -133,7 +133,7 @@ TWO_ARRAYS = small_manifest().arrays
         (with_participants(B, A, C), "not in ascending order"),
         (with_participants(Participant(bytes(33), 1, 0), A), "is no compressed"),
         (with_participants(A, B, Participant(bytes([5]) * 33, 1, 0)), "is no compressed"),
-        (with_participants(*people(401)), "401 participants; at most 400"),
+        (with_participants(*people(401)), "401 participants have a bond; at most 400"),
         (with_participants(replace(A, bond=1 << 60), B), "at most 1152921504606846976"),
         (with_participants(replace(A, balance=1 << 60), B), "at most 1152921504606846976"),
         (make_genesis(EQUAL, model_exponents=(20,)), "1 model_exponents for a model of 2 groups"),
