@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
 
 from p2pfed.aggregation.catalogue import NamedRule, named_rule
-from p2pfed.aggregation.division import Int64Vector, RuleSum, model_units
+from p2pfed.aggregation.division import Int64Vector, RuleSum, Sums, fits_int32, model_units
 from p2pfed.aggregation.exponents import adapted_exponent, needs_re_exponent, peak, re_exponent
 from p2pfed.aggregation.gram import partial_gram, self_test
-from p2pfed.aggregation.group import GroupPlan, decide, run
+from p2pfed.aggregation.group import GroupPlan, ParallelMap, decide, pieces, run
 from p2pfed.aggregation.mean import example_weights
 from p2pfed.aggregation.past import Past, past_direction
 from p2pfed.aggregation.step import stepped
 from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.types.model import Group, Int16Vector, Int32Vector, Manifest, ModelState
 from p2pfed.types.params import UPDATES_MAX
-
-PIECE_ELEMENTS = 1 << 18  # A thread's turn: long enough to be worth it, short enough to share a group.
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class ParallelMap(Protocol):
-    """`map`, or the `map` of an executor of threads: pieces are independent, so the bits are the same."""
-
-    def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
 
 
 class Merge(Struct, frozen=True, eq=False):
@@ -132,13 +120,11 @@ def merge(
     if not any(named.rule.uses_past for named in asked):
         past = None
     groups = manifest.groups
-    pieces = [
-        _Piece(index, begin, min(begin + PIECE_ELEMENTS, group.size))
-        for index, group in enumerate(groups)
-        for begin in range(0, group.size, PIECE_ELEMENTS)
+    work = [
+        _Piece(index, begin, end) for index, group in enumerate(groups) for begin, end in pieces(group.size)
     ]
     weights = example_weights(examples, examples_cap)
-    products = _products(groups, pieces, rows, model, asked, past, parallel)
+    products = _products(groups, work, rows, model, asked, past, parallel)
     plans = [
         decide(
             asked,
@@ -162,7 +148,7 @@ def merge(
         return [peak(row[here]) for row in rows]
 
     peaks = [[0] * len(rows) for _ in groups]
-    for piece, found in zip(pieces, parallel(merge_piece, pieces), strict=True):
+    for piece, found in zip(work, parallel(merge_piece, work), strict=True):
         peaks[piece.group] = list(map(max, peaks[piece.group], found))
     exponents = np.array(
         [
@@ -190,7 +176,7 @@ def _asked(rules: Sequence[str], updates: int, faulty_max: int, has_past: bool) 
 
 def _products(
     groups: Sequence[Group],
-    pieces: Sequence[_Piece],
+    work: Sequence[_Piece],
     rows: Sequence[Int16Vector],
     model: ModelState,
     asked: Sequence[NamedRule],
@@ -214,7 +200,7 @@ def _products(
 
     width = len(rows) + (past is not None)
     totals = [np.zeros((width, width), np.int64) for _ in groups]
-    for piece, part in zip(pieces, parallel(products_of, pieces), strict=True):
+    for piece, part in zip(work, parallel(products_of, work), strict=True):
         totals[piece.group] += part
     return [total.tolist() for total in totals]
 
@@ -231,13 +217,15 @@ def _fill(
     """Merge the columns of a piece and step the weights under them."""
     e, m = int(model.update_exponents[piece.group]), int(model.model_exponents[piece.group])
 
-    def step(start: int, sums: Int64Vector) -> None:
+    is_narrow = fits_int32(plan.denominator(), e, m)
+
+    def step(start: int, sums: Sums) -> None:
         here = slice(group.start + start, group.start + start + sums.size)
-        change = model_units(RuleSum(sums, plan.denominator), e, m)
+        change = model_units(RuleSum(sums, plan.denominator()), e, m)
         aggregate[here] = change
         weights_after[here] = stepped(model.weights[here], change, group.nonnegative)
 
-    run(plan, [row[group.slice] for row in rows], piece.begin, piece.end, step)
+    run(plan, [row[group.slice] for row in rows], piece.begin, piece.end, step, is_narrow=is_narrow)
 
 
 def _new_exponents(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2pfed.aggregation.division import Int64Vector
+from p2pfed.aggregation.division import Sums
 from p2pfed.aggregation.rule import Gram, IntRow
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import COORDINATE_MAX, GROUP_ELEMENTS_MAX, UPDATES_MAX
@@ -49,8 +49,8 @@ def neighbour_sums(mask: Mask, rows: Sequence[IntRow]) -> NDArray[np.int32]:
     return _neighbour_sums(mask, rows, np.float32 if self_test() else np.int32)
 
 
-def weighted_sum(weights: Sequence[int], rows: Sequence[IntRow], out: Int64Vector) -> None:
-    """Write `sum weights[i] * rows[i]` to `out`, int64, shape `(columns,)`; rows int16, shape `(columns,)`.
+def weighted_sum(weights: Sequence[int], rows: Sequence[IntRow], out: Sums) -> None:
+    """Write `sum weights[i] * rows[i]` to `out`, shape `(columns,)`; rows int16, shape `(columns,)`.
 
     Bounds:
         The weights are at least 0 and sum to at most 2^30, so no partial sum reaches `2^45`: exact in
@@ -59,9 +59,7 @@ def weighted_sum(weights: Sequence[int], rows: Sequence[IntRow], out: Int64Vecto
     _weighted_sum(weights, rows, out, np.float64 if self_test() else np.int64)
 
 
-def _weighted_sum(
-    weights: Sequence[int], rows: Sequence[IntRow], out: Int64Vector, carrier: _Carrier
-) -> None:
+def _weighted_sum(weights: Sequence[int], rows: Sequence[IntRow], out: Sums, carrier: _Carrier) -> None:
     block: NDArray[Any] = np.array(rows, dtype=carrier)
     out[:] = np.array(weights, carrier) @ block
 

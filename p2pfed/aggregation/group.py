@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from math import gcd
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from p2pfed.aggregation.catalogue import NamedRule
-from p2pfed.aggregation.division import Int64Vector, RuleSum
-from p2pfed.aggregation.gram import gram, weighted_sum
+from p2pfed.aggregation.division import RuleSum, Sums
+from p2pfed.aggregation.gram import partial_gram, self_test, weighted_sum
 from p2pfed.aggregation.mixture import Mixture
 from p2pfed.aggregation.network import add_up
 from p2pfed.aggregation.rule import BlockFunction, Blockwise, Context, Gram, IntRow, Plan, Weighted
 from p2pfed.types.model import Int16Vector
 
-BLOCK_ELEMENTS = 1 << 14  # 32 KiB of int16 a register: the registers of 16 rows stay in a 1 MiB cache.
-MIXED_BLOCK_ELEMENTS = 1 << 13  # Mixed rows are int32: half the columns.
-Sink = Callable[[int, Int64Vector], None]
+BLOCK_ELEMENTS = 1 << 15  # 64 KiB of int16 a register; smaller blocks spend more on calls than they gain.
+MIXED_BLOCK_ELEMENTS = 1 << 14  # Mixed rows are int32: half the columns.
+PIECE_ELEMENTS = 1 << 18  # A thread's turn: long enough to be worth it, short enough to share a group.
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ParallelMap(Protocol):
+    """`map`, or the `map` of an executor of threads: pieces are independent, so the bits are the same."""
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
+
+
+Sink = Callable[[int, Sums], None]
 """`(first column, sums)`: takes the sums of one block, which it may overwrite."""
 
 
@@ -29,9 +42,24 @@ class GroupPlan(Struct, frozen=True, eq=False):
     mixture: Mixture
     plan: Plan
 
-    @property
     def denominator(self) -> int:
-        return self.plan.denominator * self.mixture.scale
+        """Return the denominator of the sums; a common factor of a weighted sum is left out."""
+        return self.plan.denominator * self.mixture.scale // self.common_factor()
+
+    def common_factor(self) -> int:
+        """Return the largest factor of all coefficients and the denominator; 1 for a kernel.
+
+        It changes no bit: for any S and den, `(S + den div 2) div den` rounds the quotient half up.
+        """
+        if isinstance(self.plan, Blockwise):
+            return 1
+        received = self.mixture.received(self.plan.coefficients)
+        return gcd(self.plan.denominator * self.mixture.scale, *received)
+
+
+def pieces(size: int) -> list[tuple[int, int]]:
+    """Return the first column of each piece of a group, and the one after its last."""
+    return [(begin, min(begin + PIECE_ELEMENTS, size)) for begin in range(0, size, PIECE_ELEMENTS)]
 
 
 def decide(
@@ -78,15 +106,32 @@ def decide(
     raise AssertionError("a rule that takes any rows comes last")
 
 
-def run(decided: GroupPlan, rows: Sequence[Int16Vector], begin: int, end: int, sink: Sink) -> None:
-    """Give `sink` the sums S of the columns from `begin` to `end`, block by block."""
+def run(
+    decided: GroupPlan,
+    rows: Sequence[Int16Vector],
+    begin: int,
+    end: int,
+    sink: Sink,
+    *,
+    is_narrow: bool = False,
+) -> None:
+    """Give `sink` the sums S of the columns from `begin` to `end`, block by block.
+
+    Args:
+        decided: What `decide` returned for the group.
+        rows: The received rows of the group.
+        begin: The first column.
+        end: The column after the last.
+        sink: Takes the sums.
+        is_narrow: They are int32 instead of int64, which `division.fits_int32` must allow.
+    """
     mixture, plan = decided.mixture, decided.plan
     elements = min(end - begin, BLOCK_ELEMENTS if mixture.matrix is None else MIXED_BLOCK_ELEMENTS)
-    out = np.empty(elements, np.int64)
+    out: Sums = np.empty(elements, np.int32) if is_narrow else np.empty(elements, np.int64)
     if isinstance(plan, Blockwise):
         merge_block = _merger(mixture, plan, len(rows), elements)
     else:
-        merge_block = _adder(mixture, plan, elements)
+        merge_block = _adder(mixture, plan, elements, decided.common_factor())
     for start in range(begin, end, elements):
         sums = out[: min(elements, end - start)]
         merge_block([row[start : start + sums.size] for row in rows], sums)
@@ -97,33 +142,64 @@ def _merger(mixture: Mixture, plan: Blockwise, received: int, elements: int) -> 
     kernel = plan.kernel.start(elements, mixture.dtype)
     scratch = np.empty((received if mixture.factors else 0, elements), np.int16)
 
-    def merge_block(block: Sequence[IntRow], out: Int64Vector) -> None:
+    def merge_block(block: Sequence[IntRow], out: Sums) -> None:
         kernel(mixture.rows(block, plan.rows, scratch[:, : out.size]), out)
 
     return merge_block
 
 
-def _adder(mixture: Mixture, plan: Weighted, elements: int) -> BlockFunction:
+def _adder(mixture: Mixture, plan: Weighted, elements: int, factor: int) -> BlockFunction:
     """Return the function of a weighted sum: mixed rows are not made, their coefficients are passed down."""
     coefficients = mixture.received(plan.coefficients)
     used = [row for row, coefficient in enumerate(coefficients) if coefficient]
-    weights = [coefficients[row] for row in used]
+    weights = [coefficients[row] // factor for row in used]
     factors = None if mixture.factors is None else tuple(mixture.factors[row] for row in used)
     part = Mixture(len(used), factors, None, 1, [], None)
     scratch = np.empty((len(used) if factors else 0, elements), np.int16)
     wide = np.empty(elements, np.int32)
     is_plain_sum = len(frozenset(weights)) == 1
 
-    def merge_block(block: Sequence[IntRow], out: Int64Vector) -> None:
+    def merge_block(block: Sequence[IntRow], out: Sums) -> None:
         rows = part.rows([block[row] for row in used], range(len(used)), scratch[:, : out.size])
         if not used:
             out[:] = 0
         elif is_plain_sum:
-            np.multiply(add_up(rows, wide[: out.size]), np.int64(weights[0]), out=out)
+            out[:] = add_up(rows, wide[: out.size])
+            out *= weights[0]
         else:
             weighted_sum(weights, rows, out)
 
     return merge_block
+
+
+def plan_for(
+    named: NamedRule,
+    rows: Sequence[Int16Vector],
+    weights: Sequence[int],
+    faulty_max: int,
+    *,
+    seed: bytes = bytes(32),
+    past: Int16Vector | None = None,
+    parallel: ParallelMap = map,
+) -> GroupPlan:
+    """Return what a rule decides about the rows of one group; the arguments are those of `rule_sum`."""
+    size = rows[0].size
+    measured = [*rows] if past is None else [*rows, past]
+    products: Gram = []
+    if named.uses_products:
+        self_test()  # Before threads could ask it twice.
+        parts = parallel(lambda piece: partial_gram([row[slice(*piece)] for row in measured]), pieces(size))
+        products = sum(parts, np.zeros((len(measured), len(measured)), np.int64)).tolist()
+    return decide(
+        (named,),
+        [row[: len(rows)] for row in products[: len(rows)]],
+        None if past is None else [row[-1] for row in products],
+        count=len(rows),
+        size=size,
+        weights=weights,
+        faulty_max=faulty_max,
+        seed=seed,
+    )
 
 
 def rule_sum(
@@ -146,23 +222,11 @@ def rule_sum(
         seed: For dice.
         past: The aggregate before, in update units; for rules that use it.
     """
-    measured = [*rows] if past is None else [*rows, past]
-    products = gram(measured) if named.uses_products else []
-    inner = None if past is None else [row[-1] for row in products]
-    decided = decide(
-        (named,),
-        [row[: len(rows)] for row in products[: len(rows)]],
-        inner,
-        count=len(rows),
-        size=rows[0].size,
-        weights=weights,
-        faulty_max=faulty_max,
-        seed=seed,
-    )
+    decided = plan_for(named, rows, weights, faulty_max, seed=seed, past=past)
     total: NDArray[Any] = np.empty(rows[0].size, np.int64)
 
-    def keep(start: int, sums: Int64Vector) -> None:
+    def keep(start: int, sums: Sums) -> None:
         total[start : start + sums.size] = sums
 
     run(decided, rows, 0, total.size, keep)
-    return RuleSum(total, decided.denominator)
+    return RuleSum(total, decided.denominator())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from p2pfed.aggregation.division import Int64Vector
+from p2pfed.aggregation.division import Sums
 from p2pfed.aggregation.network import accumulator, add_up, ranks_network
 from p2pfed.aggregation.rule import BlockFunction, Blockwise, Context, IntRow, Rule, has_honest_majority
 
@@ -37,7 +37,7 @@ class NearestToMedian:
         moves = np.empty(elements, np.bool_)
         low, high = self._middle
 
-        def run(rows: Sequence[IntRow], out: Int64Vector) -> None:
+        def run(rows: Sequence[IntRow], out: Sums) -> None:
             registers = [*rows, *(register[: out.size] for register in scratch)]
             network.run(registers)
             value = [registers[place] for place in network.places]

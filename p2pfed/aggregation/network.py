@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from p2pfed.aggregation.division import Int64Vector
+from p2pfed.aggregation.division import Sums
 from p2pfed.aggregation.rule import BlockFunction, IntRow
 from p2pfed.types.params import UPDATES_MAX
 
@@ -66,7 +66,7 @@ class SumOfRanks:
         scratch = network.scratch(elements, dtype)
         sums = np.empty(elements, accumulator(dtype))
 
-        def run(rows: Sequence[IntRow], out: Int64Vector) -> None:
+        def run(rows: Sequence[IntRow], out: Sums) -> None:
             registers = [*rows, *(register[: out.size] for register in scratch)]
             network.run(registers)
             out[:] = add_up([registers[network.places[rank]] for rank in network.summed], sums[: out.size])

@@ -15,12 +15,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from p2pfed.aggregation.division import Int64Vector
+from p2pfed.aggregation.division import Sums
 
 Gram = list[list[int]]
 IntRow = NDArray[np.integer[Any]]
-BlockFunction = Callable[[Sequence[IntRow], Int64Vector], None]
-"""`(rows of one block, out)`: writes the sum S of each column to `out`."""
+BlockFunction = Callable[[Sequence[IntRow], Sums], None]
+"""`(rows of one block, out)`: writes the sum S of each column to `out`; int64, or int32 where any S fits."""
 
 COEFFICIENT_ONE = 1 << 21  # Coefficients of iterative rules; times 2^9 mixed rows they stay within 2^30.
 
@@ -117,7 +117,7 @@ class Columns:
         self._function = function
 
     def start(self, _elements: int, _dtype: type[np.integer[Any]]) -> BlockFunction:
-        def run(rows: Sequence[IntRow], out: Int64Vector) -> None:
+        def run(rows: Sequence[IntRow], out: Sums) -> None:
             out[:] = self._function(np.array(rows, np.int64))
 
         return run

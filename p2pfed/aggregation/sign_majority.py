@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from p2pfed.aggregation.division import Int64Vector
+from p2pfed.aggregation.division import Sums
 from p2pfed.aggregation.rule import BlockFunction, Blockwise, Context, IntRow, Rule, has_honest_majority
 
 STEP_BITS = 8
@@ -23,14 +23,14 @@ class SignMajority:
     def start(self, elements: int, _dtype: type[np.integer[Any]]) -> BlockFunction:
         votes, signs = np.empty(elements, np.int16), np.empty(elements, np.int16)
 
-        def run(rows: Sequence[IntRow], out: Int64Vector) -> None:
+        def run(rows: Sequence[IntRow], out: Sums) -> None:
             vote, sign = votes[: out.size], signs[: out.size]
             vote[:] = 0
             for row in rows:
                 np.sign(row, out=sign, casting="same_kind")
                 vote += sign
             np.sign(vote, out=vote)
-            np.multiply(vote, np.int64(self._step), out=out)
+            np.multiply(vote, out.dtype.type(self._step), out=out)
 
         return run
 

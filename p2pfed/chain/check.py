@@ -8,7 +8,7 @@ from itertools import pairwise
 import msgspec
 from msgspec import Struct
 
-from p2pfed.aggregation.engine import ParallelMap
+from p2pfed.aggregation.group import ParallelMap
 from p2pfed.chain.candidate import verify_update
 from p2pfed.chain.derive import ModelRoots, derive, merge_updates, merged_roots, rule_for, unchanged_roots
 from p2pfed.chain.evidence import conviction_of

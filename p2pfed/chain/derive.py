@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from p2pfed.aggregation.engine import Merge, ParallelMap, choose_rule, faulty_max, merge
+from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
+from p2pfed.aggregation.group import ParallelMap
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet, median_time_ms
 from p2pfed.errors import InvalidTransaction

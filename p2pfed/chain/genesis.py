@@ -88,10 +88,9 @@ def _verify_participants(genesis: Genesis) -> None:
         if not is_public_key(key):
             raise LocalError(f"participant {key.hex()} is no compressed secp256k1 public key")
     bonded = sum(1 for participant in genesis.participants if participant.bond)
-    if bonded > min(VALIDATORS_MAX, UPDATES_MAX):  # Each of them votes and may train.
-        raise LocalError(
-            f"{bonded} participants have a bond; at most {min(VALIDATORS_MAX, UPDATES_MAX)} can vote and train"
-        )
+    bonded_max = min(VALIDATORS_MAX, UPDATES_MAX)  # Each of them votes and may train.
+    if bonded > bonded_max:
+        raise LocalError(f"{bonded} participants have a bond; at most {bonded_max} can vote and train")
     bond_min = genesis.params.bond_min
     for participant in genesis.participants:
         if 0 < participant.bond < bond_min:

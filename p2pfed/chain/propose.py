@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from p2pfed.aggregation.engine import ParallelMap
+from p2pfed.aggregation.group import ParallelMap
 from p2pfed.chain.check import Payloads
 from p2pfed.chain.derive import derive, merge_updates, merged_roots, rule_for, unchanged_roots
 from p2pfed.chain.evidence import conviction_of

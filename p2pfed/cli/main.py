@@ -61,6 +61,8 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code; an expected failure is one sentence on standard error."""
+    # Aggregation has threads of its own; those of BLAS inside them only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not __debug__:
         _fail("python -O takes out the assertions that keep a peer from a wrong vote; start it without -O", 2)
     try:

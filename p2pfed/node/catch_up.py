@@ -7,7 +7,7 @@ from p2pfed.chain.derive import dropped_trainer
 from p2pfed.chain.evidence import conviction_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
-from p2pfed.consensus.certificates import verify_commit
+from p2pfed.consensus.certificates import joined, verify_commit
 from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.errors import InvalidBlock, PeerFault
 from p2pfed.ledger.module import Offence
@@ -20,6 +20,7 @@ from p2pfed.types.bitmap import indices_of
 from p2pfed.types.block import Block
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.model import ModelState
+from p2pfed.types.vote import Precommit
 
 # Peers keep the models of the last 8 heights. One that has not come by half of that is given up for a newer
 # one; sooner would start it anew with every block, later would ask for what everybody has deleted.
@@ -138,6 +139,22 @@ class CatchUp:
         self._publish_fork(state, ours, cert)
         first, second = ours.value_id.hex()[:12], cert.value_id.hex()[:12]
         self._outbox.append(Halt(f"two blocks are decided at height {cert.height}: {first} and {second}", 7))
+
+    def take_late_precommit(
+        self, state: ChainState, ours: CommitCert | None, peer: bytes, vote: Precommit
+    ) -> CommitCert | None:
+        """Return the certificate of the last block with a precommit that came after the decision.
+
+        It is a sign of life of who is far away: a quorum is always faster.
+
+        Raises:
+            BadSignature: Nobody honest sends it.
+        """
+        cert = None if ours is None else joined(ours, vote, state.last_validators, state.chain_id)
+        if cert is None:
+            return ours
+        self._neighbours.forward(peer, vote)
+        return cert
 
     def _publish_fork(self, state: ChainState, ours: CommitCert, theirs: CommitCert) -> None:
         """Publish who signed two certificates of the last height; both are verified.

@@ -15,7 +15,7 @@ from p2pfed.types.model import ModelState
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.wire import ControlMessage
 
-TimerKind = Literal["collect", "propose", "prevote", "precommit", "gossip", "sync"]
+TimerKind = Literal["collect", "propose", "prevote", "precommit", "gossip", "sync", "listen"]
 
 
 class Timer(Struct, frozen=True):

@@ -149,6 +149,14 @@ class CatchingUp(Struct, frozen=True):
     peer: bytes
 
 
+class Listening(Struct, frozen=True):
+    """Blocks are above the signer's record: for `wait_ms` with a peer connected nothing is signed (R6)."""
+
+    height: int
+    record_height: int
+    wait_ms: int
+
+
 class NetworkFinished(Struct, frozen=True):
     """The height that genesis names as the last one is final."""
 
@@ -173,5 +181,6 @@ Fact = (
     | ValidatorJailed
     | SetChanged
     | CatchingUp
+    | Listening
     | NetworkFinished
 )

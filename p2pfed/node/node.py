@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from p2pfed.chain.state import ChainState
-from p2pfed.consensus.certificates import joined
 from p2pfed.consensus.journal import Ended, Entry
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
@@ -14,6 +13,7 @@ from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, convictions
 from p2pfed.node.digesting import digest_of, lacking
+from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.effects import (
     Append,
     Effect,
@@ -27,7 +27,7 @@ from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import NetworkFinished, UpdateMade, UpdateRefused, UpdateSkipped
 from p2pfed.node.height import HeightWork, Shared
-from p2pfed.node.height_message import HeightMessage, height_of
+from p2pfed.node.height_message import EarlyMessages, HeightMessage, height_of
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
 from p2pfed.node.stake_facts import stake_facts
@@ -46,9 +46,6 @@ from p2pfed.types.wire import ControlMessage, Digest, PeerRecords, ProposalMessa
 
 GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs at most about this.
 BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote is just about to finish.
-# Messages of the next height that came early, kept until we are there: votes of the largest network.
-EARLY_MESSAGES_MAX = 8_192
-EARLY_PER_PEER_MAX = 1_024
 TRANSACTIONS_TOLD_MAX = 64  # To a peer that connects, of those that wait.
 
 
@@ -92,7 +89,8 @@ class Node:
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
         self._catch_up = CatchUp(self.neighbours, evidence, self._outbox)
-        self._early: list[tuple[bytes, HeightMessage]] = []
+        self._twin = Doppelganger(self.hand, state, preset, self._outbox)
+        self._early = EarlyMessages()
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
         self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
@@ -108,6 +106,11 @@ class Node:
     def is_finished(self) -> bool:
         """Answer whether the last height that genesis names is final."""
         return 0 < self._height_final <= self.state.height
+
+    @property
+    def is_listening(self) -> bool:
+        """Answer whether nothing is signed yet, for this key may run in another place (R6)."""
+        return self._twin.is_listening
 
     @property
     def is_everyone_finished(self) -> bool:
@@ -146,9 +149,11 @@ class Node:
                     waiting = self._shared.transactions.waiting()[:TRANSACTIONS_TOLD_MAX]
                     for missed in (*self._shared.evidence.select(), *waiting):
                         self.neighbours.tell(event.peer, missed)
+                    self._twin.listen(self.neighbours, now_ms)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
                 self.neighbours.disconnect(event.peer, now_ms)
+                self._twin.listen(self.neighbours, now_ms)
                 self._catch_up.forget(event.peer)
                 self._answered_ms.pop(event.peer, None)
                 self._refresh(now_ms)
@@ -212,34 +217,29 @@ class Node:
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
         height, current = height_of(message), self.state.next_height
+        if self.is_listening:
+            self._twin.hear(self.state, message)
         if height < current:
             if isinstance(message, CommitCert):
                 self._catch_up.take_late_commit(self.state, self.last_commit, message)
             elif isinstance(message, Precommit) and height == self.state.height:
-                self._take_late_precommit(peer, message)
+                self.last_commit = self._catch_up.take_late_precommit(
+                    self.state, self.last_commit, peer, message
+                )
+                if self.work is not None:
+                    self.work.take_last_commit(self.last_commit)
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
             self._sync()
         if self.work is None or height > current:
             if height <= current + 1:
-                self._keep_early(peer, message)
+                self._early.keep(peer, message)
             return
         if self.neighbours.has_seen(message):
             return
         if self._deliver(self.work, message, now_ms):
             self.neighbours.forward(peer, message)
-
-    def _take_late_precommit(self, peer: bytes, vote: Precommit) -> None:
-        """Let a precommit for the last block join its certificate: a sign of life of who is far away."""
-        if self.last_commit is None:
-            return
-        cert = joined(self.last_commit, vote, self.state.last_validators, self.state.chain_id)
-        if cert is not None:
-            self.last_commit = cert
-            if self.work is not None:
-                self.work.take_last_commit(cert)
-            self.neighbours.forward(peer, vote)
 
     def _deliver(self, work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
         match message:
@@ -257,11 +257,6 @@ class Node:
                 return work.take_commit(message, now_ms)
             case _:
                 assert_never(message)
-
-    def _keep_early(self, peer: bytes, message: HeightMessage) -> None:
-        kept_of_peer = sum(1 for author, _ in self._early if author == peer)
-        if len(self._early) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
-            self._early.append((peer, message))
 
     def _take_digest(self, peer: bytes, digest: Digest, now_ms: int) -> None:
         """Send the peer what it lacks, or note that it is ahead of us."""
@@ -292,6 +287,9 @@ class Node:
             if self._catch_up.is_behind(self.state) and self.work is None and is_wanting:
                 self._catch_up.proceed(self.state)
             self._schedule_gossip()
+        elif timer.kind == "listen":
+            self._twin.listen(self.neighbours, now_ms)
+            self._start_height(now_ms)
         elif timer.kind == "sync":
             self._is_sync_due = False
             if timer.height == self.state.next_height and self._catch_up.is_behind(self.state):
@@ -359,10 +357,10 @@ class Node:
 
     def _start_height(self, now_ms: int) -> None:
         """Begin the next height, unless it is under way, the model is missing, or all is done."""
-        if self.work is not None:
+        if self.work is not None or self.is_listening:
             return
         if self.is_finished:
-            self._early.clear()
+            self._early.take()
             return
         if self.state.model is None:
             self._catch_up.proceed(self.state)
@@ -373,8 +371,7 @@ class Node:
         work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms, replayed)
         self._train(work, now_ms)
         work.start(now_ms)
-        early, self._early = self._early, []
-        for peer, message in early:
+        for peer, message in self._early.take():
             self._take_message(peer, message, now_ms)
 
     def _train(self, work: HeightWork, now_ms: int) -> None:

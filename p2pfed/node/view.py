@@ -72,4 +72,6 @@ def waiting_for(work: HeightWork) -> tuple[bytes, ...]:
 def _step(node: Node) -> str:
     if node.is_finished:
         return "finished"
+    if node.is_listening:
+        return "listening"
     return node.work.engine.current_step.name.lower() if node.work else "catching_up"

@@ -36,6 +36,7 @@ _NAMES: dict[type[Any], str] = {
     facts.ValidatorJailed: "peer.jailed",
     facts.SetChanged: "validators.changed",
     facts.CatchingUp: "peer.catching_up",
+    facts.Listening: "peer.listening",
     facts.NetworkFinished: "network.finished",
 }
 _PEER_FIELDS = frozenset({"peer", "trainer", "proposer", "culprit", "validator"})

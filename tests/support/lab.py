@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import msgspec
 from support.chain import GENESIS_TIME_MS, World
 
 from p2pfed.consensus.signer import SignRecord, initial_record
@@ -41,7 +42,7 @@ class Lab:
             key=self.key,
             state=options.pop("state", self.world.state),
             last_commit=self.world.last_commit,
-            record=record or initial_record(),
+            record=record or msgspec.structs.replace(initial_record(), height=self.world.state.height),
             **options,
         )
 

@@ -5,11 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from p2pfed.aggregation.division import RuleSum, model_units
+from p2pfed.aggregation.division import RuleSum, fits_int32, model_units
 
 
 def divided(totals: list[int], denominator: int, e: int, m: int) -> list[int]:
     return model_units(RuleSum(np.array(totals, np.int64), denominator), e, m).tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("denominator", "e", "m"),
+    [(3, 0, 14), (4, 0, 14), (65535, 4, 4), (65536, 4, 4), (16, 12, 0), (1, 30, 30)],
+)
+def test_int32_holds_what_is_said_to_fit(denominator: int, e: int, m: int) -> None:
+    assert fits_int32(denominator, e, m)
+    totals = [32767 * denominator, -32767 * denominator, 1, -1, 0]
+    narrow = model_units(RuleSum(np.array(totals, np.int32), denominator), e, m)
+    assert narrow.tolist() == divided(totals, denominator, e, m)
+
+
+@pytest.mark.parametrize(("denominator", "e", "m"), [(5, 0, 14), (65537, 4, 4), (17, 12, 0)])
+def test_one_unit_more_needs_int64(denominator: int, e: int, m: int) -> None:
+    assert not fits_int32(denominator, e, m)
 
 
 def test_halves_go_up() -> None:

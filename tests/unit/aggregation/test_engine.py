@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2pfed.aggregation import catalogue, engine
+from p2pfed.aggregation import catalogue
+from p2pfed.aggregation import group as merging
 from p2pfed.aggregation.catalogue import PRE_RULES, register, rule_names
 from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
 from p2pfed.aggregation.past import Past
@@ -87,7 +88,7 @@ def test_a_merge_gives_the_frozen_bits(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", sorted(GOLDEN))
 def test_two_threads_and_odd_pieces_give_the_same_bits(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "PIECE_ELEMENTS", 20_011)
+    monkeypatch.setattr(merging, "PIECE_ELEMENTS", 20_011)
     with ThreadPoolExecutor(2) as pool:
         assert summary(merged(rule, parallel=pool.map)) == GOLDEN[rule]
 

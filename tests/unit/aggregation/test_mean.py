@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pfed.aggregation.catalogue import named_rule
+from p2pfed.aggregation.division import RuleSum, model_units
 from p2pfed.aggregation.group import BLOCK_ELEMENTS, rule_sum
 from p2pfed.aggregation.mean import WEIGHT_TOTAL, example_weights
 
@@ -54,7 +55,21 @@ def test_the_cap_is_a_multiple_of_the_median(examples: list[int], cap: int, coun
 def test_blocks_meet_and_extremes_do_not_wrap() -> None:
     size = BLOCK_ELEMENTS + 3
     rows = [np.full(size, 32767, np.int16), np.full(size, -32767, np.int16)]
-    weights = example_weights([3, 1], 0)
+    weights = example_weights([2, 1], 0)
     merged = rule_sum(named_rule("mean"), rows, weights, 0)
     assert merged.denominator == WEIGHT_TOTAL
-    assert set(merged.total.tolist()) == {32767 * (WEIGHT_TOTAL // 2)}
+    assert set(merged.total.tolist()) == {32767 * (weights[0] - weights[1])}
+
+
+def test_a_common_factor_of_the_weights_is_left_out_and_changes_no_bit() -> None:
+    rows = [np.array([1, -1, 32767, 3], np.int16), np.array([0, 0, 32767, -4], np.int16)]
+    merged = rule_sum(named_rule("mean"), rows, example_weights([3, 1], 0), 0)
+    assert (merged.denominator, merged.total.tolist()) == (4, [3, -3, 4 * 32767, 5])
+    weights = [3 << 28, 1 << 28]
+    whole = [
+        sum(w * int(q) for w, q in zip(weights, column, strict=True)) for column in zip(*rows, strict=True)
+    ]
+    for e, m in ((0, 0), (0, 14), (3, 0)):
+        total = RuleSum(np.array(whole, np.int64), WEIGHT_TOTAL)
+        short = RuleSum(merged.total.copy(), merged.denominator)
+        assert model_units(short, e, m).tolist() == model_units(total, e, m).tolist()
