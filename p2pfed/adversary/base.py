@@ -48,6 +48,10 @@ class Adversary:
         """Answer whether the chunks of this blob are never served."""
         return False
 
+    def shown(self, data: bytes) -> bytes:
+        """Return what it sends for a chunk with these bytes; an honest peer sends them as they are."""
+        return data
+
     @property
     def own_index(self) -> int | None:
         return self.node.state.validators.index_of(self.key.public)

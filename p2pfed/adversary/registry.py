@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from p2pfed.adversary.alie import Alie
 from p2pfed.adversary.base import Adversary, Means
-from p2pfed.adversary.malformed import GarbageBytes, GarbagePayload, WithheldPayload, WrongShape
+from p2pfed.adversary.malformed import BadChunks, GarbageBytes, GarbagePayload, WithheldPayload, WrongShape
 from p2pfed.adversary.poisoners import HugeNorm, Noise, SignFlip
 from p2pfed.adversary.protocol import DoubleVote, EquivocatingProposer, Silent, WrongAggregate
 from p2pfed.errors import UsageError
@@ -32,6 +32,7 @@ KINDS: dict[str, Kind] = {
     "garbage_payload": Kind(GarbagePayload),
     "wrong_shape": Kind(WrongShape),
     "withheld_payload": Kind(WithheldPayload),
+    "bad_chunks": Kind(BadChunks),
     "garbage_bytes": Kind(GarbageBytes),
     "silent": Kind(Silent),
     "double_vote": Kind(DoubleVote),

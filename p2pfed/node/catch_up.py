@@ -5,6 +5,7 @@ from __future__ import annotations
 from p2pfed.chain.apply import apply_certified, with_model
 from p2pfed.chain.derive import dropped_trainer
 from p2pfed.chain.evidence import conviction_of
+from p2pfed.chain.light import checkpoint_conflict
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
 from p2pfed.consensus.certificates import joined, verify_commit
@@ -13,11 +14,12 @@ from p2pfed.errors import InvalidBlock, PeerFault
 from p2pfed.ledger.module import Offence
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import BlockCommitted, CatchingUp, StakeSlashed
+from p2pfed.node.facts import BlockCommitted, CatchingUp, Fact, StakeSlashed
+from p2pfed.node.height_messages import HeightMessage
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.stake_facts import stake_facts
 from p2pfed.types.bitmap import indices_of
-from p2pfed.types.block import Block
+from p2pfed.types.block import Block, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.model import ModelState
 from p2pfed.types.vote import Precommit
@@ -34,13 +36,21 @@ class CatchUp:
     under a certificate of more than two thirds, as every root before it does.
     """
 
-    def __init__(self, neighbours: Neighbours, evidence: EvidencePool, outbox: list[Effect]) -> None:
+    def __init__(
+        self,
+        neighbours: Neighbours,
+        evidence: EvidencePool,
+        outbox: list[Effect],
+        checkpoint: tuple[int, bytes] | None = None,
+    ) -> None:
         self._neighbours = neighbours
         self._evidence = evidence
         self._outbox = outbox
         self._heights: dict[bytes, int] = {}  # The height that a peer works on, by its own word.
         self._source: bytes | None = None  # Whom FetchBlocks is out to.
         self._awaits_model_at: int | None = None
+        self._checkpoint = checkpoint
+        self.is_paused = False  # While a state is fetched, blocks have nothing to follow.
 
     def note(self, peer: bytes, height: int) -> None:
         """Note that `peer` works on `height`: it claims to have the block before."""
@@ -62,7 +72,7 @@ class CatchUp:
 
     def proceed(self, state: ChainState) -> None:
         """Ask for the next thing that is missing, unless a question is out."""
-        if self._source is not None:
+        if self._source is not None or self.is_paused:
             return
         awaits_model = self._awaits_model_at == state.height
         needed = state.next_height + (MODEL_AGE_MAX if awaits_model else 0)
@@ -109,14 +119,25 @@ class CatchUp:
             except PeerFault as fault:
                 self._drop(peer, fault, now_ms)
                 return state, newest
+            if self.contradicts_checkpoint(block.header):
+                return state, newest
             self._outbox.append(StoreBlock(block, after, ()))
             self._outbox.append(Observe(committed(block, state, took_ms=0, caught_up=True)))
-            self._outbox.extend(Observe(fact) for fact in convictions(block, state))
-            self._outbox.extend(Observe(fact) for fact in stake_facts(block, after))
+            self._outbox.extend(map(Observe, ledger_facts(block, state, after)))
             state, newest = after, block.commit
         if newest is None:
             self._heights.pop(peer, None)  # It had nothing for us after all; its next digest counts again.
         return state, newest
+
+    def contradicts_checkpoint(self, header: Header) -> bool:
+        """Halt, and say so, where a final block is another one than the person named for its height."""
+        if self._checkpoint is None or self._checkpoint[0] != header.height:
+            return False
+        conflict = checkpoint_conflict(self._checkpoint, header.value_id)
+        if conflict is None:
+            return False
+        self._outbox.append(Halt(str(conflict), conflict.exit_code))
+        return True
 
     def take_model(self, state: ChainState, height: int, model: ModelState | None) -> ChainState:
         """Return `state` with its model where that is what came; else the state as it is."""
@@ -140,20 +161,25 @@ class CatchUp:
         first, second = ours.value_id.hex()[:12], cert.value_id.hex()[:12]
         self._outbox.append(Halt(f"two blocks are decided at height {cert.height}: {first} and {second}", 7))
 
-    def take_late_precommit(
-        self, state: ChainState, ours: CommitCert | None, peer: bytes, vote: Precommit
+    def take_late(
+        self, state: ChainState, ours: CommitCert | None, peer: bytes, message: HeightMessage
     ) -> CommitCert | None:
-        """Return the certificate of the last block with a precommit that came after the decision.
+        """Take in a message of a height that is decided; return the certificate of the last block.
 
-        It is a sign of life of who is far away: a quorum is always faster.
+        A precommit that came after the decision joins it: a sign of life of who is far away, since a quorum
+        is always faster. Another certificate of that height is a fork.
 
         Raises:
-            BadSignature: Nobody honest sends it.
+            PeerFault: Nobody honest sends it.
         """
-        cert = None if ours is None else joined(ours, vote, state.last_validators, state.chain_id)
+        if isinstance(message, CommitCert):
+            self.take_late_commit(state, ours, message)
+        if ours is None or not isinstance(message, Precommit) or message.height != state.height:
+            return ours
+        cert = joined(ours, message, state.last_validators, state.chain_id)
         if cert is None:
             return ours
-        self._neighbours.forward(peer, vote)
+        self._neighbours.forward(peer, message)
         return cert
 
     def _publish_fork(self, state: ChainState, ours: CommitCert, theirs: CommitCert) -> None:
@@ -178,6 +204,11 @@ class CatchUp:
     def _drop(self, peer: bytes, fault: PeerFault, now_ms: int) -> None:
         self._heights.pop(peer, None)
         self._neighbours.blame(peer, fault, now_ms)
+
+
+def ledger_facts(block: Block, before: ChainState, after: ChainState) -> tuple[Fact, ...]:
+    """Return whom `block` punished and what it changed in the validator set."""
+    return (*convictions(block, before), *stake_facts(block, after))
 
 
 def convictions(block: Block, before: ChainState) -> tuple[StakeSlashed, ...]:

@@ -44,8 +44,8 @@ class Neighbours:
         self._exchange = Exchange(self.table, chain_id)
         self._limiters: dict[bytes, RateLimiter] = {}
         self._seen = Seen(SEEN_MAX)
-        self._validators = validators
         self._outbox = outbox
+        self.set_validators(validators, validators)
 
     def set_validators(self, validators: ValidatorSet, coming: ValidatorSet) -> None:
         """Count the reachable power over this set from now on; who votes soon is a member already."""
@@ -55,10 +55,10 @@ class Neighbours:
             self.table.add_members(keys)
             self._members |= keys - {self._key.public}
 
-    @property
-    def members(self) -> frozenset[bytes]:
-        """Return every other member."""
-        return self._members
+    def awaited(self) -> frozenset[bytes]:
+        """Return every other member that votes, or that a pipe leads to."""
+        table, index_of = self.table, self._validators.index_of
+        return frozenset(key for key in self._members if table.is_connected(key) or index_of(key) is not None)
 
     @property
     def connected_power(self) -> int:

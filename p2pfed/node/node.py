@@ -11,7 +11,7 @@ from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
-from p2pfed.node.catch_up import CatchUp, committed, convictions
+from p2pfed.node.catch_up import CatchUp, committed, ledger_facts
 from p2pfed.node.digesting import digest_of, lacking
 from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.effects import (
@@ -21,32 +21,29 @@ from p2pfed.node.effects import (
     ScheduleTimeout,
     StoreBlock,
     StorePolkas,
+    StoreSnapshot,
     Train,
 )
 from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import NetworkFinished, UpdateMade, UpdateRefused, UpdateSkipped
+from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateMade, UpdateRefused, UpdateSkipped
 from p2pfed.node.height import HeightWork, Shared
-from p2pfed.node.height_message import EarlyMessages, HeightMessage, height_of
+from p2pfed.node.height_messages import EarlyMessages, HeightMessage, deliver, height_of
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
-from p2pfed.node.stake_facts import stake_facts
-from p2pfed.node.transaction_pool import TransactionPool
+from p2pfed.node.state_sync import StateSync, SyncPlan
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
-from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
-from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
-from p2pfed.types.transaction import Bond, Transfer, Unbond, Unjail
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
-from p2pfed.types.vote import Precommit, Prevote
-from p2pfed.types.wire import ControlMessage, Digest, PeerRecords, ProposalMessage
+from p2pfed.types.wire import ControlMessage, Digest, PeerRecords
 
 GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs at most about this.
 BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote is just about to finish.
-TRANSACTIONS_TOLD_MAX = 64  # To a peer that connects, of those that wait.
 
 
 class Node:
@@ -61,6 +58,8 @@ class Node:
         records: Peer records remembered from the last run.
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
+        sync_plan: How to join by state; `state` is that of genesis then, without its model.
+        checkpoint: Height and hash of a block that a person knows to be final.
     """
 
     def __init__(
@@ -74,6 +73,8 @@ class Node:
         records: Iterable[PeerRecord] = (),
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
+        sync_plan: SyncPlan | None = None,
+        checkpoint: tuple[int, bytes] | None = None,
     ) -> None:
         genesis = state.genesis
         self.state = state
@@ -84,23 +85,23 @@ class Node:
         self._outbox: list[Effect] = []
         members = tuple(participant.key for participant in genesis.participants)
         self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
-        self.neighbours.set_validators(state.validators, state.next_validators)
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
-        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox)
-        self._twin = Doppelganger(self.hand, state, preset, self._outbox)
+        self.transactions = self._shared.transactions  # To look at.
+        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint)
+        self.sync: StateSync | None = None
+        if sync_plan is not None:
+            assert state.height == 0
+            self._catch_up.is_paused = True
+            self.sync = StateSync(sync_plan, genesis.manifest, self.neighbours, self._outbox)
         self._early = EarlyMessages()
+        self._twin = Doppelganger(self.hand, state, preset, self._outbox)
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
         self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
         self._remembered = (tuple(records), tuple(contacts))
         self._history = (state.next_height, tuple(history))
-
-    @property
-    def transactions(self) -> TransactionPool:
-        """Return the transactions that wait for a block; to look at."""
-        return self._shared.transactions
 
     @property
     def is_finished(self) -> bool:
@@ -115,12 +116,7 @@ class Node:
     @property
     def is_everyone_finished(self) -> bool:
         """Answer whether every other member that votes or is connected has the last block too."""
-        is_voting, is_connected = self.state.validators.index_of, self.neighbours.table.is_connected
-        return self.is_finished and all(
-            key in self._finished_peers
-            for key in self.neighbours.members
-            if is_voting(key) is not None or is_connected(key)
-        )
+        return self.is_finished and self.neighbours.awaited() <= self._finished_peers
 
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.
@@ -146,9 +142,10 @@ class Node:
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
                     self.neighbours.tell(event.peer, digest_of(self.state, self.work))
-                    waiting = self._shared.transactions.waiting()[:TRANSACTIONS_TOLD_MAX]
-                    for missed in (*self._shared.evidence.select(), *waiting):
+                    for missed in (*self._shared.evidence.select(), *self.transactions.waiting()):
                         self.neighbours.tell(event.peer, missed)
+                    if self.sync is not None:
+                        self.sync.connect(event.peer, now_ms)
                     self._twin.listen(self.neighbours, now_ms)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
@@ -156,6 +153,8 @@ class Node:
                 self._twin.listen(self.neighbours, now_ms)
                 self._catch_up.forget(event.peer)
                 self._answered_ms.pop(event.peer, None)
+                if self.sync is not None:
+                    self.sync.forget(event.peer, now_ms)
                 self._refresh(now_ms)
             case events.DialFailed():
                 self.neighbours.table.dial_failed(event.addresses, now_ms)
@@ -165,7 +164,7 @@ class Node:
                 if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
                     self._take_message(event.peer, event.message, now_ms)
             case events.TransactionSubmitted():
-                if self._shared.transactions.add(event.transaction, self.state):
+                if self._take_in(event.transaction):
                     self.neighbours.push(event.transaction)
             case events.PeerMisbehaved():
                 self.neighbours.blame(event.peer, event.fault, now_ms)
@@ -183,6 +182,9 @@ class Node:
                 self._catch_up.proceed(self.state)
                 self._start_height(now_ms)
                 self._ask_for_height()
+            case events.SnapshotOffered() | events.LightBlockFetched() | events.SnapshotFetched():
+                if self.sync is not None and (whole := self.sync.take(event, now_ms)):
+                    self._begin_at(whole, now_ms)
             case (
                 events.PayloadFetched()
                 | events.BodyFetched()
@@ -198,8 +200,10 @@ class Node:
     def _take_message(self, peer: bytes, message: ControlMessage, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
-            if isinstance(message, Evidence):
-                if self._shared.evidence.add(self.state, message):
+            if self.sync is not None and isinstance(message, Evidence | Transaction):
+                return  # Without a state nobody can tell whether it is good.
+            if isinstance(message, Evidence | Transaction):
+                if self._take_in(message):
                     self.neighbours.forward(peer, message)
                 return
             match message:
@@ -207,56 +211,37 @@ class Node:
                     self.neighbours.learn(peer, message, now_ms)
                 case Digest():
                     self._take_digest(peer, message, now_ms)
-                case Transfer() | Bond() | Unbond() | Unjail():
-                    if self._shared.transactions.add(message, self.state):
-                        self.neighbours.forward(peer, message)
                 case _:
                     self._take_height_message(peer, message, now_ms)
         except PeerFault as fault:
             self.neighbours.blame(peer, fault, now_ms)
+
+    def _take_in(self, message: Evidence | Transaction) -> bool:
+        """Keep what a block may carry; answer whether it is new and good."""
+        if isinstance(message, Evidence):
+            return self._shared.evidence.add(self.state, message)
+        return self.transactions.add(message, self.state)
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
         height, current = height_of(message), self.state.next_height
         if self.is_listening:
             self._twin.hear(self.state, message)
         if height < current:
-            if isinstance(message, CommitCert):
-                self._catch_up.take_late_commit(self.state, self.last_commit, message)
-            elif isinstance(message, Precommit) and height == self.state.height:
-                self.last_commit = self._catch_up.take_late_precommit(
-                    self.state, self.last_commit, peer, message
-                )
-                if self.work is not None:
-                    self.work.take_last_commit(self.last_commit)
+            self.last_commit = self._catch_up.take_late(self.state, self.last_commit, peer, message)
+            if self.work is not None:
+                self.work.take_last_commit(self.last_commit)
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
-            self._sync()
+            self._follow()
         if self.work is None or height > current:
             if height <= current + 1:
                 self._early.keep(peer, message)
             return
         if self.neighbours.has_seen(message):
             return
-        if self._deliver(self.work, message, now_ms):
+        if deliver(self.work, message, now_ms):
             self.neighbours.forward(peer, message)
-
-    def _deliver(self, work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
-        match message:
-            case UpdateHeader():
-                return work.take_update(message, now_ms)
-            case AvailMessage():
-                return work.take_avail(message, now_ms)
-            case ProposalMessage():
-                return work.take_proposal(message, now_ms)
-            case Prevote() | Precommit():
-                return work.take_vote(message, now_ms)
-            case PolkaCert():
-                return work.take_polka(message, now_ms)
-            case CommitCert():
-                return work.take_commit(message, now_ms)
-            case _:
-                assert_never(message)
 
     def _take_digest(self, peer: bytes, digest: Digest, now_ms: int) -> None:
         """Send the peer what it lacks, or note that it is ahead of us."""
@@ -264,7 +249,7 @@ class Node:
         if self.neighbours.table.is_member(peer) and 0 < self._height_final < digest.height:
             self._finished_peers.add(peer)
         if digest.height > self.state.next_height:
-            self._sync()
+            self._follow()
             return
         if now_ms - self._answered_ms.get(peer, -GOSSIP_MS) < GOSSIP_MS // 4:
             return  # Answers are larger than digests: they are not given as fast as anyone asks.
@@ -283,6 +268,8 @@ class Node:
         if timer.kind == "gossip":
             self.neighbours.tick(now_ms)
             self._tell_digest()
+            if self.sync is not None:
+                self.sync.tick(now_ms)
             is_wanting = not self.is_finished or self.state.model is None  # The last model counts too.
             if self._catch_up.is_behind(self.state) and self.work is None and is_wanting:
                 self._catch_up.proceed(self.state)
@@ -314,6 +301,21 @@ class Node:
                 self.work.take_built(event, now_ms)
             case events.ProposalChecked():
                 self.work.take_checked(event, now_ms)
+
+    def _begin_at(self, event: events.SnapshotFetched, now_ms: int) -> None:
+        """Begin with the state of a snapshot; what is newer comes by blocks, as after any absence."""
+        block, state = event.block, event.state
+        assert block is not None and state is not None  # noqa: PT018
+        if self._catch_up.contradicts_checkpoint(block.header):
+            return
+        self._outbox.append(StoreSnapshot(block, state))
+        self._outbox.append(Observe(StateSynced(state.height, state.header_hash)))
+        self.state, self.last_commit, self.sync = state, block.commit, None
+        self._catch_up.is_paused = False
+        self._settle_after_block()
+        self._catch_up.proceed(self.state)
+        self._start_height(now_ms)
+        self._ask_for_height()
 
     def _take_trained(self, event: events.Trained, now_ms: int) -> None:
         """Sign and publish our own update; its payload is durable already (R7)."""
@@ -360,7 +362,7 @@ class Node:
         if self.work is not None or self.is_listening:
             return
         if self.is_finished:
-            self._early.take()
+            self._early.pop_all()
             return
         if self.state.model is None:
             self._catch_up.proceed(self.state)
@@ -371,7 +373,7 @@ class Node:
         work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms, replayed)
         self._train(work, now_ms)
         work.start(now_ms)
-        for peer, message in self._early.take():
+        for peer, message in self._early.pop_all():
             self._take_message(peer, message, now_ms)
 
     def _train(self, work: HeightWork, now_ms: int) -> None:
@@ -399,6 +401,8 @@ class Node:
                 self._schedule_sync()
                 return
             block = Block(value.header, value.body, commit)
+            if self._catch_up.contradicts_checkpoint(block.header):
+                return
             self._outbox.append(StoreBlock(block, value.state, self.work.engine.polkas))
             self._outbox.append(Append(Ended(block.header.height)))  # W3
             took_ms = now_ms - self.work.started_ms
@@ -408,15 +412,14 @@ class Node:
                 if header.trainer not in merged:
                     refused = UpdateRefused(block.header.height, header.trainer, "its payload did not come")
                     self._outbox.append(Observe(refused))
-            self._outbox.extend(Observe(fact) for fact in convictions(block, self.state))
-            self._outbox.extend(Observe(fact) for fact in stake_facts(block, value.state))
+            self._outbox.extend(map(Observe, ledger_facts(block, self.state, value.state)))
             self.state, self.last_commit, self.work = value.state, commit, None
             self._settle_after_block()
             self._start_height(now_ms)
 
     def _settle_after_block(self) -> None:
         self.neighbours.set_validators(self.state.validators, self.state.next_validators)
-        self._shared.transactions.prune(self.state)
+        self.transactions.prune(self.state)
         self._shared.evidence.prune(self.state)
         if self.is_finished:
             self._outbox.append(Observe(NetworkFinished(self.state.height)))
@@ -434,7 +437,7 @@ class Node:
     def _schedule_gossip(self) -> None:
         self._outbox.append(ScheduleTimeout(Timer("gossip", 0, 0), GOSSIP_MS))
 
-    def _sync(self) -> None:
+    def _follow(self) -> None:
         """Fetch blocks: at once where a peer is far ahead, else only if our own vote doesn't finish ours."""
         if self._catch_up.is_far_behind(self.state):
             self._catch_up.proceed(self.state)

@@ -10,6 +10,7 @@ from p2pfed.types.transaction import Transaction, Unjail, cost_of
 
 # One sender can't fill the pool: this many nonces ahead of its account at most.
 TRANSACTIONS_PER_SENDER_MAX = 64
+TRANSACTIONS_TOLD_MAX = 64
 
 
 class TransactionPool:
@@ -41,8 +42,8 @@ class TransactionPool:
         return True
 
     def waiting(self) -> tuple[Transaction, ...]:
-        """Return the first that wait, at most as many as a block takes, by sender and nonce."""
-        return tuple(self._pending[place] for place in sorted(self._pending)[:TRANSACTIONS_PER_BLOCK_MAX])
+        """Return the first that wait, by sender and nonce: what a peer that connects is told."""
+        return tuple(self._pending[place] for place in sorted(self._pending)[:TRANSACTIONS_TOLD_MAX])
 
     def next_nonce(self, key: bytes, nonce: int) -> int:
         """Return the nonce that `key` should use next, its account being at `nonce`."""

@@ -72,6 +72,8 @@ def waiting_for(work: HeightWork) -> tuple[bytes, ...]:
 def _step(node: Node) -> str:
     if node.is_finished:
         return "finished"
+    if node.sync is not None:
+        return "state_sync"
     if node.is_listening:
         return "listening"
     return node.work.engine.current_step.name.lower() if node.work else "catching_up"

@@ -36,6 +36,8 @@ _NAMES: dict[type[Any], str] = {
     facts.ValidatorJailed: "peer.jailed",
     facts.SetChanged: "validators.changed",
     facts.CatchingUp: "peer.catching_up",
+    facts.SnapshotChosen: "sync.chosen",
+    facts.StateSynced: "sync.finished",
     facts.Listening: "peer.listening",
     facts.NetworkFinished: "network.finished",
 }

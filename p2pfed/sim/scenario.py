@@ -26,6 +26,13 @@ class Partition(Struct, frozen=True):
     until_ms: int
 
 
+class Late(Struct, frozen=True):
+    """`peer` has an empty disk and is not there before `from_ms`; it joins by state."""
+
+    peer: int
+    from_ms: int
+
+
 class Scenario(Struct, frozen=True):
     """One run. Times are in virtual ms from its start; peers are numbered from 0, the liars are the last.
 
@@ -50,6 +57,7 @@ class Scenario(Struct, frozen=True):
     heal_ms: int = 0
     crashes: tuple[Crash, ...] = ()
     partitions: tuple[Partition, ...] = ()
+    late: tuple[Late, ...] = ()
     seed: int = 1
 
 

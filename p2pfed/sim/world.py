@@ -99,8 +99,11 @@ class World:
 
     def run(self) -> Result:
         """Run until every honest peer has the last height, a law is broken, or nothing moves any more."""
+        late = {one.peer: one.from_ms for one in self.scenario.late}
         for peer in self.peers:
-            self.after(0, peer.start)
+            if peer.number in late:
+                peer.disk.wipe()
+            self.after(late.get(peer.number, 0), peer.start)
         while self._heap and not self.is_over:
             self.now_ms, _, action = heapq.heappop(self._heap)
             if self.now_ms > max(self._progress_ms, self._calm_ms) + STALL_MS:
@@ -254,7 +257,8 @@ class World:
 
     def _last_fault_ms(self) -> int:
         ends = [partition.until_ms for partition in self.scenario.partitions]
-        return START_MS + max(self.scenario.heal_ms, *ends, 0)
+        arrivals = [late.from_ms for late in self.scenario.late]
+        return START_MS + max(self.scenario.heal_ms, *ends, *arrivals, 0)
 
     def _heights(self) -> tuple[int, ...]:
         return tuple(peer.disk.height for peer in self.peers)

@@ -13,12 +13,11 @@ from typing import TypeVar
 from msgspec import Struct, field
 
 from p2pfed.chain.apply import apply_certified
-from p2pfed.chain.state import ChainState, restore
+from p2pfed.chain.state import ChainState, genesis_state, restore
 from p2pfed.consensus.certificates import verify_commit, verify_polka
 from p2pfed.errors import LocalError, MalformedMessage, P2PFedError, StorageFault
-from p2pfed.ledger.state import decode_ledger, encode_ledger, genesis_ledger
+from p2pfed.ledger.state import decode_ledger, encode_ledger
 from p2pfed.primitives import codec
-from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.storage import retention
 from p2pfed.storage.blob_store import BlobStore
@@ -114,16 +113,8 @@ class _Replay:
         self._progress = progress
         self._ledgers: dict[int, bytes] = {}  # Canonical bytes of each height that retention keeps.
         self._named: dict[BlobName, None] = {}  # Every blob that genesis or a block names.
-        self._state = ChainState(
-            genesis=genesis,
-            height=0,
-            header_hash=ZERO_DIGEST,
-            time_ms=genesis.time_ms,
-            train_index=0,
-            ledger=genesis_ledger(genesis),
-            model=None,  # Roots are enough here: what they name is checked blob by blob.
-            header=None,
-        )
+        # Roots are enough here: what they name is checked blob by blob.
+        self._state = genesis_state(genesis, None)
 
     def run(self) -> None:
         self._audit_meta()

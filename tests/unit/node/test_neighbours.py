@@ -214,4 +214,4 @@ def test_who_joins_the_validators_is_a_member_from_then_on() -> None:
     assert lab.node.neighbours.connected_power == before
     lab.node.neighbours.set_validators(wider, wider)
     assert lab.node.neighbours.connected_power == before + 12
-    assert stranger.public in lab.node.neighbours.members
+    assert stranger.public in lab.node.neighbours.awaited()
