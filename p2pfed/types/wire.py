@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, final
 
 import msgspec
 
@@ -32,6 +32,7 @@ from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 
 
+@final
 class ProposalMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
     """A proposal with its header, and the polka that a re-proposal needs (else None)."""
 
