@@ -200,10 +200,9 @@ class Node:
     def _take_message(self, peer: bytes, message: ControlMessage, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
-            if self.sync is not None and isinstance(message, Evidence | Transaction):
-                return  # Without a state nobody can tell whether it is good.
             if isinstance(message, Evidence | Transaction):
-                if self._take_in(message):
+                # Without a state nobody can tell whether it is good.
+                if self.sync is None and self._take_in(message):
                     self.neighbours.forward(peer, message)
                 return
             match message:
