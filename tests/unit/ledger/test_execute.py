@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 from support.chain import World
@@ -83,7 +81,7 @@ def test_only_the_sender_moves_its_money() -> None:
     after = execute_transaction(ledger, transfer, context)
     assert [account.balance for account in after.accounts.accounts] == [986, 1010, 1000, 1002]
     stolen = msgspec.structs.replace(transfer, sender=world.publics[2])
-    elsewhere = replace(context, chain_id=bytes(32))
+    elsewhere = msgspec.structs.replace(context, chain_id=bytes(32))
     for forged, where in ((stolen, context), (transfer, elsewhere)):
         with pytest.raises(InvalidTransaction, match="not signed by"):
             execute_transaction(ledger, forged, where)
