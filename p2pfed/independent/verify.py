@@ -315,6 +315,9 @@ class Ledger:
         is_voting = stake is not None and stake.power(height) > 0 and not stake.tombstoned
         return is_voting and self.paused.get(key, 0) < height
 
+    def trainer_bonds(self, height: int) -> list[int]:
+        return [power for key, power in self.validators(height).pairs if self.may_train(key, height)]
+
     def convict(self, key: bytes, offence: int, at: int, height: int) -> None:
         """L6: once for each key and kind; lies against agreement cost more where many lie together."""
         voters = self.validators(at)
@@ -540,6 +543,7 @@ class Chain:
         self.payload_bytes = 2 * sum(elements(array) for array in genesis[6][0])
         self.ledger = Ledger(genesis, self.chain_id)
         self.state_roots: dict[int, bytes] = {}
+        self.trainer_bonds: list[int] = []  # Of the last block: what f came from.
 
     def validators(self, height: int) -> Validators:
         if height > self.height + 2:
@@ -550,6 +554,7 @@ class Chain:
         """Check one block against the state and move on to it."""
         avails, candidates, updates, transactions, evidence, last_commit = body
         voters, value_id = self.validators(height), tagged("hdr", pack(list(head.values())))
+        self.trainer_bonds = self.ledger.trainer_bonds(height)
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
         if height == 1:
@@ -901,7 +906,7 @@ def verify_blocks(
             whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
         if whole and merger is not None:
             if height != base:
-                merger.check(home, head, body[2], ledgers.get(height - 1), report)
+                merger.check(home, head, body[2], chain.trainer_bonds, report)
             merger.before = head["model_root"], head["exponents_root"]
         if whole:
             report.heights += 1
@@ -1091,7 +1096,6 @@ class Merger:
 
     def __init__(self, genesis: list[Any]) -> None:
         self.bits, self.cap = genesis[4][3], genesis[4][4]
-        self.bonds = [bond for _, bond, _ in genesis[5] if bond]
         exponents = [*genesis[8], *genesis[9]]
         self.before = genesis[7], chunk_root(struct.pack(f"{len(exponents)}b", *exponents))
         self.groups: list[tuple[int, int, bool]] = []  # Start, stop, must not be negative.
@@ -1103,20 +1107,14 @@ class Merger:
             start = end
 
     def check(
-        self, home: Path, head: dict[str, Any], updates: list[Any], ledger: bytes | None, report: Report
+        self, home: Path, head: dict[str, Any], updates: list[Any], bonds: list[int], report: Report
     ) -> None:
-        """Merge one height and compare three roots; `ledger` is that of the height before."""
+        """Merge one height and compare three roots; `bonds` are those of all who might train for it."""
         height, rule = head["height"], head["rule"]
         if not rule:
             return
         trainers = [update[1] for update in updates]
         merged = sorted((u for u in updates if trainers.count(u[1]) == 1), key=lambda update: update[1])
-        bonds = self.bonds
-        if height > 1:
-            if ledger is None:
-                report.not_merged["the ledger before them is not kept"] += 1
-                return
-            bonds = [a[2] for a in unpack(ledger, 5, "ledger")[1][0] if a[2] and not a[4]]
         why = self._obstacle(rule, len(merged))
         roots = (*self.before, *(update[5] for update in merged))
         blobs = [data for data in (blob(home, root) for root in roots) if data is not None]
