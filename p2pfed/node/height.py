@@ -170,6 +170,10 @@ class HeightWork:
     def take_commit(self, cert: CommitCert, now_ms: int) -> bool:
         return self._take(io.CommitReceived(cert), now_ms)
 
+    def take_last_commit(self, cert: CommitCert | None) -> None:
+        """Put this certificate of the last block into a block of ours: a precommit may have joined it."""
+        self._last_commit = cert
+
     # Answers to effects
 
     def take_payload(self, event: PayloadFetched, now_ms: int) -> None:
