@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import assert_never
 
-from msgspec import Struct, field
-
 from p2pfed.chain.propose import ProposalInputs, needed_updates
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus import io
@@ -23,13 +21,11 @@ from p2pfed.consensus.signer import (
     SignRecord,
     SignRequest,
 )
-from p2pfed.consensus.timeouts import COLLECT_TIMES_MAX, Preset
 from p2pfed.errors import LocalError
 from p2pfed.node.collect import Collect
 from p2pfed.node.effects import (
     Append,
     BuildProposal,
-    Effect,
     FetchPayload,
     Halt,
     Observe,
@@ -38,7 +34,6 @@ from p2pfed.node.effects import (
     SyncLog,
 )
 from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalBuilt, ProposalChecked, Timer
-from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import (
     CollectEnded,
     HeightStarted,
@@ -48,10 +43,7 @@ from p2pfed.node.facts import (
     UpdateReceived,
     UpdateRefused,
 )
-from p2pfed.node.fetch_rate import FetchRate
-from p2pfed.node.neighbours import Neighbours
-from p2pfed.node.signing import SigningHand
-from p2pfed.node.transaction_pool import TransactionPool
+from p2pfed.node.shared import Shared
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.node.values import Values
 from p2pfed.types.availability import AvailMessage
@@ -60,19 +52,6 @@ from p2pfed.types.evidence import Evidence
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
-
-
-class Shared(Struct):
-    """What outlives a height and belongs to one peer."""
-
-    preset: Preset
-    hand: SigningHand
-    neighbours: Neighbours
-    outbox: list[Effect]
-    evidence: EvidencePool
-    transactions: TransactionPool = field(default_factory=TransactionPool)
-    collect_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
-    rate: FetchRate = field(default_factory=FetchRate)
 
 
 class HeightWork:

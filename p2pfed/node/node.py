@@ -7,7 +7,7 @@ from typing import assert_never
 
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Ended, Entry
-from p2pfed.consensus.signer import SignRecord, SignUpdate
+from p2pfed.consensus.signer import SignRecord
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.gossip.mesh import MESH_DEGREE
@@ -28,9 +28,10 @@ from p2pfed.node.effects import (
 from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateMade, UpdateRefused, UpdateSkipped
-from p2pfed.node.height import HeightWork, Shared
+from p2pfed.node.height import HeightWork
 from p2pfed.node.height_messages import EarlyMessages, HeightMessage, deliver, height_of
 from p2pfed.node.neighbours import Neighbours
+from p2pfed.node.shared import Shared
 from p2pfed.node.signing import SigningHand
 from p2pfed.node.state_sync import StateSync, SyncPlan
 from p2pfed.primitives.keys import PrivateKey
@@ -40,7 +41,7 @@ from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.transaction import Transaction
-from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage, Digest, PeerRecords
 
 GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs at most about this.
@@ -322,21 +323,12 @@ class Node:
         self._ask_for_height()
 
     def _take_trained(self, event: events.Trained, now_ms: int) -> None:
-        """Sign and publish our own update; its payload is durable already (R7)."""
+        """Sign and publish our own update."""
         if self.work is None or event.base_height != self.state.height:
             return
-        message = self.hand.sign(
-            SignUpdate(
-                event.base_height,
-                self.state.model_root,
-                event.payload_bytes,
-                event.payload_root,
-                CODEC_INT16,
-                event.examples,
-            )
-        )
-        if isinstance(message, UpdateHeader):
-            self._publish_update(self.work, message, now_ms)
+        header = self.hand.sign_update(event, self.state.model_root)
+        if header is not None:
+            self._publish_update(self.work, header, now_ms)
 
     def _publish_update(self, work: HeightWork, header: UpdateHeader, now_ms: int) -> None:
         self.neighbours.push(header)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from p2pfed.consensus import signer
-from p2pfed.consensus.signer import Signed, SignRecord, SignRequest
+from p2pfed.consensus.signer import Signed, SignRecord, SignRequest, SignUpdate
 from p2pfed.node.effects import Effect, Persist
+from p2pfed.node.events import Trained
 from p2pfed.primitives.keys import PrivateKey
+from p2pfed.types.update import CODEC_INT16, UpdateHeader
 from p2pfed.types.wire import ControlMessage
 
 
@@ -31,3 +33,17 @@ class SigningHand:
             self.record = decision.record
             self._outbox.append(Persist(decision.record))
         return decision.message
+
+    def sign_update(self, trained: Trained, model_root: bytes) -> UpdateHeader | None:
+        """Return the header of our own update, whose payload is durable already (R7); None where refused."""
+        message = self.sign(
+            SignUpdate(
+                trained.base_height,
+                model_root,
+                trained.payload_bytes,
+                trained.payload_root,
+                CODEC_INT16,
+                trained.examples,
+            )
+        )
+        return message if isinstance(message, UpdateHeader) else None

@@ -95,6 +95,8 @@ class ChainCheckers:
 
 
 def _stake(state: ChainState) -> int:
-    """Return all that is owned, bonded or burned, counted account by account."""
-    accounts = state.ledger.accounts
-    return accounts.burned + sum(account.balance + account.bond for account in accounts.accounts)
+    """Return all that is owned, at stake or burned, counted entry by entry."""
+    accounts, stakes = state.ledger.accounts, state.ledger.staking.stakes
+    waiting = sum(withdrawal.amount for stake in stakes for withdrawal in stake.withdrawals)
+    spendable = sum(account.balance for account in accounts.accounts)
+    return accounts.burned + spendable + sum(stake.bond for stake in stakes) + waiting
