@@ -112,6 +112,7 @@ class _Replay:
         self._report = report
         self._progress = progress
         self._ledgers: dict[int, bytes] = {}  # Canonical bytes of each height that retention keeps.
+        self._stated: dict[BlobName, str] = {}  # What the rows say of each blob.
         self._named: dict[BlobName, None] = {}  # Every blob that genesis or a block names.
         # Roots are enough here: what they name is checked blob by blob.
         self._state = genesis_state(genesis, None)
@@ -120,6 +121,7 @@ class _Replay:
         self._audit_meta()
         tip = self._audit_blocks()
         self._report.state = self._state
+        self._stated = {(row[0], row[1], row[2]): row[3] for row in self._scan.rows(BLOBS)}
         self._audit_ledgers(tip)
         self._audit_pending(tip)
         self._audit_polkas()
@@ -211,6 +213,10 @@ class _Replay:
 
     def _audit_ledgers(self, tip: int) -> None:
         found: set[int] = set()
+        # Where the model is not here, as after a rollback, the ledger need not be.
+        absent = {
+            name[0] for name, status in self._stated.items() if (name[1], status) == ("model", "absent")
+        }
         for height, data in self._scan.rows(LEDGERS):
             where = f"ledgers {height}"
             found.add(height)
@@ -221,7 +227,7 @@ class _Replay:
             else:
                 self._audit_unreplayed_ledger(where, data)
         for height in range(max(self._report.base, 1), tip + 1):
-            if self._keeps_ledger(height, tip) and height not in found:
+            if self._keeps_ledger(height, tip) and height not in found | absent:
                 self._scan.report("a ledger is missing", f"ledgers {height}", "a row", "none")
 
     def _keeps_ledger(self, height: int, tip: int) -> bool:
@@ -270,7 +276,7 @@ class _Replay:
                 self._report.signatures += len(polka.signatures)
 
     def _audit_blobs(self, tip: int) -> None:
-        stated: dict[BlobName, str] = {(row[0], row[1], row[2]): row[3] for row in self._scan.rows(BLOBS)}
+        stated = self._stated
         for height, kind, root in sorted(self._named.keys() - stated.keys()):
             if kind == "evaluation":
                 continue  # A peer may do without it; once kept it is checked like the others.

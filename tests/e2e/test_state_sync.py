@@ -62,10 +62,22 @@ def test_a_member_without_data_joins_by_state_past_a_liar_and_votes(grown: Grown
     assert "chunk" in blamed["reason"]
     # It works on heights of its own, in step with the others, and they count its precommits.
     own = joiner.wait("block.committed", caught_up=False)
-    other = peers[0].wait_for_height(own["height"])
+    other = peers[1].wait_for_height(own["height"])
     assert (own["value_id"], own["model_root"]) == (other["value_id"], other["model_root"])
     assert {event["peer"] for event in joiner.events if event["event"] == "peer.blamed"} == {liar}
-    for peer in (joiner, peers[0]):
+    joiner.stop()
+    seen = json.loads(p2pfed("inspect", "--json", "--home", joiner.home.path).stdout)
+    assert (seen["problem"], seen["base"]) == ("", synced["height"])
+    gone = p2pfed("rollback", str(synced["height"]), "--yes", "--home", joiner.home.path)
+    assert (gone.returncode, gone.stdout) == (0, f"the newest block is {synced['height']} now\n"), gone.stderr
+    healthy = p2pfed("doctor", "--json", "--home", joiner.home.path)
+    failed = [line for line in healthy.stdout.splitlines() if json.loads(line)["state"] == "fail"]
+    assert (healthy.returncode, failed) == (0, [])
+    mark = joiner.mark()
+    joiner.start()
+    again = joiner.wait("block.committed", after=mark, height=own["height"])
+    assert (again["value_id"], again["caught_up"]) == (own["value_id"], True)
+    for peer in (joiner, peers[1]):
         peer.stop()
     assert p2pfed("verify", "--home", joiner.home.path).returncode == 0
     shown = json.loads(p2pfed("verify", "--independent", "--json", "--home", joiner.home.path).stdout)
