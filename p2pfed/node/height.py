@@ -74,7 +74,7 @@ class HeightWork:
         self.height = state.next_height
         self.started_ms = now_ms
         self.decided: CommitCert | None = None
-        self._last_commit = last_commit
+        self.last_commit = last_commit  # Precommits that come late join it.
         self._shared = shared
         self._outbox = shared.outbox
         self.own_index = state.validators.index_of(shared.hand.public)
@@ -148,10 +148,6 @@ class HeightWork:
 
     def take_commit(self, cert: CommitCert, now_ms: int) -> bool:
         return self._take(io.CommitReceived(cert), now_ms)
-
-    def take_last_commit(self, cert: CommitCert | None) -> None:
-        """Put this certificate of the last block into a block of ours: a precommit may have joined it."""
-        self._last_commit = cert
 
     # Answers to effects
 
@@ -278,7 +274,7 @@ class HeightWork:
             headers=tuple(self.pool.known.values()),
             transactions=self._shared.transactions.select(self.state),
             evidence=self._shared.evidence.select(),
-            last_commit=self._last_commit,
+            last_commit=self.last_commit,
         )
         try:
             needed = needed_updates(self.state, inputs, round_)

@@ -234,7 +234,7 @@ class Node:
         if height < current:
             self.last_commit = self._catch_up.take_late(self.state, self.last_commit, peer, message)
             if self.work is not None:
-                self.work.take_last_commit(self.last_commit)
+                self.work.last_commit = self.last_commit
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)

@@ -261,7 +261,7 @@ def test_a_precommit_that_comes_after_the_decision_joins_the_next_last_commit() 
     verify_commit(lab.node.last_commit, voters, world.genesis.chain_id)
     assert len(lab.node.last_commit.signatures) == 4
     assert lab.node.work is not None
-    assert lab.node.work._last_commit == lab.node.last_commit
+    assert lab.node.work.last_commit == lab.node.last_commit
 
 
 def test_a_forged_message_costs_whoever_sent_it_and_changes_nothing() -> None:
