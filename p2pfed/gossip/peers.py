@@ -16,7 +16,7 @@ from p2pfed.gossip.dialling import (
     backoff_ms,
     head_start_ms,
 )
-from p2pfed.gossip.mesh import MESH_DEGREE, push_targets
+from p2pfed.gossip.mesh import MESH_DEGREE, mesh, push_targets
 from p2pfed.gossip.records import verify_record
 from p2pfed.gossip.standing import Standing
 from p2pfed.types.address import Multiaddr
@@ -155,6 +155,14 @@ class PeerTable:
         return tuple(
             sorted(members + tuple(peer for peer in self._connected(members=False) if peer != source))
         )
+
+    def digest_targets(self) -> tuple[bytes, ...]:
+        """Return whom to tell what we hold: a mesh of the usual degree, whatever pushes reach, and observers.
+
+        Everyone who is told answers with what we lack, so more of them would send the same.
+        """
+        members = mesh(self.own, self._connected(members=True), min(MESH_DEGREE, self.mesh_degree))
+        return tuple(sorted(members + self._connected(members=False)))
 
     # Records
 

@@ -54,6 +54,7 @@ from p2pfed.node.transaction_pool import TransactionPool
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.node.values import Values
 from p2pfed.types.availability import AvailMessage
+from p2pfed.types.block import Header
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.update import UpdateHeader
@@ -353,7 +354,7 @@ class HeightWork:
             case io.GetValue():
                 self._wanted_round = output.round
             case io.NeedValue():
-                self.values.want(output.value_id, output.header, neighbours.table.connected_peers())
+                self.values.want(output.value_id, output.header, self._holders_of(output.header))
             case io.Propose() | io.SendPrevote() | io.SendPrecommit():
                 return self._speak(output)
             case io.Schedule():
@@ -371,6 +372,12 @@ class HeightWork:
             case _:
                 assert_never(output)
         return ()
+
+    def _holders_of(self, header: Header) -> tuple[bytes, ...]:
+        """Return whom to ask for a body: who built it first, for the others have it a way later at best."""
+        connected = self._shared.neighbours.table.connected_peers()
+        builders = tuple(peer for peer in connected if peer == header.proposer)
+        return builders + tuple(peer for peer in connected if peer != header.proposer)
 
     def _speak(self, output: io.Propose | io.SendPrevote | io.SendPrecommit) -> tuple[Said, ...]:
         """Sign, push, and return the message as an input; nothing where the signer refuses.

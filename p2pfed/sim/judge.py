@@ -40,11 +40,12 @@ class Judge:
         self.violations = self.checkers.violations
         self.chain = ChainCheckers(genesis, self._blameless, self._payload, self.violations.append)
         # What the honest sign; where so many lie that forks are possible, all that the honest hear.
+        self._hears_all = not scenario.is_safe
         self._signatures = Signatures(genesis.chain_id)
 
     def hears(self, peer: SimPeer, message: ControlMessage) -> None:
         """An honest peer heard something: of a fork it may be the proof."""
-        if not self._scenario.is_safe and not peer.byzantine:
+        if self._hears_all and not peer.byzantine:
             self._keep(peer, message)
 
     def speaks(self, peer: SimPeer, message: ControlMessage) -> None:
@@ -68,7 +69,7 @@ class Judge:
         self.checkers.stored(peer.public, block, state)
         self.chain.stored(block, state)
         self.checkers.bounds(peer)
-        if not self._scenario.is_safe:
+        if self._hears_all:
             self._keep(peer, block.commit)
 
     def blamed(self, peer: SimPeer, culprit: bytes, fault: PeerFault) -> None:

@@ -116,16 +116,16 @@ class SimPeer:
         self.handle(events.Started())
         self.handle(events.AddressesChanged((self.address,)))
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: Event, name: str = "") -> None:
         """Let the peer take a step and carry out what it asks for, unless it dies on the way."""
         if not self.is_up:
             return
         world = self._world
         wait_ms = world.pause_ms(self)
         if wait_ms:
-            self.later(wait_ms, lambda: self.handle(event))
+            self.later(wait_ms, lambda: self.handle(event, name))
             return
-        world.told(self, event)
+        world.told(self, event, name)
         self._clock_ms = max(self._clock_ms, world.now_ms + self._skew_ms + world.clock_ms(self))
         try:
             asked = self._actor.step(event, self._clock_ms)
@@ -250,13 +250,14 @@ class SimPeer:
                 assert_never(effect)
 
     def _send(self, effect: effects.Send) -> None:
-        data, message = self._world.decoded(effect.message)  # What we send is what they read.
-        self._world.judge.speaks(self, message)
+        data, message, name = self._world.decoded(effect.message)  # What we send is what they read.
+        self._world.speaks(self, message)
         for peer in effect.peers:
-            self._world.send(self, peer, data, message)
+            self._world.send(self, peer, data, message, name)
 
-    def hear(self, sender: bytes, data: bytes, message: ControlMessage) -> None:
-        self.handle(events.MessageReceived(sender, message, len(data)))
+    def hear(self, sender: bytes, data: bytes, message: ControlMessage, name: str) -> None:
+        """Take a message; `name` tells its bytes from others, for the trace."""
+        self.handle(events.MessageReceived(sender, message, len(data)), name)
 
     # Work that takes time
 
