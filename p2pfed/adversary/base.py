@@ -49,6 +49,10 @@ class Adversary:
         """Answer whether the chunks of this blob are never served."""
         return False
 
+    def shown(self, data: bytes) -> bytes:
+        """Return what it sends for a chunk with these bytes; an honest peer sends them as they are."""
+        return data
+
     def bend_signing(self, change: Callable[[SignRequest], SignRequest]) -> None:
         """Let the node inside sign something else than it wants to, by the rules, and believe that it did.
 

@@ -78,6 +78,15 @@ class WithheldPayload(Adversary):
         return root in self._own_roots
 
 
+class BadChunks(Adversary):
+    """It serves what it holds with one bit flipped: payloads, models, the parts of a snapshot."""
+
+    kind = "bad_chunks"
+
+    def shown(self, data: bytes) -> bytes:
+        return bytes([data[0] ^ 1]) + data[1:]
+
+
 class GarbageBytes(Adversary):
     """Sends random, truncated, oversized, non-canonical, forged and replayed messages in place of its own."""
 

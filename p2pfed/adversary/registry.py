@@ -15,7 +15,7 @@ from p2pfed.adversary.censor import Censor
 from p2pfed.adversary.flooder import Flooder
 from p2pfed.adversary.forger import Forger
 from p2pfed.adversary.late_voter import LateVoter
-from p2pfed.adversary.malformed import GarbageBytes, GarbagePayload, WithheldPayload, WrongShape
+from p2pfed.adversary.malformed import BadChunks, GarbageBytes, GarbagePayload, WithheldPayload, WrongShape
 from p2pfed.adversary.mutator import Mutator
 from p2pfed.adversary.nil_voter import NilVoter
 from p2pfed.adversary.poisoners import HugeNorm, Noise, SignFlip
@@ -43,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "garbage_payload": Kind(GarbagePayload),
     "wrong_shape": Kind(WrongShape),
     "withheld_payload": Kind(WithheldPayload),
+    "bad_chunks": Kind(BadChunks),
     "garbage_bytes": Kind(GarbageBytes),
     "silent": Kind(Silent),
     "double_vote": Kind(DoubleVote),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from difflib import get_close_matches
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -195,16 +196,21 @@ def _positional(kind: Any, value: Any, path: str) -> Any:
 def _fields(kind: type[msgspec.Struct], value: Any, path: str) -> list[Any]:
     if not isinstance(value, dict):
         raise LocalError(f"genesis.json: {path} must be an object")
-    names = [field.name for field in msgspec.structs.fields(kind)]
+    kinds = _kinds(kind)
     for key in value:
-        if key not in names:
-            nearest = get_close_matches(key, names, n=1, cutoff=0)
+        if key not in kinds:
+            nearest = get_close_matches(key, kinds, n=1, cutoff=0)
             raise LocalError(f"genesis.json: {path} has no key {key!r}; the nearest is {nearest[0]!r}")
-    for name in names:
+    for name in kinds:
         if name not in value:
             raise LocalError(f"genesis.json: {path} lacks the key {name!r}")
-    hints = get_type_hints(kind, include_extras=True)
-    return [_positional(hints[name], value[name], f"{path}.{name}") for name in names]
+    return [_positional(of, value[name], f"{path}.{name}") for name, of in kinds.items()]
+
+
+@cache
+def _kinds(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the fields of a message and their types; asked for each member, so worked out once."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _bytes(value: Any, path: str) -> bytes:

@@ -90,13 +90,22 @@ def trusted_checkpoint(block: LightBlock, height: int, value_id: bytes, rules: R
     verify_form(block, height, rules, now_ms)
     verify_commit(block.commit, block.validators, rules.chain_id)
     trusted = trusted_block(block)
-    if trusted.value_id != value_id:
-        raise CheckpointConflict(
-            f"the block of height {height} is {trusted.value_id.hex()}, --checkpoint says {value_id.hex()}; "
-            "one of the two is false: ask somebody else for both before you go on"
-        )
+    conflict = checkpoint_conflict((height, value_id), trusted.value_id)
+    if conflict is not None:
+        raise conflict
     verify_age(trusted, rules, now_ms)
     return trusted
+
+
+def checkpoint_conflict(checkpoint: tuple[int, bytes], value_id: bytes) -> CheckpointConflict | None:
+    """Return the failure where the block of the checkpoint's height has another hash, else None."""
+    height, named = checkpoint
+    if value_id == named:
+        return None
+    return CheckpointConflict(
+        f"the block of height {height} is {value_id.hex()}, --checkpoint says {named.hex()}; "
+        "one of the two is false: ask somebody else for both before you go on"
+    )
 
 
 def tell(

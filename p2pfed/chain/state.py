@@ -102,8 +102,8 @@ class ChainState(Struct, frozen=True, eq=False):
         return validators
 
 
-def genesis_state(genesis: Genesis, model: ModelState) -> ChainState:
-    """Return the state before the first block.
+def genesis_state(genesis: Genesis, model: ModelState | None) -> ChainState:
+    """Return the state before the first block; a `model` of None: it is not here.
 
     Raises:
         LocalError: `model` is not the one that genesis names.
@@ -119,7 +119,7 @@ def genesis_state(genesis: Genesis, model: ModelState) -> ChainState:
         header=None,
     )
     try:
-        return with_model(state, model)
+        return state if model is None else with_model(state, model)
     except MalformedMessage as error:
         raise LocalError(f"this is not the model of genesis: {error}") from None
 

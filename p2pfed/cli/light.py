@@ -12,7 +12,7 @@ import msgspec
 
 from p2pfed.chain.proofs import why_not_counted
 from p2pfed.cli.model_file import write_model
-from p2pfed.cli.options import json_option, parse_digest, parse_key
+from p2pfed.cli.options import json_option, parse_checkpoint, parse_digest, parse_key
 from p2pfed.cli.progress import Progress
 from p2pfed.cli.text import printable
 from p2pfed.errors import UsageError
@@ -76,14 +76,6 @@ def light(
         return
     for line in _lines(row):
         click.echo(line)
-
-
-def parse_checkpoint(text: str) -> tuple[int, bytes]:
-    """Return the height and the hash of `HEIGHT:HASH`; raises UsageError."""
-    height, _, value_id = text.partition(":")
-    if not (height.isascii() and height.isdigit() and 0 < int(height) <= HEIGHT_MAX):
-        raise UsageError(f"--checkpoint takes HEIGHT:HASH, a height of 1 or more, not {text!r}")
-    return int(height), parse_digest(value_id, "--checkpoint", "a block's hash after HEIGHT:")
 
 
 def _wanted(wanted: dict[str, Any], height: int | None) -> tuple[bytes | None, bytes | None, Path | None]:

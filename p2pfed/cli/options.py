@@ -14,6 +14,7 @@ from p2pfed.primitives.digest import DIGEST_BYTES
 from p2pfed.primitives.keys import is_public_key
 from p2pfed.storage.home import Home
 from p2pfed.types.address import public_key_of
+from p2pfed.types.params import HEIGHT_MAX
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +61,14 @@ def parse_digest(text: str, where: str, what: str) -> bytes:
     if len(digest) != DIGEST_BYTES:
         raise UsageError(f"{where} takes the 64 hexadecimal digits of {what}, not {text!r}")
     return digest
+
+
+def parse_checkpoint(text: str) -> tuple[int, bytes]:
+    """Return the height and the hash of `HEIGHT:HASH`; raises UsageError."""
+    height, _, value_id = text.partition(":")
+    if not (height.isascii() and height.isdigit() and 0 < int(height) <= HEIGHT_MAX):
+        raise UsageError(f"--checkpoint takes HEIGHT:HASH, a height of 1 or more, not {text!r}")
+    return int(height), parse_digest(value_id, "--checkpoint", "a block's hash after HEIGHT:")
 
 
 def parse_key(text: str) -> bytes | None:

@@ -10,14 +10,15 @@ from typing import Any
 import click
 import msgspec
 
-from p2pfed.cli.options import home_option, parse_digest
+from p2pfed.cli.options import home_option, parse_checkpoint, parse_digest
 from p2pfed.errors import UsageError
 from p2pfed.runtime.addresses import parse_addresses
+from p2pfed.runtime.beginning import SYNC_MODES
 from p2pfed.runtime.config import Config, LearnerConfig, load_config
 from p2pfed.runtime.feed import Feed
 from p2pfed.runtime.founding import write_home
 from p2pfed.runtime.host import Ending
-from p2pfed.runtime.joining import fetch_network
+from p2pfed.runtime.joining import fetch_founding
 from p2pfed.runtime.logs import open_log, open_log_file
 from p2pfed.runtime.peer import Interface, RunOptions, read_genesis, run_peer
 from p2pfed.storage.home import Home
@@ -44,6 +45,9 @@ PRIVACY_NOTE = (
 @click.option("--heights", type=click.IntRange(1), help="Stop this peer after so many more heights.")
 @click.option("--linger", type=click.IntRange(0), metavar="SECONDS", help="Serve others so long at the end.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), help="What the log says.")
+@click.option("--sync", type=click.Choice(SYNC_MODES), default="auto", show_default=True,
+              help="How a peer without data starts: from a recent state, or by every block.")  # fmt: skip
+@click.option("--checkpoint", metavar="H:HASH", help="A block that you know is final: a start, and a check.")
 @click.option("--new-signer", is_flag=True, help="The vote state is lost and no other process has this key.")
 def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **flags: Any) -> None:
     """Run one peer.
@@ -62,6 +66,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         "run.linger_s": flags["linger"],
         "log.level": flags["log_level"],
     }
+    checkpoint = None if flags["checkpoint"] is None else parse_checkpoint(flags["checkpoint"])
     config = load_config(home.config, os.environ, settings)
     joined = None
     if not home.genesis.exists() and (join or chain):
@@ -78,7 +83,12 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         feed.listen(open_log_file(home.logs / "peer.log"))
         if is_first_start:
             click.echo(PRIVACY_NOTE, err=True)
-        options = RunOptions(heights=flags["heights"], new_signer=flags["new_signer"])
+        options = RunOptions(
+            heights=flags["heights"],
+            new_signer=flags["new_signer"],
+            sync=flags["sync"],
+            checkpoint=checkpoint,
+        )
         ending = asyncio.run(_run(home, config, options, feed))
     click.echo(f"p2pfed: {ending.reason}", err=True)
     raise click.exceptions.Exit(ending.exit_code)
@@ -105,9 +115,9 @@ async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> 
     """Fill an empty home from a first contact; return the settings, with this member's share of the data."""
     key = load_key(home.key) if home.key.exists() else new_key()
     contacts = parse_addresses(config.network.join, config.network.port)
-    genesis, model = await fetch_network(key, contacts, chain_id, transport)
+    genesis = await fetch_founding(key, contacts, chain_id, transport)
     config = with_own_share(config, key.public, [participant.key for participant in genesis.participants])
-    write_home(home, genesis, model, config, None if home.key.exists() else key)
+    write_home(home, genesis, None, config, None if home.key.exists() else key)
     if key.public not in [participant.key for participant in genesis.participants]:
         click.echo(
             "note: this key is no member of the network, so the peer follows as an observer: "

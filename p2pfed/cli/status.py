@@ -42,6 +42,9 @@ def _lines(status: dict[str, Any], *, is_running: bool) -> list[str]:
         lines.append(f"model     {figures}")
     lines.append(f"stake     {status['stake_connected']} of {status['stake_total']} connected")
     lines.append(f"learner   {status['learner']}")
+    if status["step"] == "state_sync":
+        lines.append(f"step      {_sync_line(status['sync'])}")
+        return lines
     if status["is_finished"]:
         lines.append("step      finished: this is the network's last height")
     elif status["is_halted"]:
@@ -56,3 +59,12 @@ def _lines(status: dict[str, Any], *, is_running: bool) -> list[str]:
             f"waits for {waiting}"
         )
     return lines
+
+
+def _sync_line(sync: dict[str, Any] | None) -> str:
+    """Return how far a peer is that joins by state."""
+    if sync is None:
+        return "state_sync: looks for a snapshot and verifies its header"
+    megabytes = f"{sync['done'] / 1e6:.1f} of {sync['size'] / 1e6:.1f} MB"
+    share = 100 * sync["done"] // max(sync["size"], 1)
+    return f"state_sync: {megabytes} ({share} %) of the state of height {sync['height']} are here"

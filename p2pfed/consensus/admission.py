@@ -10,8 +10,9 @@ from p2pfed.errors import BadSignature, InvalidCertificate, MalformedMessage, Ou
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.message import SignatureCheck, SignedMessage
 from p2pfed.types.params import ROUNDS_AHEAD_MAX
+from p2pfed.types.proposal import Proposal
 from p2pfed.types.validators import ValidatorSet
-from p2pfed.types.vote import Prevote, Vote
+from p2pfed.types.vote import Vote
 from p2pfed.types.wire import ProposalMessage
 
 
@@ -28,24 +29,27 @@ class Admission(Struct, frozen=True):
         if height != self.height:
             raise WrongHeight(f"height {height} while we work on {self.height}")
 
-    def verify_place(self, message: Vote | ProposalMessage, own_round: int) -> None:
+    def verify_vote_place(self, vote: Vote, own_round: int) -> None:
         """Raise PeerFault unless height, round, index and valid round make sense; no signature is checked."""
-        signed = message.proposal if isinstance(message, ProposalMessage) else message
-        self.verify_height(signed.height)
-        if signed.round > own_round + ROUNDS_AHEAD_MAX:
-            raise WrongHeight(f"round {signed.round} while we are in {own_round}")
-        if signed.validator_index >= len(self.validators):
-            raise OutOfBounds(f"validator {signed.validator_index} of {len(self.validators)}")
-        if isinstance(message, Prevote) and message.value_id is None and message.valid_round != -1:
-            raise MalformedMessage(f"a nil prevote with valid round {message.valid_round}")
-        if isinstance(message, Prevote) and message.valid_round >= message.round:
-            raise MalformedMessage(f"valid round {message.valid_round} in round {message.round}")
-        if isinstance(message, ProposalMessage):
-            self._verify_proposal_place(message)
+        self._verify_place(vote, own_round)
+        if vote.value_id is None and vote.valid_round != -1:
+            raise MalformedMessage(f"a nil prevote with valid round {vote.valid_round}")
+        if vote.valid_round >= vote.round:
+            raise MalformedMessage(f"valid round {vote.valid_round} in round {vote.round}")
+
+    def verify_proposal_place(self, proposal: Proposal, own_round: int) -> None:
+        """Raise PeerFault unless it is from the proposer of its round; no signature is checked."""
+        self._verify_place(proposal, own_round)
+        expected = proposer_index(self.validators, self.chain_id, self.height, proposal.round)
+        if proposal.validator_index != expected:
+            raise OutOfBounds(f"validator {proposal.validator_index} proposes in a round of {expected}")
+        if proposal.valid_round >= proposal.round:
+            raise MalformedMessage(f"valid round {proposal.valid_round} in round {proposal.round}")
 
     def verify_vote_signature(self, vote: Vote) -> None:
         """Raise BadSignature unless the validator that `vote` names signed it."""
-        if not self.is_signed_by(vote, self._key(vote.validator_index), self.chain_id):
+        key = self.validators.validators[vote.validator_index].key
+        if not self.is_signed_by(vote, key, self.chain_id):
             raise BadSignature(f"a vote is not signed by validator {vote.validator_index}")
 
     def verify_proposal_content(self, message: ProposalMessage) -> None:
@@ -55,7 +59,8 @@ class Admission(Struct, frozen=True):
             raise MalformedMessage("the header is not the one of the proposal")
         if (header.height, header.chain_id) != (self.height, self.chain_id):
             raise MalformedMessage(f"a header of height {header.height} or another chain")
-        if not self.is_signed_by(proposal, self._key(proposal.validator_index), self.chain_id):
+        key = self.validators.validators[proposal.validator_index].key
+        if not self.is_signed_by(proposal, key, self.chain_id):
             raise BadSignature(f"a proposal is not signed by validator {proposal.validator_index}")
 
     def verify_polka(self, cert: PolkaCert) -> None:
@@ -78,13 +83,9 @@ class Admission(Struct, frozen=True):
             )
         self.verify_polka(polka)
 
-    def _verify_proposal_place(self, message: ProposalMessage) -> None:
-        proposal = message.proposal
-        expected = proposer_index(self.validators, self.chain_id, self.height, proposal.round)
-        if proposal.validator_index != expected:
-            raise OutOfBounds(f"validator {proposal.validator_index} proposes in a round of {expected}")
-        if proposal.valid_round >= proposal.round:
-            raise MalformedMessage(f"valid round {proposal.valid_round} in round {proposal.round}")
-
-    def _key(self, index: int) -> bytes:
-        return self.validators.validators[index].key
+    def _verify_place(self, signed: Vote | Proposal, own_round: int) -> None:
+        self.verify_height(signed.height)
+        if signed.round > own_round + ROUNDS_AHEAD_MAX:
+            raise WrongHeight(f"round {signed.round} while we are in {own_round}")
+        if signed.validator_index >= len(self.validators.validators):
+            raise OutOfBounds(f"validator {signed.validator_index} of {len(self.validators)}")

@@ -32,8 +32,10 @@ class AmnesiaWatch:
         """Note a verified vote; return the proof that it completes, once for each sender."""
         if vote.value_id is None or vote.validator_index in self._caught:
             return None
-        said = self._said.setdefault(vote.validator_index, _Said())
-        found = _precommit(said, vote) if isinstance(vote, Precommit) else _prevote(said, vote)
+        said = self._said.get(vote.validator_index)
+        if said is None:
+            said = self._said[vote.validator_index] = _Said()
+        found = _precommit(said, vote) if type(vote) is Precommit else _prevote(said, vote)
         if found is not None:
             self._caught.add(vote.validator_index)
             del self._said[vote.validator_index]
@@ -49,9 +51,13 @@ def _precommit(said: _Said, vote: Precommit) -> Amnesia | None:
 
 
 def _prevote(said: _Said, vote: Prevote) -> Amnesia | None:
-    later = bisect_right(said.precommits, vote.valid_round, key=_round)
-    if later < len(said.precommits) and said.precommits[later].round < vote.round:
-        return Amnesia(said.precommits[later], vote)
+    if said.precommits:
+        later = bisect_right(said.precommits, vote.valid_round, key=_round)
+        if later < len(said.precommits) and said.precommits[later].round < vote.round:
+            return Amnesia(said.precommits[later], vote)
+    if not said.prevotes:  # Mostly so: the first round decides.
+        said.prevotes.append(vote)
+        return None
     wider = bisect_left(said.prevotes, vote.round, key=_round)
     if wider < len(said.prevotes) and said.prevotes[wider].valid_round <= vote.valid_round:
         return None

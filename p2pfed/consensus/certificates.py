@@ -18,23 +18,15 @@ AnyVote = TypeVar("AnyVote", Prevote, Precommit)
 
 def polka_cert(votes: Iterable[Prevote], validators: ValidatorSet) -> PolkaCert:
     """Return the certificate of `votes`: a quorum of equal, verified prevotes of distinct validators."""
-    ordered = _ordered(votes, validators)
-    first = ordered[0]
+    first, bitmap, signatures = _merged(votes, validators)
     assert first.value_id is not None
-    assert all(_meaning(vote) == _meaning(first) for vote in ordered)
-    bitmap = bitmap_of((vote.validator_index for vote in ordered), len(validators))
-    signatures = tuple(vote.signature for vote in ordered)
     return PolkaCert(first.height, first.round, first.value_id, first.valid_round, bitmap, signatures)
 
 
 def commit_cert(votes: Iterable[Precommit], validators: ValidatorSet) -> CommitCert:
     """Return the certificate of `votes`: a quorum of equal, verified precommits of distinct validators."""
-    ordered = _ordered(votes, validators)
-    first = ordered[0]
+    first, bitmap, signatures = _merged(votes, validators)
     assert first.value_id is not None
-    assert all(_meaning(vote) == _meaning(first) for vote in ordered)
-    bitmap = bitmap_of((vote.validator_index for vote in ordered), len(validators))
-    signatures = tuple(vote.signature for vote in ordered)
     return CommitCert(first.height, first.round, first.value_id, bitmap, signatures)
 
 
@@ -42,18 +34,14 @@ def prevotes_of(cert: PolkaCert, validators: ValidatorSet) -> tuple[Prevote, ...
     """Return the prevotes inside `cert`; raises InvalidCertificate where it has no such shape."""
     if cert.valid_round >= cert.round:
         raise InvalidCertificate(f"valid round {cert.valid_round} of a polka of round {cert.round}")
-    return tuple(
-        Prevote(cert.height, cert.round, cert.value_id, cert.valid_round, index, signature)
-        for index, signature in _signers(cert, validators)
-    )
+    place = cert.height, cert.round, cert.value_id, cert.valid_round
+    return tuple([Prevote(*place, index, signature) for index, signature in _signers(cert, validators)])
 
 
 def precommits_of(cert: CommitCert, validators: ValidatorSet) -> tuple[Precommit, ...]:
     """Return the precommits inside `cert`; raises InvalidCertificate where it has no such shape."""
-    return tuple(
-        Precommit(cert.height, cert.round, cert.value_id, index, signature)
-        for index, signature in _signers(cert, validators)
-    )
+    place = cert.height, cert.round, cert.value_id
+    return tuple([Precommit(*place, index, signature) for index, signature in _signers(cert, validators)])
 
 
 def verify_polka(
@@ -79,17 +67,23 @@ def verify_commit(
     _verify_votes(precommits_of(cert, validators), validators, chain_id, is_signed_by)
 
 
-def _ordered(votes: Iterable[AnyVote], validators: ValidatorSet) -> list[AnyVote]:
-    ordered = sorted(votes, key=lambda vote: vote.validator_index)
-    indices = [vote.validator_index for vote in ordered]
+def _merged(votes: Iterable[AnyVote], validators: ValidatorSet) -> tuple[AnyVote, bytes, tuple[bytes, ...]]:
+    """Return one of `votes`, the bitmap of their senders and their signatures ascending by sender."""
+    ordered = sorted(votes, key=_index)
+    indices, meaning = [vote.validator_index for vote in ordered], _meaning(ordered[0])
     assert len(frozenset(indices)) == len(indices)
     assert has_quorum(validators.power_of(indices), validators.total_power)
-    return ordered
+    assert [_meaning(vote) for vote in ordered].count(meaning) == len(ordered)
+    bitmap = bitmap_of(indices, len(validators))
+    return ordered[0], bitmap, tuple([vote.signature for vote in ordered])
+
+
+def _index(vote: Vote) -> int:
+    return vote.validator_index
 
 
 def _meaning(vote: Vote) -> tuple[object, ...]:
-    valid_round = vote.valid_round if isinstance(vote, Prevote) else -1
-    return vote.height, vote.round, vote.value_id, valid_round
+    return vote.height, vote.round, vote.value_id, vote.valid_round
 
 
 def _signers(cert: PolkaCert | CommitCert, validators: ValidatorSet) -> list[tuple[int, bytes]]:

@@ -5,7 +5,7 @@ Pure and synchronous: `step` returns what to do, in order. A PeerFault from `ste
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import assert_never
 
 import msgspec
@@ -86,7 +86,8 @@ class Engine:
         self._awaited_round: int | None = None  # GetValue is out for it.
         self._record = record or initial_record()
         self._state = self._restored()
-        self._settled: tuple[State | None, int] = (None, -1)  # No rule fires in this state with these facts.
+        self._settled: State | None = None  # No rule fires in it while the votes' `changes` stay as they are.
+        self._changes_settled = 0
 
     def step(self, input_: Input) -> tuple[Output, ...]:
         """Return what to do about `input_`, in order.
@@ -95,26 +96,27 @@ class Engine:
             PeerFault: A peer's message is malformed, misplaced, or not signed; blame whoever sent this copy.
         """
         outputs: list[Output] = []
-        match input_:
-            case ProposalReceived(message=message):
-                self._take_proposal(message, outputs)
+        match input_:  # The frequent ones first: each miss costs.
             case VoteReceived(vote=vote):
                 self._take_vote(vote, outputs)
+            case TimeoutFired():
+                self._take_timeout(input_, outputs)
+            case ProposalReceived(message=message):
+                self._take_proposal(message, outputs)
             case PolkaReceived(cert=cert):
                 self._take_polka(cert, outputs)
             case CommitReceived(cert=cert):
                 self._take_commit(cert, outputs)
+            case CollectEnded():
+                round_ahead = self._votes.round_ahead(0)
+                self._apply(machine.CollectLeft(0 if round_ahead is None else round_ahead), outputs)
             case ValueReady(value_id=value_id, is_valid=is_valid):
                 self._verdicts.setdefault(value_id, is_valid)
+                self._settled = None
             case ValuePending():
                 self._pending[input_.value_id] = input_
             case LocalValue():
                 self._take_local_value(input_, outputs)
-            case CollectEnded():
-                round_ahead = self._votes.round_ahead(0)
-                self._apply(machine.CollectLeft(0 if round_ahead is None else round_ahead), outputs)
-            case TimeoutFired():
-                self._take_timeout(input_, outputs)
             case Restarted():
                 outputs.extend(self.again(words_of(self._record)))
             case _:
@@ -261,10 +263,10 @@ class Engine:
 
     def _take_proposal(self, message: ProposalMessage, outputs: list[Output]) -> None:
         proposal = message.proposal
-        self._admission.verify_place(message, self.round)
+        self._admission.verify_proposal_place(proposal, self._state.round)
         held = self._proposals.get(proposal.round)
         if held is not None and claim_of(held.proposal) != claim_of(proposal):
-            self._take_second_proposal(held, message, outputs)
+            self._take_second(held, message, outputs)
             return
         if held is None:
             self._admission.verify_proposal_content(message)
@@ -274,11 +276,10 @@ class Engine:
             _tell(self._votes.add_polka(message.polka), outputs)
         if held is None:
             self._proposals[proposal.round] = message
+            self._settled = None
             self._learn(message.header, proposal.value_id, outputs)
 
-    def _take_second_proposal(
-        self, held: ProposalMessage, message: ProposalMessage, outputs: list[Output]
-    ) -> None:
+    def _take_second(self, held: ProposalMessage, message: ProposalMessage, outputs: list[Output]) -> None:
         """Two proposals of one round are evidence, once; the second is not kept otherwise."""
         proposal = message.proposal
         if proposal.round in self._equivocal_rounds:
@@ -288,7 +289,7 @@ class Engine:
         outputs.append(FoundEvidence(duplicate_proposal(held.proposal, proposal)))
 
     def _take_vote(self, vote: Vote, outputs: list[Output]) -> None:
-        self._admission.verify_place(vote, self.round)
+        self._admission.verify_vote_place(vote, self._state.round)
         if self._votes.has(vote):
             return
         self._admission.verify_vote_signature(vote)
@@ -312,12 +313,11 @@ class Engine:
         if is_over or self._awaited_round != local.round:
             return  # C2: too late, or answered already.
         self._awaited_round = None
-        header = local.header
-        assert header.height == self.height
-        assert header.round0 == local.round
-        value_id = header.value_id
+        header, value_id = local.header, local.header.value_id
+        assert (header.height, header.round0) == (self.height, local.round)
         self._headers.setdefault(value_id, header)
         self._verdicts.setdefault(value_id, True)
+        self._settled = None
         outputs.append(Propose(local.round, header, -1, None))
 
     def _take_timeout(self, fired: TimeoutFired, outputs: list[Output]) -> None:
@@ -340,6 +340,7 @@ class Engine:
         if value_id in self._headers:
             return
         self._headers[value_id] = header
+        self._settled = None
         if value_id not in self._verdicts:
             outputs.append(NeedValue(value_id, header))
 
@@ -348,8 +349,7 @@ class Engine:
 
         Most votes bring no new fact; then nothing is asked again.
         """
-        state, known = self._settled
-        if state is self._state and known == self._known():
+        if self._settled is self._state and self._changes_settled == self._votes.changes:
             return
         is_moving = True
         while is_moving:
@@ -358,36 +358,41 @@ class Engine:
                 if self._apply(fact, outputs):
                     is_moving = True
                     break
-        self._settled = (self._state, self._known())
+        self._settled, self._changes_settled = self._state, self._votes.changes
 
-    def _known(self) -> int:
-        """Return a number that grows with the facts: everything they are made of is only ever added to."""
-        return self._votes.changes + len(self._proposals) + len(self._verdicts) + len(self._headers)
+    def _facts(self) -> list[machine.Event]:
+        """Return what is known, in the order of the rules U1 to U8.
 
-    def _facts(self) -> Iterator[machine.Event]:
-        """Offer what is known, in the order of the rules U1 to U8."""
-        round_, votes = self.round, self._votes
-        message = self._proposals.get(round_)
-        if message is not None and self._state.step is Step.PROPOSE:  # Else it costs, and moves nothing.
-            yield self._proposal_fact(message)
-        if votes.has_quorum_of_any(Prevote, round_):
-            yield _PREVOTES_SEEN
-        if message is not None and self._verdicts.get(message.proposal.value_id) is True:
-            cert = votes.polka(round_, message.proposal.value_id, message.proposal.valid_round)
-            if cert is not None:
-                yield machine.PolkaSeen(cert, message.header)
+        What no rule could use in this step, or one did use, is left out: it costs and moves nothing.
+        """
+        state, votes, verdicts = self._state, self._votes, self._verdicts
+        round_, step, message = state.round, state.step, self._proposals.get(state.round)
+        commits = [machine.CommitSeen(cert, verdicts.get(cert.value_id)) for cert in votes.commits]
+        if state.decided is not None:
+            return [*commits]
+        facts: list[machine.Event] = []
+        if message is not None and step is Step.PROPOSE:
+            facts.append(self._proposal_fact(message))
+        if step is Step.PREVOTE and not state.has_prevote_timer and votes.has_quorum_of_any(Prevote, round_):
+            facts.append(_PREVOTES_SEEN)
+        if message is not None and (step is Step.PREVOTE or state.valid_round < round_):
+            said = message.proposal
+            cert = votes.polka(round_, said.value_id, said.valid_round)
+            if cert is not None and verdicts.get(said.value_id) is True:
+                facts.append(machine.PolkaSeen(cert, message.header))
         for cert in votes.polkas:
-            if self._verdicts.get(cert.value_id) is True and cert.value_id in self._headers:
-                yield machine.LatePolkaSeen(cert)
-        if votes.has_nil_polka(round_):
-            yield _NIL_POLKA_SEEN
-        if votes.has_quorum_of_any(Precommit, round_):
-            yield _PRECOMMITS_SEEN
-        for commit in votes.commits:
-            yield machine.CommitSeen(commit, self._verdicts.get(commit.value_id))
+            is_known = cert.value_id in self._headers and verdicts.get(cert.value_id) is True
+            if is_known and cert.round > state.valid_round:
+                facts.append(machine.LatePolkaSeen(cert))
+        if step is Step.PREVOTE and votes.has_nil_polka(round_):
+            facts.append(_NIL_POLKA_SEEN)
+        if not state.has_precommit_timer and votes.has_quorum_of_any(Precommit, round_):
+            facts.append(_PRECOMMITS_SEEN)
+        facts += commits
         ahead = votes.round_ahead(round_)
         if ahead is not None:
-            yield machine.RoundAhead(ahead)
+            facts.append(machine.RoundAhead(ahead))
+        return facts
 
     def _proposal_fact(self, message: ProposalMessage) -> machine.ProposalSeen:
         proposal, header = message.proposal, message.header
@@ -414,21 +419,14 @@ class Engine:
 
     def _perform(self, action: Action, outputs: list[Output]) -> None:
         """Turn an action of the rules into outputs: the engine knows delays, proposers and headers."""
-        match action:
-            case StartTimer(kind=kind):
-                is_propose = kind == "propose"
-                delay_ms = (
-                    self._preset.propose_ms(self.round) if is_propose else self._preset.vote_ms(self.round)
-                )
-                outputs.append(Schedule(kind, self.round, delay_ms))
-            case SendPrevote() | SendPrecommit() if self.own_index is None:
-                return
-            case NewRound(round=round_):
-                outputs.append(action)
-                if self.proposer(round_) == self.own_index:
-                    outputs.append(self._proposal_of(round_))
-            case _:
-                outputs.append(action)
+        if type(action) is StartTimer:
+            outputs.append(Schedule(action.kind, self.round, self._preset.delay_ms(action.kind, self.round)))
+        elif type(action) is NewRound:
+            outputs.append(action)
+            if self.proposer(action.round) == self.own_index:
+                outputs.append(self._proposal_of(action.round))
+        elif self.own_index is not None or type(action) not in _OWN_WORDS:
+            outputs.append(action)
 
     def _proposal_of(self, round_: int) -> Output:
         """Return how we propose: our valid value again, with its polka, or a new one that the node builds."""
@@ -443,7 +441,8 @@ class Engine:
 
 _PREVOTES_SEEN, _PRECOMMITS_SEEN = machine.PrevotesSeen(), machine.PrecommitsSeen()
 _NIL_POLKA_SEEN = machine.NilPolkaSeen()
+_OWN_WORDS = (SendPrevote, SendPrecommit)  # Nothing of them leaves an observer.
 
 
 def _tell(found: tuple[Lie, ...], outputs: list[Output]) -> None:
-    outputs.extend(FoundEvidence(evidence) for evidence in found)
+    outputs += [FoundEvidence(evidence) for evidence in found]

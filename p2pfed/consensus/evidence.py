@@ -11,7 +11,7 @@ from p2pfed.types.evidence import Amnesia, DuplicateAvail, DuplicateProposal, Du
 from p2pfed.types.message import SignedMessage
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.validators import ValidatorSet
-from p2pfed.types.vote import Precommit, Vote
+from p2pfed.types.vote import Vote
 
 Claim = tuple[bytes | None, int]
 S = TypeVar("S", bound=SignedMessage)
@@ -19,7 +19,7 @@ S = TypeVar("S", bound=SignedMessage)
 
 def claim_of(message: Vote | Proposal) -> Claim:
     """Return (value, valid round): what a validator may say only one of per height, round and kind."""
-    return message.value_id, -1 if isinstance(message, Precommit) else message.valid_round
+    return message.value_id, message.valid_round
 
 
 def duplicate_vote(first: Vote, second: Vote) -> DuplicateVote:

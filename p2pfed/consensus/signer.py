@@ -124,6 +124,8 @@ class Refused(Struct, frozen=True):
 
 S = TypeVar("S", bound=SignedMessage)
 _UNSIGNED = bytes(SIGNATURE_BYTES)
+_NO_WORDS: dict[str, object] = {"proposal": None, "prevote": None, "precommit": None}
+_NO_LOCK_NO_WORDS: dict[str, object] = {**_NO_WORDS, "lock_round": -1, "lock_cert": None, "lock_header": None}
 
 
 def initial_record() -> SignRecord:
@@ -142,12 +144,12 @@ def decide(record: SignRecord, request: SignRequest, key: SigningKey, chain_id: 
     A request for a place where we spoke returns what we said there, whatever it asks for now (R2).
     """
     match request:
-        case SignProposal():
-            return _decide_proposal(record, request, key, chain_id)
         case SignPrevote():
             return _decide_prevote(record, request, key, chain_id)
         case SignPrecommit():
             return _decide_precommit(record, request, key, chain_id)
+        case SignProposal():
+            return _decide_proposal(record, request, key, chain_id)
         case SignAvail():
             return _decide_avail(record, request, key, chain_id)
         case SignUpdate():
@@ -247,11 +249,8 @@ def _place(
     if (height, round, step) <= (record.height, record.round, record.step):  # R1
         place = f"{record.height}/{record.round}/{record.step}"
         return Refused(f"{height}/{round}/{step} is not above the record {place}")
-    if height > record.height:
-        record = msgspec.structs.replace(record, lock_round=-1, lock_cert=None, lock_header=None)
-    if (height, round) != (record.height, record.round):
-        record = msgspec.structs.replace(record, proposal=None, prevote=None, precommit=None)
-    return msgspec.structs.replace(record, height=height, round=round, step=step)
+    cleared = _NO_LOCK_NO_WORDS if height > record.height else _NO_WORDS if round > record.round else {}
+    return msgspec.structs.replace(record, height=height, round=round, step=step, **cleared)
 
 
 def _sign(message: S, key: SigningKey, chain_id: bytes) -> S:

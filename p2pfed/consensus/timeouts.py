@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from p2pfed.consensus.io import TimeoutKind
+
 COLLECT_TIMES_MAX = 8  # The median looks at this many heights, so one slow height doesn't set the pace.
 
 
@@ -36,6 +38,10 @@ class Preset(Struct, frozen=True):
     def vote_ms(self, round: int) -> int:  # noqa: A002
         """Return how long to wait for more prevotes, or precommits, once a quorum of any is here."""
         return min(self.cap_ms, self.vote_base_ms + self.vote_step_ms * round)
+
+    def delay_ms(self, kind: TimeoutKind, round: int) -> int:  # noqa: A002
+        """Return how long a timeout of a round waits."""
+        return self.propose_ms(round) if kind == "propose" else self.vote_ms(round)
 
     def collect_ms(self, recent: Sequence[int]) -> int:
         """Return how long to collect payloads: twice the median of the `recent` collect times (oldest first).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from p2pfed.chain.apply import apply_certified, with_model
 from p2pfed.chain.evidence import conviction_of
+from p2pfed.chain.light import checkpoint_conflict
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
 from p2pfed.consensus.certificates import verify_commit
@@ -15,7 +16,7 @@ from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import BlockCommitted, CatchingUp, StakeSlashed
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.types.bitmap import indices_of
-from p2pfed.types.block import Block
+from p2pfed.types.block import Block, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.model import ModelState
 
@@ -31,13 +32,21 @@ class CatchUp:
     under a certificate of more than two thirds, as every root before it does.
     """
 
-    def __init__(self, neighbours: Neighbours, evidence: EvidencePool, outbox: list[Effect]) -> None:
+    def __init__(
+        self,
+        neighbours: Neighbours,
+        evidence: EvidencePool,
+        outbox: list[Effect],
+        checkpoint: tuple[int, bytes] | None = None,
+    ) -> None:
         self._neighbours = neighbours
         self._evidence = evidence
         self._outbox = outbox
         self._heights: dict[bytes, int] = {}  # The height that a peer works on, by its own word.
         self._source: bytes | None = None  # Whom FetchBlocks is out to.
         self._awaits_model_at: int | None = None
+        self._checkpoint = checkpoint
+        self.is_paused = False  # While a state is fetched, blocks have nothing to follow.
 
     def note(self, peer: bytes, height: int) -> None:
         """Note that `peer` works on `height`: it claims to have the block before."""
@@ -59,7 +68,7 @@ class CatchUp:
 
     def proceed(self, state: ChainState) -> None:
         """Ask for the next thing that is missing, unless a question is out."""
-        if self._source is not None:
+        if self._source is not None or self.is_paused:
             return
         awaits_model = self._awaits_model_at == state.height
         needed = state.next_height + (MODEL_AGE_MAX if awaits_model else 0)
@@ -106,6 +115,8 @@ class CatchUp:
             except PeerFault as fault:
                 self._drop(peer, fault, now_ms)
                 return state, newest
+            if self.contradicts_checkpoint(block.header):
+                return state, newest
             self._outbox.append(StoreBlock(block, after, ()))
             self._outbox.append(Observe(committed(block, state, took_ms=0, caught_up=True)))
             self._outbox.extend(Observe(fact) for fact in convictions(block, state))
@@ -113,6 +124,16 @@ class CatchUp:
         if newest is None:
             self._heights.pop(peer, None)  # It had nothing for us after all; its next digest counts again.
         return state, newest
+
+    def contradicts_checkpoint(self, header: Header) -> bool:
+        """Halt, and say so, where a final block is another one than the person named for its height."""
+        if self._checkpoint is None or self._checkpoint[0] != header.height:
+            return False
+        conflict = checkpoint_conflict(self._checkpoint, header.value_id)
+        if conflict is None:
+            return False
+        self._outbox.append(Halt(str(conflict), conflict.exit_code))
+        return True
 
     def take_model(self, state: ChainState, height: int, model: ModelState | None) -> ChainState:
         """Return `state` with its model where that is what came; else the state as it is."""

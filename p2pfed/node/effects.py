@@ -15,6 +15,7 @@ from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import PolkaCert
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.snapshot import Snapshot
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage
 
@@ -101,6 +102,34 @@ class FetchModel(Struct, frozen=True):
     holders: tuple[bytes, ...]
 
 
+class AskSnapshot(Struct, frozen=True):
+    """Ask `peer` for the manifest of its snapshot of `height`, 0: of its newest one."""
+
+    peer: bytes
+    height: int
+
+
+class AskLightBlock(Struct, frozen=True):
+    """Ask `peer` for the light block of `height`."""
+
+    peer: bytes
+    height: int
+
+
+class FetchSnapshot(Struct, frozen=True):
+    """Pull every part of `snapshot` from `holders` and whoever is connected, each chunk checked alone."""
+
+    snapshot: Snapshot
+    holders: tuple[bytes, ...]
+
+
+class StoreSnapshot(Struct, frozen=True):
+    """Begin the empty store with `block` and `state` (its model is durable); durable before what follows."""
+
+    block: Block
+    state: ChainState
+
+
 class StoreBlock(Struct, frozen=True):
     """Write the block, its certificate and the state after it; durable before the next effect starts.
 
@@ -169,6 +198,10 @@ Effect = (
     | CheckProposal
     | FetchBlocks
     | FetchModel
+    | AskSnapshot
+    | AskLightBlock
+    | FetchSnapshot
+    | StoreSnapshot
     | StoreBlock
     | StorePolkas
     | RememberPeers

@@ -11,7 +11,9 @@ from p2pfed.errors import PeerFault
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.evidence import InvalidUpdate
+from p2pfed.types.light import LightBlock
 from p2pfed.types.model import ModelState
+from p2pfed.types.snapshot import Snapshot
 from p2pfed.types.wire import ControlMessage
 
 TimerKind = Literal["collect", "propose", "prevote", "precommit", "gossip", "sync", "listen"]
@@ -139,6 +141,34 @@ class ModelFetched(Struct, frozen=True):
     model: ModelState | None
 
 
+class SnapshotOffered(Struct, frozen=True):
+    """Answer to AskSnapshot; None where the peer has none or failed."""
+
+    peer: bytes
+    snapshot: Snapshot | None
+
+
+class LightBlockFetched(Struct, frozen=True):
+    """Answer to AskLightBlock; None where the peer has none or failed."""
+
+    peer: bytes
+    height: int
+    block: LightBlock | None
+
+
+class SnapshotFetched(Struct, frozen=True):
+    """Answer to FetchSnapshot: the block and the whole state after it, its model durable.
+
+    Without a state nobody serves the parts any more, or, with a `fault`, the ledger is not the one under
+    the header's state root, which is the fault of all who offered it.
+    """
+
+    snapshot: Snapshot
+    block: Block | None
+    state: ChainState | None
+    fault: PeerFault | None
+
+
 Event = (
     Started
     | PeerConnected
@@ -156,4 +186,7 @@ Event = (
     | ProposalChecked
     | BlocksFetched
     | ModelFetched
+    | SnapshotOffered
+    | LightBlockFetched
+    | SnapshotFetched
 )

@@ -132,6 +132,26 @@ class CatchingUp(Struct, frozen=True):
     peer: bytes
 
 
+class SnapshotChosen(Struct, frozen=True):
+    """This peer fetches the state after `height`, `size` bytes: its header is verified.
+
+    `offered_by` peers have the same snapshot, `confirmed_by` others have the same block.
+    """
+
+    height: int
+    value_id: bytes
+    size: int
+    offered_by: int
+    confirmed_by: int
+
+
+class StateSynced(Struct, frozen=True):
+    """The whole state after `height` is here and durable; blocks go on from there."""
+
+    height: int
+    value_id: bytes
+
+
 class Listening(Struct, frozen=True):
     """Blocks are above the signer's record: for `wait_ms` with a peer connected nothing is signed (R6)."""
 
@@ -162,6 +182,8 @@ Fact = (
     | EvidenceFound
     | StakeSlashed
     | CatchingUp
+    | SnapshotChosen
+    | StateSynced
     | Listening
     | NetworkFinished
 )

@@ -22,38 +22,29 @@ from p2pfed.node.effects import (
     ScheduleTimeout,
     StoreBlock,
     StorePolkas,
+    StoreSnapshot,
     Train,
 )
 from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import NetworkFinished, UpdateMade, UpdateRefused, UpdateSkipped
+from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateMade, UpdateRefused, UpdateSkipped
 from p2pfed.node.height import HeightWork, Shared
+from p2pfed.node.height_messages import EarlyMessages, HeightMessage, deliver, height_of
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
+from p2pfed.node.state_sync import StateSync, SyncPlan
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
-from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
-from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
-from p2pfed.types.vote import Precommit, Prevote
-from p2pfed.types.wire import (
-    ControlMessage,
-    Digest,
-    HeightMessage,
-    PeerRecords,
-    ProposalMessage,
-    height_of,
-)
+from p2pfed.types.wire import ControlMessage, Digest, PeerRecords
 
 GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs at most about this.
 BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote is just about to finish.
-# Messages of the next height that came early, kept until we are there: votes of the largest network.
-EARLY_MESSAGES_MAX = 8_192
-EARLY_PER_PEER_MAX = 1_024
 
 
 class Node:
@@ -69,6 +60,8 @@ class Node:
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
         mesh_degree: To how many members it pushes.
+        sync_plan: How to join by state; `state` is that of genesis then, without its model.
+        checkpoint: Height and hash of a block that a person knows to be final.
     """
 
     def __init__(
@@ -83,6 +76,8 @@ class Node:
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
         mesh_degree: int = MESH_DEGREE,
+        sync_plan: SyncPlan | None = None,
+        checkpoint: tuple[int, bytes] | None = None,
     ) -> None:
         genesis = state.genesis
         self.state = state
@@ -98,9 +93,14 @@ class Node:
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
-        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox)
+        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint)
+        self.sync: StateSync | None = None
+        if sync_plan is not None:
+            assert state.height == 0
+            self._catch_up.is_paused = True
+            self.sync = StateSync(sync_plan, genesis.manifest, self.neighbours, self._outbox)
+        self._early = EarlyMessages()
         self._twin = Doppelganger(self.hand, state, preset, self._outbox)
-        self._early: list[tuple[bytes, HeightMessage]] = []
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
         self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
@@ -123,11 +123,6 @@ class Node:
         members = (participant.key for participant in self.state.genesis.participants)
         own = self.hand.public
         return self.is_finished and all(key in self._finished_peers for key in members if key != own)
-
-    @property
-    def waiting(self) -> tuple[int, int, int]:
-        """How many messages of the next height, proofs and transactions are kept; each has its limit."""
-        return len(self._early), len(self._shared.evidence), len(self._shared.transactions)
 
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.
@@ -155,6 +150,8 @@ class Node:
                     self.neighbours.tell(event.peer, digest_of(self.state, self.work))
                     for proof in self._shared.evidence.select():  # It may have missed them.
                         self.neighbours.tell(event.peer, proof)
+                    if self.sync is not None:
+                        self.sync.connect(event.peer, now_ms)
                     self._twin.listen(self.neighbours, now_ms)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
@@ -162,6 +159,8 @@ class Node:
                 self._twin.listen(self.neighbours, now_ms)
                 self._catch_up.forget(event.peer)
                 self._answered_ms.pop(event.peer, None)
+                if self.sync is not None:
+                    self.sync.forget(event.peer, now_ms)
                 self._refresh(now_ms)
             case events.DialFailed():
                 self.neighbours.table.dial_failed(event.addresses, now_ms)
@@ -186,6 +185,9 @@ class Node:
                 self._catch_up.proceed(self.state)
                 self._start_height(now_ms)
                 self._ask_for_height()
+            case events.SnapshotOffered() | events.LightBlockFetched() | events.SnapshotFetched():
+                if self.sync is not None and (whole := self.sync.take(event, now_ms)):
+                    self._begin_at(whole, now_ms)
             case (
                 events.PayloadFetched()
                 | events.BodyFetched()
@@ -201,6 +203,8 @@ class Node:
     def _take_message(self, peer: bytes, message: ControlMessage, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
+            if self.sync is not None and isinstance(message, Evidence | Transfer):
+                return  # Without a state nobody can tell whether it is good.
             if isinstance(message, Evidence):
                 if self._shared.evidence.add(self.state, message):
                     self.neighbours.forward(peer, message)
@@ -228,37 +232,15 @@ class Node:
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
-            self._sync()
+            self._follow()
         if self.work is None or height > current:
             if height <= current + 1:
-                self._keep_early(peer, message)
+                self._early.keep(peer, message)
             return
         if self.neighbours.has_seen(message):
             return
-        if self._deliver(self.work, message, now_ms):
+        if deliver(self.work, message, now_ms):
             self.neighbours.forward(peer, message)
-
-    def _deliver(self, work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
-        match message:
-            case UpdateHeader():
-                return work.take_update(message, now_ms)
-            case AvailMessage():
-                return work.take_avail(message, now_ms)
-            case ProposalMessage():
-                return work.take_proposal(message, now_ms)
-            case Prevote() | Precommit():
-                return work.take_vote(message, now_ms)
-            case PolkaCert():
-                return work.take_polka(message, now_ms)
-            case CommitCert():
-                return work.take_commit(message, now_ms)
-            case _:
-                assert_never(message)
-
-    def _keep_early(self, peer: bytes, message: HeightMessage) -> None:
-        kept_of_peer = sum(1 for author, _ in self._early if author == peer)
-        if len(self._early) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
-            self._early.append((peer, message))
 
     def _take_digest(self, peer: bytes, digest: Digest, now_ms: int) -> None:
         """Send the peer what it lacks, or note that it is ahead of us."""
@@ -266,7 +248,7 @@ class Node:
         if self.neighbours.table.is_member(peer) and 0 < self._height_final < digest.height:
             self._finished_peers.add(peer)
         if digest.height > self.state.next_height:
-            self._sync()
+            self._follow()
             return
         if now_ms - self._answered_ms.get(peer, -GOSSIP_MS) < GOSSIP_MS // 4:
             return  # Answers are larger than digests: they are not given as fast as anyone asks.
@@ -285,6 +267,8 @@ class Node:
         if timer.kind == "gossip":
             self.neighbours.tick(now_ms)
             self._tell_digest()
+            if self.sync is not None:
+                self.sync.tick(now_ms)
             is_wanting = not self.is_finished or self.state.model is None  # The last model counts too.
             if self._catch_up.is_behind(self.state) and self.work is None and is_wanting:
                 self._catch_up.proceed(self.state)
@@ -316,6 +300,21 @@ class Node:
                 self.work.take_built(event, now_ms)
             case events.ProposalChecked():
                 self.work.take_checked(event, now_ms)
+
+    def _begin_at(self, event: events.SnapshotFetched, now_ms: int) -> None:
+        """Begin with the state of a snapshot; what is newer comes by blocks, as after any absence."""
+        block, state = event.block, event.state
+        assert block is not None and state is not None  # noqa: PT018
+        if self._catch_up.contradicts_checkpoint(block.header):
+            return
+        self._outbox.append(StoreSnapshot(block, state))
+        self._outbox.append(Observe(StateSynced(state.height, state.header_hash)))
+        self.state, self.last_commit, self.sync = state, block.commit, None
+        self._catch_up.is_paused = False
+        self._settle_after_block()
+        self._catch_up.proceed(self.state)
+        self._start_height(now_ms)
+        self._ask_for_height()
 
     def _take_trained(self, event: events.Trained, now_ms: int) -> None:
         """Sign and publish our own update; its payload is durable already (R7)."""
@@ -362,7 +361,7 @@ class Node:
         if self.work is not None or self.is_listening:
             return
         if self.is_finished:
-            self._early.clear()
+            self._early.pop_all()
             return
         if self.state.model is None:
             self._catch_up.proceed(self.state)
@@ -373,8 +372,7 @@ class Node:
         work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms, replayed)
         self._train(work, now_ms)
         work.start(now_ms)
-        early, self._early = self._early, []
-        for peer, message in early:
+        for peer, message in self._early.pop_all():
             self._take_message(peer, message, now_ms)
 
     def _train(self, work: HeightWork, now_ms: int) -> None:
@@ -402,6 +400,8 @@ class Node:
                 self._schedule_sync()
                 return
             block = Block(value.header, value.body, commit)
+            if self._catch_up.contradicts_checkpoint(block.header):
+                return
             self._outbox.append(StoreBlock(block, value.state, self.work.engine.polkas))
             self._outbox.append(Append(Ended(block.header.height)))  # W3
             took_ms = now_ms - self.work.started_ms
@@ -436,7 +436,7 @@ class Node:
     def _schedule_gossip(self) -> None:
         self._outbox.append(ScheduleTimeout(Timer("gossip", 0, 0), GOSSIP_MS))
 
-    def _sync(self) -> None:
+    def _follow(self) -> None:
         """Fetch blocks: at once where a peer is far ahead, else only if our own vote doesn't finish ours."""
         if self._catch_up.is_far_behind(self.state):
             self._catch_up.proceed(self.state)

@@ -34,6 +34,8 @@ _NAMES: dict[type[Any], str] = {
     facts.EvidenceFound: "peer.equivocated",
     facts.StakeSlashed: "peer.slashed",
     facts.CatchingUp: "peer.catching_up",
+    facts.SnapshotChosen: "sync.chosen",
+    facts.StateSynced: "sync.finished",
     facts.Listening: "peer.listening",
     facts.NetworkFinished: "network.finished",
 }

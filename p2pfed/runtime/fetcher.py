@@ -9,12 +9,13 @@ from concurrent.futures import Executor
 from msgspec import Struct, field
 
 from p2pfed.chain.invalid_update import judge_payload
-from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault
+from p2pfed.errors import BadChunk, MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.node.effects import FetchBlocks, FetchBody, FetchModel, FetchPayload
 from p2pfed.node.events import BlocksFetched, BodyFetched, Event, ModelFetched, PayloadFetched, PeerMisbehaved
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_count, chunk_root, has_chunk
+from p2pfed.runtime.pull import pull_blob
 from p2pfed.storage.store import Store
 from p2pfed.types.block import Block, Body
 from p2pfed.types.evidence import InvalidUpdate
@@ -126,8 +127,21 @@ class Fetcher:
 
     async def _model(self, name: bytes, effect: FetchModel) -> None:
         header, manifest = effect.header, self._store.genesis.manifest
-        await self._blob(name, header.exponents_root, 2 * len(manifest.groups))
-        await self._blob(name, header.model_root, 4 * manifest.size)
+        liars: set[bytes] = set()
+        for root, length in (
+            (header.exponents_root, 2 * len(manifest.groups)),
+            (header.model_root, 4 * manifest.size),
+        ):
+            await pull_blob(
+                self._store.blobs,
+                root,
+                length,
+                transport=self._transport,
+                disk=self._disk,
+                holders=lambda: self._order(name),
+                liars=liars,
+                blame=lambda peer, fault: self._put(PeerMisbehaved(peer, fault)),
+            )
         weights = self._store.blobs.load(header.model_root)
         exponents = self._store.blobs.load(header.exponents_root)
         assert weights is not None
@@ -159,11 +173,8 @@ class Fetcher:
         while not self._store.blobs.has(root):
             fetch = self._fetches[name]
             fetch.news.clear()
-            connected = self._transport.peers()
-            order = [peer for peer in fetch.holders if peer in connected]
-            order += [peer for peer in connected if peer not in fetch.holders]
             async with self._slots:
-                for peer in order:
+                for peer in self._order(name):
                     if await self._from(peer, root, length):
                         return
             try:
@@ -171,6 +182,12 @@ class Fetcher:
                     await fetch.news.wait()
             except TimeoutError:
                 wait_ms = min(RETRY_MAX_MS, 2 * wait_ms)
+
+    def _order(self, name: bytes) -> tuple[bytes, ...]:
+        """Return whom to ask: known holders first, then whoever else is connected."""
+        holders, connected = self._fetches[name].holders, self._transport.peers()
+        known = tuple(peer for peer in holders if peer in connected)
+        return (*known, *(peer for peer in connected if peer not in holders))
 
     async def _from(self, peer: bytes, root: bytes, length: int | None) -> bool:
         """Try to pull the whole blob from one peer; False where it hasn't got it, or is slow, or lies."""
@@ -190,7 +207,7 @@ class Fetcher:
         data = b"".join(chunk.data for chunk in chunks)
         stored = await asyncio.get_running_loop().run_in_executor(self._disk, self._keep, root, data)
         if not stored:
-            self._put(PeerMisbehaved(peer, OutOfBounds(f"chunks that are not those of {root.hex()[:12]}…")))
+            self._put(PeerMisbehaved(peer, BadChunk(f"chunks that are not those of {root.hex()[:12]}…")))
         return stored
 
     async def _rest(self, peer: bytes, root: bytes, count: int) -> list[Chunk]:
@@ -222,5 +239,5 @@ class Fetcher:
         if isinstance(request, GetChunk) and isinstance(response, Chunk):
             index, count = request.index, response.count
             if not has_chunk(request.root, response.data, index, count, response.path):
-                raise OutOfBounds(f"chunk {index} is not one of {request.root.hex()[:12]}…")
+                raise BadChunk(f"chunk {index} is not one of {request.root.hex()[:12]}…")
         return response

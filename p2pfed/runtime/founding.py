@@ -62,14 +62,14 @@ async def found_network(
 
 
 def write_home(
-    home: Home, genesis: Genesis, model: ModelState, config: Config, key: PrivateKey | None
+    home: Home, genesis: Genesis, model: ModelState | None, config: Config, key: PrivateKey | None
 ) -> None:
     """Write all that a peer needs to start; the genesis last, so that a half-written home is none.
 
     Args:
         home: Where; its key.json stays where `key` is None.
         genesis: The network.
-        model: Its initial model.
+        model: Its initial model; None: the peer fetches that, or a later state, when it starts.
         config: The peer's settings.
         key: The peer's key, None where `keys new` made one before.
 
@@ -85,9 +85,10 @@ def write_home(
     if vote_state.load() is None:  # What a key has signed is never forgotten, also where all else was lost.
         vote_state.save(codec.encode(initial_record()))
     replace_file(home.api_token, os.urandom(TOKEN_BYTES).hex().encode() + b"\n")
-    store = Store(home, genesis)
-    try:
-        store.save_genesis(model, None)
-    finally:
-        store.close()
+    if model is not None:
+        store = Store(home, genesis)
+        try:
+            store.save_genesis(model, None)
+        finally:
+            store.close()
     replace_file(home.genesis, dump_genesis(genesis).encode(), "genesis")

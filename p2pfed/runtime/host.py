@@ -36,6 +36,7 @@ from p2pfed.runtime.clock import Clock
 from p2pfed.runtime.feed import Entry, Feed, entry_of
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.inbox import Inbox
+from p2pfed.runtime.state_fetch import StateFetch
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.log import Log
 from p2pfed.storage.peers_file import save_peers
@@ -83,6 +84,7 @@ class Host:
         inbox: Inbox,
         transport: Transport,
         fetcher: Fetcher,
+        state_fetch: StateFetch,
         trainer: Trainer | None,
         feed: Feed,
         clock: Clock,
@@ -97,6 +99,7 @@ class Host:
         self._inbox = inbox
         self._transport = transport
         self._fetcher = fetcher
+        self.state_fetch = state_fetch
         self._trainer = trainer
         self._clock = clock
         self._disk = disk
@@ -195,6 +198,15 @@ class Host:
                 self._fetcher.blocks(effect)
             case effects.FetchModel():
                 self._fetcher.model(effect)
+            case effects.AskSnapshot():
+                self._tasks.create_task(self.state_fetch.offer(effect), name="ask-snapshot")
+            case effects.AskLightBlock():
+                self._tasks.create_task(self.state_fetch.light_block(effect), name="ask-light-block")
+            case effects.FetchSnapshot():
+                name = f"snapshot-{effect.snapshot.height}"
+                self._tasks.create_task(self.state_fetch.snapshot(effect), name=name)
+            case effects.StoreSnapshot():
+                await self._on_disk(self._store_snapshot, effect)
             case effects.BuildProposal():
                 self._tasks.create_task(self._build(effect), name=f"build-{effect.state.next_height}")
             case effects.CheckProposal():
@@ -237,6 +249,10 @@ class Host:
         self._fetcher.passed(block.header.height)
         if state.height == self._last_height:
             self.is_done.set()
+
+    def _store_snapshot(self, effect: effects.StoreSnapshot) -> None:
+        self._store.save_base(effect.block, encode_ledger(effect.state.ledger))
+        self._store.want_snapshot(None)
 
     def _save_polkas(self, polkas: tuple[PolkaCert, ...]) -> None:
         for polka in polkas:

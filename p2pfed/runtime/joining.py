@@ -17,7 +17,16 @@ from p2pfed.storage.store import genesis_exponents_root
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import ModelState
-from p2pfed.types.wire import Chunk, GenesisBytes, GetChunk, GetGenesis, Missing, decode_response
+from p2pfed.types.snapshot import Snapshot
+from p2pfed.types.wire import (
+    Chunk,
+    GenesisBytes,
+    GetChunk,
+    GetGenesis,
+    GetSnapshot,
+    Missing,
+    decode_response,
+)
 
 T = TypeVar("T")
 
@@ -40,25 +49,34 @@ class Deaf:
         return codec.encode(Missing())  # A fault would end the pipe, and peers ask whoever is connected.
 
 
-async def fetch_network(
+async def fetch_founding(
     key: PrivateKey, contacts: Sequence[Multiaddr], chain_id: bytes, transport_name: str
-) -> tuple[Genesis, ModelState]:
-    """Return genesis and the initial model of the network `chain_id` from the first contact that answers.
+) -> Genesis:
+    """Return the genesis of the network `chain_id` from the first contact that answers.
 
     Raises:
         NoPeersError: No contact answered; names the last reason.
         LocalError: What came is not what `chain_id` names.
     """
 
-    async def fetch(transport: Transport, peer: bytes) -> tuple[Genesis, ModelState]:
-        genesis = await fetch_genesis(transport, peer, chain_id)
-        return genesis, await _model(transport, peer, genesis)
+    async def fetch(transport: Transport, peer: bytes) -> Genesis:
+        return await fetch_genesis(transport, peer, chain_id)
 
     return await _from_first(key, contacts, chain_id, transport_name, fetch)
 
 
+async def offers_snapshot(key: PrivateKey, contacts: Sequence[Multiaddr], genesis: Genesis) -> bool:
+    """Answer whether the first contact that answers offers a snapshot; raises as `fetch_founding` does."""
+
+    async def fetch(transport: Transport, peer: bytes) -> bool:
+        answer = decode_response(await ask(transport, peer, codec.encode(GetSnapshot(0))))
+        return isinstance(answer, Snapshot)
+
+    return await _from_first(key, contacts, genesis.chain_id, genesis.transport, fetch)
+
+
 async def fetch_initial_model(key: PrivateKey, contacts: Sequence[Multiaddr], genesis: Genesis) -> ModelState:
-    """Return the initial model of a network whose genesis is here; raises as `fetch_network` does."""
+    """Return the initial model of a network whose genesis is here; raises as `fetch_founding` does."""
 
     async def fetch(transport: Transport, peer: bytes) -> ModelState:
         return await _model(transport, peer, genesis)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from p2pfed.chain.genesis import load_genesis, verify_genesis
 from p2pfed.chain.state import ChainState, genesis_state, restore
@@ -25,6 +26,13 @@ from p2pfed.node.node import Node
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.runtime.addresses import announced, parse_addresses
+from p2pfed.runtime.beginning import (
+    Beginning,
+    Checkpoint,
+    SyncMode,
+    choose_beginning,
+    verify_checkpoint,
+)
 from p2pfed.runtime.clock import Clock
 from p2pfed.runtime.config import Config, LearnerConfig
 from p2pfed.runtime.feed import Feed
@@ -34,6 +42,7 @@ from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.joining import fetch_initial_model
 from p2pfed.runtime.log_reading import open_log
 from p2pfed.runtime.server import Server
+from p2pfed.runtime.state_fetch import StateFetch
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.files import replace_file
 from p2pfed.storage.home import Home
@@ -52,11 +61,15 @@ class RunOptions(Struct, frozen=True):
     """What one run adds to the configuration.
 
     heights: Stop after so many more heights; None: go on.
+    sync: How a peer without data starts, one of SYNC_MODES.
+    checkpoint: Height and hash of a block that a person knows to be final.
     new_signer: The operator confirms that no other process can vote with this key.
     """
 
     heights: int | None = None
     new_signer: bool = False
+    sync: SyncMode = "auto"
+    checkpoint: Checkpoint | None = None
 
 
 class Interface(Protocol):
@@ -87,10 +100,25 @@ async def run_peer(
         await loop.run_in_executor(disk, store.verify_space)
         network, records = config.network, load_peers(home.peers, genesis.chain_id)
         contacts = parse_addresses(network.join, network.port)
+        beginning = Beginning("")
         if await loop.run_in_executor(disk, lacks_initial_model, store):
             remembered = tuple(parse_multiaddr(text) for record in records for text in record.addresses)
-            model = await fetch_initial_model(key, (*contacts, *remembered), genesis)
-            await loop.run_in_executor(disk, store.save_genesis, model, None)
+            known = (*contacts, *remembered)
+            resume = await loop.run_in_executor(disk, lambda: store.wanted_snapshot)
+            beginning = await choose_beginning(
+                key,
+                known,
+                genesis,
+                mode=options.sync,
+                checkpoint=options.checkpoint,
+                resume=resume,
+                now_ms=clock.now_ms(),
+            )
+            if beginning.plan is None:
+                model = await fetch_initial_model(key, known, genesis)
+                await loop.run_in_executor(disk, store.save_genesis, model, None)
+        elif options.checkpoint is not None:
+            await loop.run_in_executor(disk, verify_checkpoint, store, options.checkpoint)
         state, last_commit = await loop.run_in_executor(disk, recover, store)
         record = load_record(home, state.height, new_signer=options.new_signer)
         files = FolderFiles(home.wal)
@@ -109,17 +137,22 @@ async def run_peer(
             records=records,
             contacts=contacts,
             is_learning=bool(config.learner.app),
+            sync_plan=beginning.plan,
+            checkpoint=options.checkpoint,
         )
-        actor, withholds = _actor(config, node, key)
+        actor, withholds, shown_bytes = _actor(config, node, key)
         inbox = Inbox()
         transport = make_transport(genesis.transport, key=key, chain_id=genesis.chain_id, handler=inbox)
         reading = ThreadPoolExecutor(1, thread_name_prefix="serve")
         stack.callback(reading.shutdown, wait=True)
         shown = await loop.run_in_executor(reading, partial(Store, home, genesis, read_only=True))
         stack.push_async_callback(loop.run_in_executor, reading, shown.close)
-        inbox.serve_with(Server(shown, reading, lambda root: not withholds(root)))
+        inbox.serve_with(Server(shown, reading, lambda root: not withholds(root), shown_bytes))
         fetcher = Fetcher(store, transport, disk, inbox.put)
         worker = make_worker(config.learner) if config.learner.app else None
+        state_fetch = StateFetch(
+            store, transport, disk, inbox.put, lambda progress: host.say("sync.progress", **asdict(progress))
+        )
         host = Host(
             node=node,
             actor=actor,
@@ -128,6 +161,7 @@ async def run_peer(
             inbox=inbox,
             transport=transport,
             fetcher=fetcher,
+            state_fetch=state_fetch,
             trainer=Trainer(worker, store, disk, inbox.put) if worker is not None else None,
             feed=feed,
             clock=clock,
@@ -146,6 +180,9 @@ async def run_peer(
             replace_file(home.run / "http", f"127.0.0.1:{http_port}\n".encode())
             stack.push_async_callback(interface.stop)
         _say_hello(host, genesis, key.public, config, addresses, http_port)
+        if beginning.reason:
+            mode = "blocks" if beginning.plan is None else "state"
+            host.say("sync.mode", mode=mode, reason=beginning.reason)
         for sentence in found.notes:
             host.say("log.read", note=sentence)
         inbox.put(AddressesChanged(addresses))
@@ -183,9 +220,7 @@ def recover(store: Store) -> tuple[ChainState, CommitCert | None]:
     """Return the state after the newest block on disk, and its certificate."""
     height, genesis = store.chain.height, store.genesis
     if height == 0:
-        model = store.load_model(0)
-        assert model is not None
-        return genesis_state(genesis, model), None
+        return genesis_state(genesis, store.load_model(0)), None
     block, ledger = store.chain.block(height), store.chain.ledger(height)
     if block is None or ledger is None:
         raise StorageFault(f"block {height} of {store.home.chain_db} lacks its ledger; run `p2pfed verify`")
@@ -230,16 +265,18 @@ def _stop_for_bug(host: Host, loop: asyncio.AbstractEventLoop, context: dict[str
     host.stop(Ending(f"a bug in p2pfed ended this peer: {context.get('exception') or context['message']}", 1))
 
 
-def _actor(config: Config, node: Node, key: PrivateKey) -> tuple[Actor, Callable[[bytes], bool]]:
-    """Return who acts, the node or a liar around it, and which roots it never serves."""
+def _actor(
+    config: Config, node: Node, key: PrivateKey
+) -> tuple[Actor, Callable[[bytes], bool], Callable[[bytes], bytes]]:
+    """Return who acts, the node or a liar around it, which roots it never serves, and what it serves."""
     laboratory = config.laboratory
     if not laboratory.byzantine:
-        return node, lambda _: False
+        return node, lambda _: False, lambda data: data
     from p2pfed.adversary.registry import make_adversary  # An honest peer never loads it.
 
     colluders = tuple(public_key_of(text) for text in laboratory.colluders)
     liar = make_adversary(laboratory.byzantine, node, key, laboratory.seed, colluders)
-    return liar, liar.withholds
+    return liar, liar.withholds, liar.shown
 
 
 def _say_hello(

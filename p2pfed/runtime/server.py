@@ -44,12 +44,12 @@ class Server:
         store: Store,
         thread: Executor,
         may_serve: Callable[[bytes], bool],
-        shown: Callable[[Chunk], Chunk] = lambda chunk: chunk,
+        shown: Callable[[bytes], bytes] = lambda data: data,
     ) -> None:
         self._store = store
         self._thread = thread
         self._may_serve = may_serve
-        self._shown = shown  # What a liar makes of a chunk; an honest peer shows it as it is.
+        self._shown = shown  # What a liar makes of a chunk's bytes; an honest peer shows them as they are.
         self._snapshots = Snapshots(store.chain, store.genesis)
         self._ledger: tuple[int, LedgerState] | None = None  # The newest that was asked for, with its height.
         self.served_bytes = 0
@@ -84,7 +84,7 @@ class Server:
         if found is None:
             body = self._store.chain.body_bytes(request.root)
             found = None if body is None else chunk_of_bytes(body, request.index)
-        return Missing() if found is None else self._shown(found)
+        return Missing() if found is None else Chunk(found.count, self._shown(found.data), found.path)
 
     def _snapshot(self, request: GetSnapshot) -> BulkResponse:
         return self._snapshots.manifest(request.height) or Missing()

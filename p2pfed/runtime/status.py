@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import asdict
+
 from p2pfed.node.view import view_of
 from p2pfed.runtime.host import Host
 from p2pfed.types.address import peer_id
@@ -31,6 +33,7 @@ def status_of(host: Host) -> dict[str, Any]:
         "stake_total": view.total_power,
         "is_halted": not view.is_quorum_connected and not view.is_finished,
         "is_finished": view.is_finished,
+        "sync": None if host.state_fetch.progress is None else asdict(host.state_fetch.progress),
         "figures": host.feed.figures.get(view.height, {}),
         "learner": host.learner_state(),
         "peers": [

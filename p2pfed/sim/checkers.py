@@ -8,8 +8,9 @@ from p2pfed.chain.state import ChainState
 from p2pfed.consensus.signer import SignRecord
 from p2pfed.errors import PeerFault, WrongHeight
 from p2pfed.node.evidence_pool import EVIDENCE_POOL_MAX
-from p2pfed.node.node import EARLY_MESSAGES_MAX
+from p2pfed.node.height_messages import EARLY_MESSAGES_MAX
 from p2pfed.node.values import VALUES_MAX
+from p2pfed.node.view import kept
 from p2pfed.primitives.digest import sha256
 from p2pfed.sim.disk import Disk
 from p2pfed.types.availability import AvailMessage
@@ -123,7 +124,7 @@ class Checkers:
 
     def bounds(self, peer: SimPeer) -> None:
         """What a peer keeps of others has its limits."""
-        early, proofs, transactions = peer.node.waiting
+        early, proofs, transactions = kept(peer.node)
         work = peer.node.work
         counts = [
             ("early messages", early, EARLY_MESSAGES_MAX),

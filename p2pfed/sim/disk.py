@@ -6,7 +6,8 @@ from copy import copy
 
 import numpy as np
 
-from p2pfed.chain.state import ChainState, encode_ledger, genesis_state, restore
+from p2pfed.chain.snapshot import snapshot_of
+from p2pfed.chain.state import ChainState, decode_ledger, encode_ledger, genesis_state, restore
 from p2pfed.consensus.signer import SignRecord, decode_record, initial_record
 from p2pfed.errors import DiskFull
 from p2pfed.primitives import codec
@@ -16,9 +17,11 @@ from p2pfed.storage import retention
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.genesis import Genesis
+from p2pfed.types.light import LightBlock
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import BODY_BYTES_MAX, CONTROL_BYTES_MAX, PEERS_KNOWN_MAX
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.snapshot import Snapshot
 
 _RECORD, _PEERS = "record", "peers"
 
@@ -57,6 +60,18 @@ class Disk:
         """Raise DiskFull where nothing can be written."""
         if self.full_until_ms:
             raise DiskFull(f"no space is left until {self.full_until_ms} ms")
+
+    def wipe(self) -> None:
+        """Forget everything, genesis' model too: the disk of a peer that has never run."""
+        self._synced.clear()
+        self._unsynced.clear()
+        self._model_roots.clear()
+        self.height = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Answer whether there is neither a block nor genesis' model."""
+        return self.height == 0 and self.blob(self._genesis.model_root) is None
 
     def save_record(self, record: SignRecord) -> None:
         self._write(_RECORD, codec.encode(record))
@@ -105,6 +120,39 @@ class Disk:
         self._model_roots[height] = block.header.model_root
         self._prune()
 
+    def save_base(self, block: Block, state: ChainState) -> None:
+        """Begin with the block of a snapshot and the state after it."""
+        assert self.height == 0
+        self.height = block.header.height - 1
+        self.save_block(block, state)
+
+    def snapshot(self, height: int) -> Snapshot | None:
+        """Return the manifest of a snapshot as production makes it, and hold its ledger as a blob."""
+        kept = retention.snapshot_heights(self.height)
+        for one in (height,) if height else kept:
+            block, data = self.block(one), self._read(f"ledger/{one}")
+            if one not in kept or block is None or data is None or self.blob(block.header.model_root) is None:
+                continue
+            self.put(data)
+            sets = decode_ledger(data).staking
+            validators, following = sets.validators_at(one), sets.validators_at(one + 1)
+            assert validators is not None
+            assert following is not None
+            light = LightBlock(block.header, block.commit, validators, following)
+            return snapshot_of(light, data, len(codec.encode(block.body)), self._genesis.manifest)
+        return None
+
+    def light_block(self, height: int) -> LightBlock | None:
+        """Return what a light client is told of a block, as far as the newest ledger goes back."""
+        block, data = self.block(height), self._read(f"ledger/{self.height}")
+        if block is None or data is None:
+            return None
+        sets = decode_ledger(data).staking
+        validators, following = sets.validators_at(height), sets.validators_at(height + 1)
+        if validators is None or following is None:
+            return None
+        return LightBlock(block.header, block.commit, validators, following)
+
     def save_model(self, model: ModelState) -> None:
         self._save_model(model)
         self._sync()
@@ -133,7 +181,6 @@ class Disk:
         block = self.block(self.height)
         if block is None:
             model = self.load_model(self._genesis.model_root, _exponents_root(self._genesis))
-            assert model is not None
             return genesis_state(self._genesis, model), None
         ledger = self._read(f"ledger/{self.height}")
         assert ledger is not None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.errors import PeerFault
 from p2pfed.node.facts import EvidenceFound, Fact
+from p2pfed.node.height_messages import HeightMessage, height_of
 from p2pfed.sim.chain_checkers import ChainCheckers
 from p2pfed.sim.checkers import Checkers
 from p2pfed.sim.scenario import Scenario
@@ -16,7 +17,7 @@ from p2pfed.types.block import Block
 from p2pfed.types.model import ModelState
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.vote import Precommit, Prevote
-from p2pfed.types.wire import ControlMessage, HeightMessage, ProposalMessage, height_of
+from p2pfed.types.wire import ControlMessage, ProposalMessage
 
 if TYPE_CHECKING:
     from p2pfed.sim.peer import SimPeer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from p2pfed.adversary.base import Adversary
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
@@ -11,17 +11,21 @@ from p2pfed.adversary.registry import make_adversary
 from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
 from p2pfed.chain.invalid_update import judge_payload
+from p2pfed.chain.light import rules_of, trusted_genesis
 from p2pfed.chain.recovery import usable_history
+from p2pfed.chain.snapshot import block_of, model_of, state_after
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Entry
-from p2pfed.errors import DiskFull, InvalidBlock
+from p2pfed.errors import BadChunk, DiskFull, InvalidBlock, PeerFault
 from p2pfed.learning.session import Session
 from p2pfed.node import effects, events
 from p2pfed.node.effects import Effect
 from p2pfed.node.events import Event
 from p2pfed.node.node import Node
+from p2pfed.node.state_sync import SyncPlan
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
+from p2pfed.primitives.merkle import chunk_root
 from p2pfed.sim.bulk import Pulls
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.learner import train
@@ -31,13 +35,17 @@ from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import Int16Vector
-from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX
+from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX, HEIGHT_MAX
+from p2pfed.types.snapshot import BODY, EXPONENTS, LEDGER, MODEL, Part
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage
 
 if TYPE_CHECKING:
     from p2pfed.sim.world import World
 
+T = TypeVar("T")
+
+NEVER = HEIGHT_MAX  # The parts of a snapshot are wanted until they are here.
 COMPUTE_MS = (1, 8)  # Shortest and longest; drawn for each block that is built or checked.
 PORT = 7400
 
@@ -108,6 +116,7 @@ class SimPeer:
             contacts=() if self.number == 0 else (world.peers[0].address,),
             is_learning=self._learner is not None,
             mesh_degree=world.scenario.mesh_degree,
+            sync_plan=self._sync_plan(),
         )
         self._actor: Node | Adversary = self.node
         if self.byzantine:
@@ -116,7 +125,18 @@ class SimPeer:
         self.handle(events.Started())
         self.handle(events.AddressesChanged((self.address,)))
 
+<<<<<<< HEAD
     def handle(self, event: Event, name: str = "") -> None:
+=======
+    def _sync_plan(self) -> SyncPlan | None:
+        """Return how to join by state where there is nothing on the disk."""
+        if not self.disk.is_empty:
+            return None
+        genesis = self._world.genesis
+        return SyncPlan(rules_of(genesis), trusted_genesis(genesis), None, None)
+
+    def handle(self, event: Event) -> None:
+>>>>>>> world
         """Let the peer take a step and carry out what it asks for, unless it dies on the way."""
         if not self.is_up:
             return
@@ -220,6 +240,23 @@ class SimPeer:
                 self.later(world.work_ms(self, COMPUTE_MS), lambda: self._build(effect))
             case effects.CheckProposal():
                 self.later(world.work_ms(self, COMPUTE_MS), lambda: self._check(effect))
+            case effects.AskSnapshot():
+                self._ask(
+                    effect.peer,
+                    lambda other: other.disk.snapshot(effect.height),
+                    lambda snapshot: self.handle(events.SnapshotOffered(effect.peer, snapshot)),
+                )
+            case effects.AskLightBlock():
+                self._ask(
+                    effect.peer,
+                    lambda other: other.disk.light_block(effect.height),
+                    lambda block: self.handle(events.LightBlockFetched(effect.peer, effect.height, block)),
+                )
+            case effects.FetchSnapshot():
+                self._fetch_parts(effect, effect.snapshot.parts)
+            case effects.StoreSnapshot():
+                self.disk.save_base(effect.block, effect.state)
+                world.stored(self, effect.block, effect.state)
             case effects.StoreBlock():
                 self.disk.save_block(effect.block, effect.state)
                 self.heard.clear()
@@ -327,6 +364,28 @@ class SimPeer:
 
         self._pulls.want(header.exponents_root, header.exponents_root, effect.holders, height + 1, half_done)
 
+    def _fetch_parts(self, effect: effects.FetchSnapshot, parts: tuple[Part, ...]) -> None:
+        """Pull one part after the other, then make the state of them."""
+        snapshot = effect.snapshot
+        if parts:
+            part = parts[0]
+            self._pulls.want(
+                part.root, part.root, effect.holders, NEVER, lambda _: self._fetch_parts(effect, parts[1:])
+            )
+            return
+        data = {part.kind: self.disk.blob(part.root) or b"" for part in snapshot.parts}
+        block = block_of(snapshot, data[BODY])
+        try:
+            state = state_after(snapshot, self._world.genesis, data[LEDGER])
+        except PeerFault as fault:
+            self.handle(events.SnapshotFetched(snapshot, None, None, fault))
+            return
+        state = model_of(state, data[MODEL], data[EXPONENTS])
+        self.handle(events.SnapshotFetched(snapshot, block, state, None))
+
+    def _ask(self, peer: bytes, ask: Callable[[SimPeer], T | None], take: Callable[[T | None], None]) -> None:
+        self._world.request(self, peer, ask, take)
+
     def take_blocks(self, source: bytes, blocks: tuple[Block, ...]) -> None:
         self.handle(events.BlocksFetched(source, blocks))
 
@@ -340,13 +399,20 @@ class SimPeer:
         return self._world.partners(self)
 
     def request_blob(self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None]) -> None:
-        self._world.request(self, peer, lambda other: other.serve(root), len, answer)
+        def take(data: bytes | None) -> None:
+            if data is not None and chunk_root(data) != root:
+                self.handle(events.PeerMisbehaved(peer, BadChunk(f"other bytes than those of {root.hex()}")))
+                data = None
+            answer(data)
+
+        self._world.request(self, peer, lambda other: other.serve(root), take, len)
 
     def serve(self, root: bytes) -> bytes | None:
         """Return a blob for whoever asks; a liar may keep it back."""
-        if isinstance(self._actor, Adversary) and self._actor.withholds(root):
-            return None
-        return self.disk.blob(root)
+        data = self.disk.blob(root)
+        if data is None or not isinstance(self._actor, Adversary):
+            return data
+        return None if self._actor.withholds(root) else self._actor.shown(data)
 
     def serve_blocks(self, from_height: int) -> tuple[Block, ...] | None:
         return self.disk.blocks(from_height, BLOCKS_PER_RESPONSE_MAX)

@@ -43,6 +43,13 @@ class Crash(Struct, frozen=True, forbid_unknown_fields=True):
         return f"crash of peer {self.peer} before its effect {self.effect}, for {self.down_ms} ms"
 
 
+class Late(Struct, frozen=True, forbid_unknown_fields=True):
+    """`peer` has an empty disk and is not there before `from_ms`; it joins by state."""
+
+    peer: int
+    from_ms: int
+
+
 class Expect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What must come of a run besides the laws; the same in virtual time and with real processes.
 
@@ -68,6 +75,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     delay_ms: The shortest and the longest way of a message; it is drawn anew for each, so they overtake.
     train_ms: How long a training takes.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
+    late: Peers that join by state.
     faults, crashes: What goes wrong, in the order in which `keep` counts them.
     run_ms: The run ends then, wherever it is; 0: once all have all heights.
     expect: What must have come of it.
@@ -87,6 +95,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     skew_ms: int = 0
     faults: tuple[Fault, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    late: tuple[Late, ...] = ()
     run_ms: int = 0
     expect: Expect = Expect()
     is_shared: bool = False
@@ -153,7 +162,7 @@ def load_scenario(data: bytes, where: str) -> Scenario:
 def dump_scenario(scenario: Scenario) -> str:
     """Return the scenario as TOML; `load_scenario` reads it back."""
     plain: dict[str, object] = msgspec.to_builtins(scenario)
-    tables = {"faults": plain.pop("faults", []), "crashes": plain.pop("crashes", [])}
+    tables = {name: plain.pop(name, []) for name in ("late", "faults", "crashes")}
     expect = plain.pop("expect", {})
     lines = _pairs(plain)
     lines += ["[expect]", *_pairs(expect)] if expect else []
@@ -196,6 +205,9 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         verify_spec(spec)
     for number, fault in enumerate(scenario.faults):
         verify_fault(fault, everybody, f"{where}: fault {number}")
+    for late in scenario.late:
+        if not (0 < late.peer < everybody and late.from_ms >= 0):
+            raise UsageError(f"{where}: peer {late.peer} is late; 1 to {everybody - 1} may be")
     for crash in scenario.crashes:
         if not (0 <= crash.peer < everybody and crash.effect >= 0 and crash.down_ms >= 0):
             raise UsageError(f"{where}: {crash}: peers are 0 to {everybody - 1}, numbers not negative")

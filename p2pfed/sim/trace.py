@@ -58,5 +58,13 @@ def _content(event: Event) -> str:
             return f"{event.peer.hex()} {' '.join(block.header.value_id.hex() for block in event.blocks)}"
         case events.ModelFetched():
             return f"{event.height} {'none' if event.model is None else event.model.root.hex()}"
+        case events.SnapshotOffered():
+            name = "none" if event.snapshot is None else event.snapshot.block.header.value_id.hex()
+            return f"{event.peer.hex()} {name}"
+        case events.LightBlockFetched():
+            name = "none" if event.block is None else event.block.header.value_id.hex()
+            return f"{event.peer.hex()} {event.height} {name}"
+        case events.SnapshotFetched():
+            return f"{event.snapshot.block.header.value_id.hex()} {event.state is not None} {event.fault}"
         case _:
             assert_never(event)

@@ -40,6 +40,7 @@ STALL_MS = 60_000  # Longer than any honest wait: EMPTY after 60 s of silence is
 # The others hear of a death when the pipe breaks; what was on its way by then still arrives.
 DEATH_NOTICE_MS = 50
 DECODED_MAX = 1 << 16  # Messages kept decoded; a forgotten one is decoded again.
+ANSWER_BYTES = 1_000  # An answer whose size nobody counts: a manifest, a light block.
 REQUEST_BYTES = 100  # A pull's question, or an answer that there is nothing.
 
 
@@ -120,15 +121,19 @@ class World:
         self._by_key = {peer.public: peer for peer in self.peers}
         self.honest = tuple(peer for peer in self.peers if not peer.byzantine)
         self.judge = Judge(scenario, self.peers, model)
-        self._calm_ms = START_MS + scenario.heal_ms
+        arrivals = [late.from_ms for late in scenario.late]
+        self._calm_ms = START_MS + max(scenario.heal_ms, *arrivals, 0)
         self._progress_ms = START_MS
         self._proposed_ms: dict[bytes, int] = {}  # When a value was first proposed.
         self._commits_ms: list[int] = []  # From then to each honest peer's block.
 
     def run(self) -> Result:
         """Run until every honest peer has the last height, a law is broken, or nothing moves any more."""
+        late = {one.peer: one.from_ms for one in self.scenario.late}
         for peer in self.peers:
-            self.after(0, peer.start)
+            if peer.number in late:
+                peer.disk.wipe()
+            self.after(late.get(peer.number, 0), peer.start)
         self._accidents.schedule(self)
         for at_ms in self._network.tears():
             self.after(at_ms, self._tear)
@@ -268,8 +273,8 @@ class World:
         peer: SimPeer,
         public: bytes,
         ask: Callable[[SimPeer], T | None],
-        size: Callable[[T], int],
         answer: Callable[[T | None], None],
+        size: Callable[[T], int] = lambda _: ANSWER_BYTES,
     ) -> None:
         """Ask another peer and call `answer`, with None where it has nothing or there is no way."""
         other = self._by_key[public]
@@ -305,8 +310,8 @@ class World:
             peer,
             public,
             lambda other: other.serve_blocks(from_height),
-            lambda blocks: sum(len(codec.encode(block)) for block in blocks),
             lambda blocks: peer.take_blocks(public, blocks or ()),
+            lambda blocks: sum(len(codec.encode(block)) for block in blocks),
         )
 
     # What peers did

@@ -137,7 +137,6 @@ class Assembly:
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._journal = -1
         self._file = os.open(self._path, flags, PRIVATE_MODE)
         try:
             self._journal = os.open(self._journal_path, flags | os.O_APPEND, PRIVATE_MODE)

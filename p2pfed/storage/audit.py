@@ -13,12 +13,11 @@ from typing import TypeVar
 from msgspec import Struct, field
 
 from p2pfed.chain.apply import apply_certified
-from p2pfed.chain.state import ChainState, restore
+from p2pfed.chain.state import ChainState, genesis_state, restore
 from p2pfed.consensus.certificates import verify_commit, verify_polka
 from p2pfed.errors import LocalError, MalformedMessage, P2PFedError, StorageFault
-from p2pfed.ledger.state import decode_ledger, encode_ledger, genesis_ledger
+from p2pfed.ledger.state import decode_ledger, encode_ledger
 from p2pfed.primitives import codec
-from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.storage import retention
 from p2pfed.storage.blob_store import BlobStore
@@ -113,22 +112,16 @@ class _Replay:
         self._report = report
         self._progress = progress
         self._ledgers: dict[int, bytes] = {}  # Canonical bytes of each height that retention keeps.
+        self._stated: dict[BlobName, str] = {}  # What the rows say of each blob.
         self._named: dict[BlobName, None] = {}  # Every blob that genesis or a block names.
-        self._state = ChainState(
-            genesis=genesis,
-            height=0,
-            header_hash=ZERO_DIGEST,
-            time_ms=genesis.time_ms,
-            train_index=0,
-            ledger=genesis_ledger(genesis),
-            model=None,  # Roots are enough here: what they name is checked blob by blob.
-            header=None,
-        )
+        # Roots are enough here: what they name is checked blob by blob.
+        self._state = genesis_state(genesis, None)
 
     def run(self) -> None:
         self._audit_meta()
         tip = self._audit_blocks()
         self._report.state = self._state
+        self._stated = {(row[0], row[1], row[2]): row[3] for row in self._scan.rows(BLOBS)}
         self._audit_ledgers(tip)
         self._audit_pending(tip)
         self._audit_polkas()
@@ -220,6 +213,10 @@ class _Replay:
 
     def _audit_ledgers(self, tip: int) -> None:
         found: set[int] = set()
+        # Where the model is not here, as after a rollback, the ledger need not be.
+        absent = {
+            name[0] for name, status in self._stated.items() if (name[1], status) == ("model", "absent")
+        }
         for height, data in self._scan.rows(LEDGERS):
             where = f"ledgers {height}"
             found.add(height)
@@ -230,7 +227,7 @@ class _Replay:
             else:
                 self._audit_unreplayed_ledger(where, data)
         for height in range(max(self._report.base, 1), tip + 1):
-            if self._keeps_ledger(height, tip) and height not in found:
+            if self._keeps_ledger(height, tip) and height not in found | absent:
                 self._scan.report("a ledger is missing", f"ledgers {height}", "a row", "none")
 
     def _keeps_ledger(self, height: int, tip: int) -> bool:
@@ -279,7 +276,7 @@ class _Replay:
                 self._report.signatures += len(polka.signatures)
 
     def _audit_blobs(self, tip: int) -> None:
-        stated: dict[BlobName, str] = {(row[0], row[1], row[2]): row[3] for row in self._scan.rows(BLOBS)}
+        stated = self._stated
         for height, kind, root in sorted(self._named.keys() - stated.keys()):
             if kind == "evaluation":
                 continue  # A peer may do without it; once kept it is checked like the others.

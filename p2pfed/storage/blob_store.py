@@ -196,6 +196,14 @@ class BlobStore:
         """
         return Assembly(self._temporary, root, length, self._take_name)
 
+    def forget_unfinished(self, wanted: Iterable[bytes]) -> None:
+        """Throw away what has come of blobs that nobody assembles any more, all but the `wanted` ones."""
+        kept = {name for root in wanted for name in part_names(root)}
+        with disk_errors(f"list the blobs in {self._temporary}"):
+            for leftover in self._temporary.iterdir():
+                if _ROOT_NAME.fullmatch(leftover.name.removesuffix(".chunks")) and leftover.name not in kept:
+                    leftover.unlink(missing_ok=True)
+
     def _new_temporary(self) -> Path:
         with self._lock:
             self._serial += 1

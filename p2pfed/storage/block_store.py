@@ -227,6 +227,31 @@ class BlockStore:
         rows = self._database.rows(LEDGERS, "height = ?", (height,))
         return rows[0][1] if rows else None
 
+    def ledger_heights(self) -> tuple[int, ...]:
+        """Return the heights whose ledger is kept, ascending."""
+        return tuple(row[0] for row in self._database.rows(LEDGERS))
+
+    def roots_only_above(self, height: int) -> tuple[bytes, ...]:
+        """Return the roots of held blobs that no height up to `height` needs, ascending."""
+        held = self._database.rows(BLOBS, "status = 'held'")
+        return tuple(sorted({row[2] for row in held} - {row[2] for row in held if row[0] <= height}))
+
+    def roll_back(self, height: int) -> tuple[bytes, ...]:
+        """Forget every block above `height`, in one transaction; return the roots that nobody needs any more.
+
+        What retention has pruned of kept heights is recorded as absent: it is wanted again, and not here.
+        Pending values stay, for they were voted on; polkas whose validators are not known yet go.
+        """
+        doomed = self.roots_only_above(height)
+        with self._database.transaction("block"):
+            for table in (BLOCKS, LEDGERS, BLOBS):
+                self._database.delete(table, "height > ?", (height,))
+            self._database.delete(POLKAS, "height > ?", (height + 2,))
+            for row in self._database.rows(BLOBS, "status = 'pruned'"):
+                if retention.keeps(row[1], row[0], height):
+                    self._set_status(row, "absent")
+        return doomed
+
     def save_pending(self, header: Header, body: Body) -> None:
         """Keep a value durably before it is voted on (W8); the same one again changes nothing."""
         row = (header.value_id, header.height, codec.encode(header), codec.encode(body))

@@ -98,6 +98,7 @@ class Store:
         """Remember what is being fetched from now on, so that a restart goes on with it; None: nothing."""
         if snapshot is not None:
             replace_file(self.home.sync, codec.encode(snapshot))
+            self.blobs.forget_unfinished(part.root for part in snapshot.parts)
         else:
             with disk_errors(f"delete {self.home.sync}"):
                 self.home.sync.unlink(missing_ok=True)

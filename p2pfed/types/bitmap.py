@@ -26,4 +26,4 @@ def indices_of(bitmap: bytes, size: int) -> tuple[int, ...]:
         raise MalformedMessage(f"bitmap of {len(bitmap)} bytes for {size} entries")
     if size & 7 and bitmap and bitmap[-1] >> (size & 7):
         raise MalformedMessage("a spare bit of a bitmap is set")
-    return tuple(index for index in range(size) if bitmap[index >> 3] >> (index & 7) & 1)
+    return tuple([index for index in range(size) if bitmap[index >> 3] >> (index & 7) & 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, final
 
 import msgspec
 
@@ -13,6 +13,7 @@ Bitmap = Annotated[bytes, msgspec.Meta(max_length=(VALIDATORS_MAX + 7) // 8)]
 Signatures = Annotated[tuple[Signature, ...], msgspec.Meta(max_length=VALIDATORS_MAX)]
 
 
+@final
 class PolkaCert(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
     """A quorum of prevotes for one (round, value, valid round); signatures ascending by index."""
 
@@ -24,6 +25,7 @@ class PolkaCert(Message, frozen=True, array_like=True, forbid_unknown_fields=Tru
     signatures: Signatures
 
 
+@final
 class CommitCert(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
     """A quorum of precommits for one (round, value): the value is final."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, final
 
 from p2pfed.types.message import Digest32, Height, Index, Round, Signature, SignedMessage, ValidRound
 
 
+@final
 class Proposal(SignedMessage, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
     """`value_id = H("hdr", header)` and nothing else; the header travels beside it (`types.wire`)."""
 

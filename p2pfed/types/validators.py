@@ -23,8 +23,13 @@ class Validator(Message, frozen=True, array_like=True, forbid_unknown_fields=Tru
     power: Power
 
 
-class ValidatorSet(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
-    """Validators in ascending order of key; a validator's index is its place here."""
+class ValidatorSet(
+    Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True, cache_hash=True
+):
+    """Validators in ascending order of key; a validator's index is its place here.
+
+    It is the key of the table of proposers, so its hash is kept.
+    """
 
     validators: Annotated[tuple[Validator, ...], msgspec.Meta(min_length=1, max_length=VALIDATORS_MAX)]
 
@@ -49,7 +54,7 @@ class ValidatorSet(Message, frozen=True, array_like=True, forbid_unknown_fields=
 
     def power_of(self, indices: Iterable[int]) -> int:
         """Return the summed power of distinct `indices`."""
-        return sum(self.validators[index].power for index in indices)
+        return sum([self.validators[index].power for index in indices])
 
 
 def validator_set(powers: Iterable[tuple[bytes, int]]) -> ValidatorSet:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, final
 
 from p2pfed.types.message import Digest32, Height, Index, Round, Signature, SignedMessage, ValidRound
 
 
+@final
 class Prevote(SignedMessage, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
     """`value_id` None is nil; `valid_round` is -1 then, else the message is malformed (engine checks)."""
 
@@ -20,10 +21,12 @@ class Prevote(SignedMessage, frozen=True, array_like=True, forbid_unknown_fields
     signature: Signature
 
 
+@final
 class Precommit(SignedMessage, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
     """`value_id` None is nil."""
 
     KIND: ClassVar[str] = "precommit"
+    valid_round: ClassVar[int] = -1  # It names none: all that it claims is a value.
 
     height: Height
     round: Round

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, final
 
 import msgspec
 
@@ -32,6 +32,7 @@ from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 
 
+@final
 class ProposalMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
     """A proposal with its header, and the polka that a re-proposal needs (else None)."""
 
@@ -85,22 +86,6 @@ ControlMessage = (
     | Digest
     | PeerRecords
 )
-
-
-HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
-
-
-def height_of(message: HeightMessage) -> int:
-    """Return the height of the block that a message is about."""
-    match message:
-        case UpdateHeader():
-            return message.base_height + 1
-        case AvailMessage():
-            return message.avail.height
-        case ProposalMessage():
-            return message.proposal.height
-        case _:
-            return message.height
 
 
 class GetChunk(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=20):

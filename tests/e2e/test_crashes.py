@@ -11,8 +11,12 @@ import pytest
 from e2e.judge import BACK_MS_MAX, GAP_MS_MAX, Signatures, slowness, verdict, wait_for_precommit, worst_gap_ms
 from e2e.support import TRANSPORTS, Network, Peer, create
 
+# What a crash leaves on the disk is the same whatever carried it: the walk over points stays on tcp.
+on_both = pytest.mark.parametrize("net", TRANSPORTS, indirect=True, scope="module")
+on_tcp = pytest.mark.parametrize("net", ["tcp"], indirect=True, scope="module")
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
+
+@pytest.fixture(scope="module")
 def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Four peers that all tests of this file share; at the end all of them must have told one story."""
     made = create(tmp_path_factory.mktemp("crashes") / "net", 4, request.param)
@@ -38,10 +42,12 @@ def assert_the_network_shrugs(net: Network, victim: Peer, killed_ms: int) -> Non
     assert wait_for_precommit(net, victim, height) - up_ms <= BACK_MS_MAX[net.transport] * slowness()
 
 
+@on_both
 def test_killing_the_first_contact_stops_nobody(net: Network) -> None:
     assert_the_network_shrugs(net, net.peers[0], net.peers[0].kill())
 
 
+@on_both
 def test_killing_the_proposer_costs_one_round(net: Network) -> None:
     victim = net.peers[1]
     own = victim.wait("peer.started")["id"]
@@ -49,6 +55,7 @@ def test_killing_the_proposer_costs_one_round(net: Network) -> None:
     assert_the_network_shrugs(net, victim, victim.kill())
 
 
+@on_tcp
 @pytest.mark.parametrize("point", ["vote_state.durable:6", "block.committed:3"])
 def test_a_crash_around_a_durable_write_loses_nothing(net: Network, point: str) -> None:
     victim = net.peers[2]
@@ -58,6 +65,7 @@ def test_a_crash_around_a_durable_write_loses_nothing(net: Network, point: str) 
     assert_the_network_shrugs(net, victim, time.time_ns() // 1_000_000)
 
 
+@on_tcp
 @pytest.mark.parametrize("point", ["key.renamed", "held.rows"])
 def test_a_peer_that_dies_while_it_joins_can_join_again(net: Network, tmp_path: Path, point: str) -> None:
     contact = net.peers[0].wait("peer.started")["p2p"][0]

@@ -119,8 +119,9 @@ class Transcript:
                 return f"build a value for round {round_}"
             case NeedValue(value_id=value_id):
                 return f"check {self._value(value_id)}"
-            case Propose(round=round_, header=header, valid_round=valid_round):
-                return f"propose {round_} {self._value(header.value_id)} vr={valid_round}"
+            case Propose(round=round_, header=header, valid_round=valid_round, polka=polka):
+                beside = "" if polka is None else " with its polka"
+                return f"propose {round_} {self._value(header.value_id)} vr={valid_round}{beside}"
             case SendPrevote(round=round_, value_id=None):
                 return f"prevote {round_} nil"
             case SendPrevote(round=round_, value_id=value_id, valid_round=valid_round):

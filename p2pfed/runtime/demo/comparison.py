@@ -18,6 +18,8 @@ from p2pfed.runtime.config import LearnerConfig
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import Int16Vector, ModelState
 
+LEFT_OUT = ("garbage_payload", "wrong_shape", "withheld_payload", "bad_chunks", "silent")
+
 
 def train_with_mean(
     genesis: Genesis, model: ModelState, learner: LearnerConfig, byzantine: Sequence[str], heights: int
@@ -64,7 +66,7 @@ def _is_value_lie(kind: str) -> bool:
 
 
 def _is_left_out(kind: str) -> bool:
-    return kind.partition(":")[0] in ("garbage_payload", "wrong_shape", "withheld_payload", "silent")
+    return kind.partition(":")[0] in LEFT_OUT
 
 
 def _lie(kinds: Sequence[str], seed: int) -> Lie:

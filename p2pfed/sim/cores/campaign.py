@@ -18,7 +18,6 @@ from p2pfed.sim.cores.world import Outcome, run
 
 CHUNK = 200  # Schedules of one task; fixed, so that the trace hash doesn't depend on the number of jobs.
 FAILURES_KEPT_MAX = 20
-WORLDS_KEPT = 20  # Before their memory is looked for.
 
 
 class Plan(Struct, frozen=True):
@@ -130,8 +129,6 @@ def run_chunk(plan: Plan, first: int, count: int) -> Tally:
         except BaseException as error:
             error.add_note(f"in the schedule of seed {seed}; {plan}")
             raise
-        if seed % WORLDS_KEPT == 0:
-            gc.collect()
         hashes.update(outcome.trace)
         tally.add(schedule, outcome)
     gc.enable()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
 
 from msgspec import Struct
 
@@ -11,6 +11,7 @@ from p2pfed.consensus import io
 from p2pfed.consensus.engine import Engine
 from p2pfed.consensus.machine import Step
 from p2pfed.consensus.signer import (
+    Signable,
     SignAvail,
     SignPrecommit,
     SignPrevote,
@@ -37,6 +38,7 @@ PRESET = PRESETS["local"]
 EARLY_MAX = 64  # Messages of the next height kept until we get there.
 
 
+@final
 class Ask(Struct, frozen=True):
     """What a core holds of its height: others answer with what it lacks (the digest of production)."""
 
@@ -52,6 +54,21 @@ KIND_OF: dict[type, str] = {
     ProposalMessage: "proposal", Prevote: "prevote", Precommit: "precommit", PolkaCert: "polka",
     CommitCert: "commit", Ask: "ask",
 }  # fmt: skip
+
+
+class Heard(Struct, frozen=True):
+    """A message on its way, with what every receiver would else work out anew.
+
+    number: Tells two different messages apart in a trace: part of a signature.
+    input: What an engine is told; None for a question.
+    """
+
+    sender: int
+    message: Message
+    kind: str
+    height: int
+    number: int
+    input: io.Input | None
 
 
 class CollectDue(Struct, frozen=True):
@@ -97,7 +114,7 @@ class Core:
         self.crashes: dict[int, int] = {}  # Effect number -> ms down.
         self.record = self.disk = initial_record()
         self.commits: list[CommitCert] = []  # On disk: one for each height.
-        self.early: list[tuple[int, Spoken]] = []
+        self.early: list[Heard] = []
         self.is_collecting = True
         self._begin_engine()
 
@@ -118,21 +135,19 @@ class Core:
             self.is_collecting = True
             self.world.later(self, self.world.draw(5, 60), CollectDue())
 
-    def hear(self, sender: int, message: Message) -> None:
+    def hear(self, heard: Heard) -> None:
         """Take what another slot sent."""
-        if type(message) is Ask:
-            for answer in self._answers(message):
-                self.world.send(self, sender, answer)
-            return
-        assert not isinstance(message, Ask)
-        height = message.proposal.height if isinstance(message, ProposalMessage) else message.height
-        if height == self.engine.height:
+        if heard.input is None:
+            assert isinstance(heard.message, Ask)
+            for answer in self._answers(heard.message):
+                self.world.send(self, heard.sender, answer)
+        elif heard.height == self.engine.height:
             try:
-                self.feed(_INPUT_OF[type(message)](message))
+                self.feed(heard.input)
             except PeerFault as fault:
-                self.world.checkers.blamed(self, sender, fault)
-        elif height == self.engine.height + 1 and len(self.early) < EARLY_MAX:
-            self.early.append((sender, message))
+                self.world.checkers.blamed(self, heard.sender, fault)
+        elif heard.height == self.engine.height + 1 and len(self.early) < EARLY_MAX:
+            self.early.append(heard)
 
     def take(self, input_: io.Input | CollectDue) -> None:
         """Take what this life waited for."""
@@ -146,17 +161,16 @@ class Core:
 
     def feed(self, first: io.Input) -> None:
         """Tell the engine, carry its answers out, and go to the next height where this one is decided."""
-        step, outbox = self.engine.step, list[Effect]()
-        outputs = step(first)
+        outputs = self.engine.step(first)
         if not outputs:
             return
-        inputs: deque[io.Input] = deque()
-        while True:
-            for output in outputs:
+        inputs: list[io.Input] = []
+        outbox: list[Effect] = []
+        for output in outputs:
+            self._carry_out(output, inputs, outbox)
+        for input_ in inputs:  # What we say, we hear; it may grow meanwhile.
+            for output in self.engine.step(input_):
                 self._carry_out(output, inputs, outbox)
-            if not inputs:
-                break
-            outputs = step(inputs.popleft())
         is_alive = self._act(outbox)
         self.world.checkers.after(self)
         if is_alive and len(self.commits) == self.engine.height:
@@ -183,20 +197,16 @@ class Core:
     # What liars change
 
     def speak(self, request: SignRequest, outbox: list[Effect]) -> Spoken | None:
-        """Sign by the rules; the record is durable before the message leaves. None where refused."""
-        signed = decide(self.record, request, self.key, CHAIN_ID)
-        if not isinstance(signed, SignedRecord):
+        """Sign a vote or proposal and let it leave once it is durable. None where refused."""
+        message = self._sign(request, outbox)
+        if type(message) is Prevote or type(message) is Precommit:
+            self.world.checkers.signed(self, message)
+        elif type(message) is ProposalMessage:
+            self.world.checkers.signed(self, message.proposal)
+        else:
             return None
-        if signed.is_new:
-            self.record = signed.record
-            outbox.append(Persist(signed.record))
-        message = signed.message
-        if isinstance(message, Prevote | Precommit | ProposalMessage):
-            word = message.proposal if isinstance(message, ProposalMessage) else message
-            self.world.checkers.signed(self, word)
-            outbox.append(Send(message))
-            return message
-        return None
+        outbox.append(Send(message))
+        return message
 
     def say(self, message: Spoken) -> None:
         """Let a message leave."""
@@ -223,58 +233,65 @@ class Core:
         self.life += 1  # Waits of the height that is over are void.
         self._begin_engine()
         self.start()
-        for sender, message in early:
+        for heard in early:
             if self.is_up:
-                self.hear(sender, message)
+                self.hear(heard)
+
+    def _sign(self, request: SignRequest, outbox: list[Effect]) -> Signable | None:
+        """Sign by the rules; None where they refuse."""
+        signed = decide(self.record, request, self.key, CHAIN_ID)
+        if not isinstance(signed, SignedRecord):
+            return None
+        if signed.is_new:
+            self.record = signed.record
+            outbox.append(Persist(signed.record))
+        return signed.message
 
     def _leave_collect(self, outbox: list[Effect]) -> None:
         self.is_collecting = False
-        self.speak(SignAvail(self.height, 0, self.index, (), 1), outbox)
+        self._sign(SignAvail(self.height, 0, self.index, (), 1), outbox)
 
-    def _carry_out(self, output: io.Output, inputs: deque[io.Input], outbox: list[Effect]) -> None:
+    def _carry_out(self, output: io.Output, inputs: list[io.Input], outbox: list[Effect]) -> None:
+        # Types are compared, the frequent ones first: a `match` over so many would be a tenth of a run.
         world, height, index = self.world, self.engine.height, self.index
         spoken: Spoken | None = None
-        match output:
-            case io.SendPrevote():
-                spoken = self.speak(
-                    SignPrevote(height, output.round, output.value_id, output.valid_round, index), outbox
-                )
-            case io.SendPrecommit():
-                spoken = self.speak(
-                    SignPrecommit(
-                        height, output.round, output.value_id, index, output.lock_cert, output.lock_header
-                    ),
-                    outbox,
-                )
-            case io.Propose():
-                spoken = self.speak(
-                    SignProposal(output.header, output.round, output.valid_round, index, output.polka), outbox
-                )
-            case io.Schedule():
-                delay_ms = world.by_clock_of(self, output.delay_ms)
-                outbox.append(Later(delay_ms, io.TimeoutFired(output.kind, output.round)))
-            case io.PublishPolka() | io.PublishCommit():
-                outbox.append(Send(output.cert))
-            case io.NewRound():
-                world.checkers.round_began(self, output.round)
-            case io.GetValue():
-                outbox.append(Later(world.draw(1, 30), self.value(output.round)))
-            case io.NeedValue():
-                outbox.append(world.check(self, output.value_id))
-            case io.LeaveCollect():
-                if self.is_collecting:
-                    self._leave_collect(outbox)
-                    inputs.append(io.CollectEnded())
-            case io.Decided():
-                outbox.append(
-                    Store(output.cert) if output.is_ready else world.check(self, output.cert.value_id)
-                )
-            case io.SafetyViolated():
-                world.checkers.halted(self, output)
-            case io.FoundEvidence():
-                world.checkers.accused(self, output.evidence)
+        if type(output) is io.Schedule:
+            delay_ms = world.by_clock_of(self, output.delay_ms)
+            outbox.append(Later(delay_ms, io.TimeoutFired(output.kind, output.round)))
+        elif type(output) is io.SendPrevote:
+            request = SignPrevote(height, output.round, output.value_id, output.valid_round, index)
+            spoken = self.speak(request, outbox)
+        elif type(output) is io.SendPrecommit:
+            spoken = self.speak(
+                SignPrecommit(
+                    height, output.round, output.value_id, index, output.lock_cert, output.lock_header
+                ),
+                outbox,
+            )
+        elif type(output) is io.NewRound:
+            world.checkers.round_began(self, output.round)
+        elif type(output) is io.PublishPolka or type(output) is io.PublishCommit:
+            outbox.append(Send(output.cert))
+        elif type(output) is io.NeedValue:
+            outbox.append(world.check(self, output.value_id))
+        elif type(output) is io.Decided:
+            outbox.append(Store(output.cert) if output.is_ready else world.check(self, output.cert.value_id))
+        elif type(output) is io.Propose:
+            spoken = self.speak(
+                SignProposal(output.header, output.round, output.valid_round, index, output.polka), outbox
+            )
+        elif type(output) is io.GetValue:
+            outbox.append(Later(world.draw(1, 30), self.value(output.round)))
+        elif type(output) is io.LeaveCollect:
+            if self.is_collecting:
+                self._leave_collect(outbox)
+                inputs.append(io.CollectEnded())
+        elif type(output) is io.FoundEvidence:
+            world.checkers.accused(self, output.evidence)
+        elif type(output) is io.SafetyViolated:
+            world.checkers.halted(self, output)
         if spoken is not None:
-            inputs.append(_INPUT_OF[type(spoken)](spoken))
+            inputs.append(input_of(spoken))
 
     def _act(self, outbox: list[Effect]) -> bool:
         """Carry effects out in order; answer whether we are still alive."""
@@ -283,17 +300,15 @@ class Core:
                 self.world.crashed(self, self.crashes.pop(self.effects))
                 return False
             self.effects += 1
-            match effect:
-                case Persist():
-                    self.disk = effect.record
-                case Send():
-                    self.say(effect.message)
-                case Later():
-                    self.world.later(self, effect.delay_ms, effect.input)
-                case Store():
-                    if len(self.commits) < effect.cert.height:
-                        self.commits.append(effect.cert)
-                        self.world.decided(self, effect.cert)
+            if type(effect) is Later:
+                self.world.later(self, effect.delay_ms, effect.input)
+            elif type(effect) is Send:
+                self.say(effect.message)
+            elif type(effect) is Persist:
+                self.disk = effect.record
+            elif type(effect) is Store and len(self.commits) < effect.cert.height:
+                self.commits.append(effect.cert)
+                self.world.decided(self, effect.cert)
         return True
 
     def _answers(self, theirs: Ask) -> list[Spoken]:
@@ -311,27 +326,30 @@ class Core:
         return [message for message in found if message is not None]
 
 
-def _as_proposal(message: Spoken) -> io.Input:
-    assert isinstance(message, ProposalMessage)
-    return io.ProposalReceived(message)
+def input_of(message: Spoken) -> io.Input:
+    """Return what an engine is told of a message."""
+    return _INPUT_OF[type(message)](message)
 
 
-def _as_vote(message: Spoken) -> io.Input:
-    assert isinstance(message, Prevote | Precommit)
-    return io.VoteReceived(message)
+def on_the_way(sender: int, message: Message) -> Heard:
+    """Return a message as it travels."""
+    if type(message) is Ask:
+        number = message.height * 1000 + message.round
+        return Heard(sender, message, "ask", message.height, number, None)
+    if type(message) is PolkaCert or type(message) is CommitCert:
+        height, number = message.height, short(message.signatures[0]) ^ len(message.signatures)
+    else:
+        signed = message.proposal if type(message) is ProposalMessage else message
+        height, number = signed.height, short(signed.signature)
+    return Heard(sender, message, KIND_OF[type(message)], height, number, input_of(message))
 
 
-def _as_polka(message: Spoken) -> io.Input:
-    assert isinstance(message, PolkaCert)
-    return io.PolkaReceived(message)
+def short(data: bytes) -> int:
+    """Return the first bytes as a number that fits a trace."""
+    return int.from_bytes(data[:7], "big")
 
 
-def _as_commit(message: Spoken) -> io.Input:
-    assert isinstance(message, CommitCert)
-    return io.CommitReceived(message)
-
-
-_INPUT_OF = {
-    ProposalMessage: _as_proposal, Prevote: _as_vote, Precommit: _as_vote, PolkaCert: _as_polka,
-    CommitCert: _as_commit,
+_INPUT_OF: dict[type[Spoken], Callable[..., io.Input]] = {
+    ProposalMessage: io.ProposalReceived, Prevote: io.VoteReceived, Precommit: io.VoteReceived,
+    PolkaCert: io.PolkaReceived, CommitCert: io.CommitReceived,
 }  # fmt: skip

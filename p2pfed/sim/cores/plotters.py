@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from p2pfed.consensus.engine import Engine
 from p2pfed.primitives.keys import SIGNATURE_BYTES
-from p2pfed.sim.cores.core import Ask, Core, Spoken
+from p2pfed.sim.cores.core import Ask, Core, Heard, Spoken
 from p2pfed.sim.cores.liars import SINS, Liar
 from p2pfed.sim.cores.oracle import OracleKey
 from p2pfed.types.proposal import Proposal
@@ -36,8 +36,8 @@ class Splitter(Liar):
         """What one group knows is kept from the other."""
         return []
 
-    def hear(self, sender: int, message: object) -> None:
-        super().hear(sender, message)  # type: ignore[arg-type]
+    def hear(self, heard: Heard) -> None:
+        super().hear(heard)
         self._plot()
 
     def take(self, input_: object) -> None:

@@ -13,23 +13,6 @@ LINES_MAX = 400  # Of a transcript: the last ones tell how it broke.
 INPUT_NUMBERS: dict[type, int] = {
     CollectDue: 1, io.ValueReady: 2, io.LocalValue: 3, io.TimeoutFired: 4,
 }  # fmt: skip
-_VOTES, _CERTIFICATES = (Prevote, Precommit), (PolkaCert, CommitCert)  # Unions are slow to make each time.
-
-
-def short(data: bytes) -> int:
-    """Return the first bytes as a number that fits a trace."""
-    return int.from_bytes(data[:7], "big")
-
-
-def number_of(message: Message) -> int:
-    """Return a number that tells two different messages apart: part of a signature."""
-    if isinstance(message, _VOTES):
-        return short(message.signature)
-    if isinstance(message, ProposalMessage):
-        return short(message.proposal.signature)
-    if isinstance(message, _CERTIFICATES):
-        return short(message.signatures[0]) ^ len(message.signatures)
-    return message.height * 1000 + message.round
 
 
 def told(message: Message) -> str:

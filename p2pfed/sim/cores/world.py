@@ -12,12 +12,22 @@ from msgspec import Struct
 
 from p2pfed.consensus import io
 from p2pfed.sim.cores.checkers import Checkers
-from p2pfed.sim.cores.core import KIND_OF, PRESET, CollectDue, Core, Later, Message, Spoken
+from p2pfed.sim.cores.core import (
+    PRESET,
+    Ask,
+    CollectDue,
+    Core,
+    Heard,
+    Later,
+    Spoken,
+    on_the_way,
+    short,
+)
 from p2pfed.sim.cores.network import Network
 from p2pfed.sim.cores.oracle import SignatureOracle, committee, new_header
 from p2pfed.sim.cores.plotters import crew
 from p2pfed.sim.cores.schedule import Fault, Schedule
-from p2pfed.sim.cores.transcript import INPUT_NUMBERS, number_of, short, told
+from p2pfed.sim.cores.transcript import INPUT_NUMBERS, told
 from p2pfed.types.block import Header
 from p2pfed.types.certificate import CommitCert
 
@@ -55,11 +65,6 @@ class Outcome(Struct, frozen=True):
     trace: bytes
 
 
-class _Heard(Struct, frozen=True):
-    sender: int
-    message: Message
-
-
 class _Own(Struct, frozen=True):
     life: int
     input: io.Input | CollectDue
@@ -83,7 +88,7 @@ class World:
         self.network = Network(schedule, self.dice)
         self.fired = self.network.fired
         self._witness = witness
-        self._trace = array("q")
+        self._trace: list[int] = []
         self._heap: list[tuple[int, int, int, object]] = []
         self._order = 0
         kinds = dict(schedule.liars)
@@ -98,8 +103,10 @@ class World:
             if kind == "twins":
                 self.cores.append(Core(self, len(self.cores), index, keys[index]))
         self._is_recording = not schedule.is_safe
+        self._is_heeding = self._is_recording or witness is not None
         self._heard: dict[Spoken, None] = {}
-        self._by_peer: dict[tuple[str, int], list[tuple[int, Fault]]] = {}
+        self._clocks: dict[int, list[tuple[int, Fault]]] = {}
+        self._slow_checks: dict[int, list[tuple[int, Fault]]] = {}
         self._prepare_faults()
 
     def run(self) -> Outcome:
@@ -107,20 +114,22 @@ class World:
         for core in self.cores:
             core.start()
             self._push(int(self.random() * ASK_MS), core.slot, None)
-        heap = self._heap
+        heap, cores = self._heap, self.cores
         deadline_ms, has_pauses = self._deadline_ms(), bool(self._pauses)
-        while heap:
+        while heap and not self.is_over:
             self.now_ms, _, slot, what = heappop(heap)
             if self.now_ms > deadline_ms:
                 break
-            core = self.cores[slot]
+            core = cores[slot]
             if has_pauses and self._is_paused(core, what):
                 continue
             self.events += 1
             self._deliver(core, what)
-            if self.is_over:
-                break
         return self._outcome()
+
+    def forget(self) -> None:
+        """Untie the knot of cores and world: memory is free at once, and the next run finds it warm."""
+        self.cores, self.honest, self._heap = [], [], []
 
     def decided(self, core: Core, cert: CommitCert) -> None:
         """A core stored a decision."""
@@ -141,20 +150,16 @@ class World:
 
     def send(self, core: Core, slot: int, message: Spoken, delay_ms: int = 0) -> None:
         """Carry a message to one slot, as the network lets it."""
-        other = self.cores[slot]
-        for wire_ms in self.network.delays(core.index, other.index, KIND_OF[type(message)], self.now_ms):
-            self._push(wire_ms + delay_ms, slot, _Heard(core.slot, message))
+        self._carry(core.index, self.cores[slot], on_the_way(core.slot, message), delay_ms)
 
     def broadcast(self, core: Core, message: Spoken, delay_ms: int = 0) -> None:
         self.checkers.leaves(core, message)
         if self._witness is not None:
             self._witness(self.now_ms, core.slot, f"says {told(message)}")
-        heard, kind, now_ms, delays = _Heard(core.slot, message), KIND_OF[type(message)], self.now_ms, None
-        delays, index = self.network.delays, core.index
+        heard = on_the_way(core.slot, message)
         for other in self.cores:
             if other is not core:
-                for wire_ms in delays(index, other.index, kind, now_ms):
-                    self._push(wire_ms + delay_ms, other.slot, heard)
+                self._carry(core.index, other, heard, delay_ms)
 
     def new_value(self, height: int, round0: int, proposer: int, *, is_valid: bool = True) -> Header:
         """Return a value nobody saw before; the oracle remembers whether it is valid."""
@@ -167,7 +172,7 @@ class World:
     def check(self, core: Core, value_id: bytes) -> Later:
         """Answer, after a while, whether a value is valid."""
         delay_ms = self.draw(3, 40)
-        for number, fault in self._by_peer.get(("slow_check", core.index), ()):
+        for number, fault in self._slow_checks.get(core.index, ()):
             if self.now_ms < fault.until_ms:
                 self.fired[number] += 1
                 delay_ms += fault.amount
@@ -175,7 +180,7 @@ class World:
 
     def by_clock_of(self, core: Core, delay_ms: int) -> int:
         """Return how long a wait lasts by this core's clock: it may jump."""
-        for number, fault in self._by_peer.get(("clock", core.index), ()):
+        for number, fault in self._clocks.get(core.index, ()):
             if self.now_ms < fault.until_ms:
                 self.fired[number] += 1
                 delay_ms = int(delay_ms * fault.share)
@@ -195,6 +200,12 @@ class World:
         if self._witness is not None:
             self._witness(self.now_ms, slot, text)
 
+    def _carry(self, sender: int, receiver: Core, heard: Heard, delay_ms: int = 0) -> None:
+        now_ms, slot = self.now_ms, receiver.slot
+        for wire_ms in self.network.delays(sender, receiver.index, heard.kind, now_ms):
+            self._order += 1
+            heappush(self._heap, (now_ms + wire_ms + delay_ms, self._order, slot, heard))
+
     def _push(self, delay_ms: int, slot: int, what: object) -> None:
         self._order += 1
         heappush(self._heap, (self.now_ms + delay_ms, self._order, slot, what))
@@ -202,15 +213,12 @@ class World:
     def _deliver(self, core: Core, what: object) -> None:
         """Let one event happen: a message, a core's own wait, a question to the others (None), a return."""
         trace, slot = self._trace, core.slot
-        if type(what) is _Heard:
+        if type(what) is Heard:
             if core.is_up:
-                message = what.message
-                trace.extend((self.now_ms, slot, what.sender, number_of(message)))
-                if self._witness is not None and KIND_OF[type(message)] != "ask":
-                    self._witness(self.now_ms, slot, f"hears {told(message)} from {what.sender}")
-                if self._is_recording and core in self.honest and KIND_OF[type(message)] != "ask":
-                    self._heard[message] = None  # type: ignore[index]
-                core.hear(what.sender, message)
+                trace.extend((self.now_ms, slot, what.sender, what.number))
+                if self._is_heeding:
+                    self._heed(core, what)
+                core.hear(what)
         elif type(what) is _Own:
             if core.is_up and what.life == core.life:
                 trace.extend((self.now_ms, slot, what.life, INPUT_NUMBERS[type(what.input)]))
@@ -223,13 +231,20 @@ class World:
             other = int(self.random() * others)
             other += other >= slot
             if core.is_up:
-                ask = core.ask()
-                for wire_ms in self.network.delays(core.index, self.cores[other].index, "ask", self.now_ms):
-                    self._push(wire_ms, other, _Heard(slot, ask))
+                self._carry(core.index, self.cores[other], on_the_way(slot, core.ask()))
         else:
             trace.extend((self.now_ms, slot, -1, core.life))
             self.note(slot, "comes back")
             core.restart()
+
+    def _heed(self, core: Core, heard: Heard) -> None:
+        """Tell the witness, and remember what the honest know after a fork."""
+        if isinstance(heard.message, Ask):
+            return
+        if self._witness is not None:
+            self._witness(self.now_ms, core.slot, f"hears {told(heard.message)} from {heard.sender}")
+        if self._is_recording and core in self.honest:
+            self._heard[heard.message] = None
 
     # Faults of peers
 
@@ -240,8 +255,10 @@ class World:
                 self.cores[fault.peers[0]].crashes.setdefault(fault.amount, number)
             elif fault.kind == "pause":
                 self._pauses.append((number, fault))
-            elif fault.kind in ("clock", "slow_check"):
-                self._by_peer.setdefault((fault.kind, fault.peers[0]), []).append((number, fault))
+            elif fault.kind == "clock":
+                self._clocks.setdefault(fault.peers[0], []).append((number, fault))
+            elif fault.kind == "slow_check":
+                self._slow_checks.setdefault(fault.peers[0], []).append((number, fault))
 
     def _is_paused(self, core: Core, what: object) -> bool:
         for number, fault in self._pauses:
@@ -288,10 +305,13 @@ class World:
             fired=tuple(self.fired),
             events=self.events,
             virtual_ms=self.now_ms,
-            trace=sha256(self._trace.tobytes()).digest(),
+            trace=sha256(array("q", self._trace).tobytes()).digest(),
         )
 
 
 def run(schedule: Schedule, witness: Witness | None = None) -> Outcome:
     """Run a schedule to its end; the same one gives the same outcome, bit for bit."""
-    return World(schedule, witness).run()
+    world = World(schedule, witness)
+    outcome = world.run()
+    world.forget()
+    return outcome

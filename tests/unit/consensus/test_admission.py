@@ -19,6 +19,7 @@ from p2pfed.errors import (
 )
 from p2pfed.primitives.digest import sha256
 from p2pfed.types.params import ROUNDS_AHEAD_MAX
+from p2pfed.types.vote import Vote
 from p2pfed.types.wire import ProposalMessage
 
 FOUR = Committee()
@@ -29,9 +30,9 @@ X = HEADER.value_id
 
 def test_a_vote_of_our_height_and_a_near_round_is_let_in() -> None:
     for round_ in (0, 3, 3 + ROUNDS_AHEAD_MAX):
-        DOOR.verify_place(FOUR.prevote("A", round_, None), 3)
-        DOOR.verify_place(FOUR.precommit("A", round_, X), 3)
-    DOOR.verify_place(FOUR.prevote("A", 3, X, 2), 3)
+        DOOR.verify_vote_place(FOUR.prevote("A", round_, None), 3)
+        DOOR.verify_vote_place(FOUR.precommit("A", round_, X), 3)
+    DOOR.verify_vote_place(FOUR.prevote("A", 3, X, 2), 3)
     DOOR.verify_vote_signature(FOUR.prevote("A", 3, X, 2))
 
 
@@ -49,9 +50,9 @@ def test_a_vote_of_our_height_and_a_near_round_is_let_in() -> None:
         (FOUR.prevote("A", 3, X, 4), MalformedMessage),
     ],
 )
-def test_a_vote_out_of_place_is_refused(vote: object, fault: type[PeerFault]) -> None:
+def test_a_vote_out_of_place_is_refused(vote: Vote, fault: type[PeerFault]) -> None:
     with pytest.raises(fault):
-        DOOR.verify_place(vote, 3)
+        DOOR.verify_vote_place(vote, 3)
 
 
 def test_a_vote_signed_by_another_or_for_another_network_is_refused() -> None:
@@ -69,7 +70,7 @@ def test_a_good_proposal_is_let_in_with_and_without_polka() -> None:
         FOUR.proposal(2, HEADER, 0),
         FOUR.proposal(2, HEADER, 0, polka),
     ):
-        DOOR.verify_place(message, 0)
+        DOOR.verify_proposal_place(message.proposal, 0)
         DOOR.verify_proposal_content(message)
         DOOR.verify_attached_polka(message)
 
@@ -86,7 +87,7 @@ def test_a_good_proposal_is_let_in_with_and_without_polka() -> None:
 )
 def test_a_proposal_out_of_place_is_refused(message: ProposalMessage, fault: type[PeerFault]) -> None:
     with pytest.raises(fault):
-        DOOR.verify_place(message, 0)
+        DOOR.verify_proposal_place(message.proposal, 0)
 
 
 @pytest.mark.parametrize(

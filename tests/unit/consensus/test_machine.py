@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from msgspec.structs import replace
 from support.consensus import Committee
@@ -18,6 +20,7 @@ from p2pfed.consensus.io import (
     TimeoutFired,
 )
 from p2pfed.consensus.machine import (
+    _RULES,
     CollectLeft,
     CommitSeen,
     Event,
@@ -283,3 +286,7 @@ def test_t1_t2_t3_fire_in_their_own_step() -> None:
 def test_a_timeout_of_another_round_is_stale(step: Step, kind: str) -> None:
     for round_ in (2, 4):
         assert says_nothing(at(step), TimeoutFired(kind, round_))
+
+
+def test_every_event_has_its_rule() -> None:
+    assert set(_RULES) == set(get_args(Event))

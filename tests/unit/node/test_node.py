@@ -10,7 +10,7 @@ from support.lab import FOUR, Lab, sent_by
 
 from p2pfed.consensus.signer import SignAvail, Signed, SignPrevote, SignUpdate, decide, initial_record
 from p2pfed.errors import BadSignature, WrongHeight
-from p2pfed.node import events, node
+from p2pfed.node import events, height_messages
 from p2pfed.node.effects import (
     Blame,
     Effect,
@@ -207,8 +207,8 @@ def commit(lab: Lab, world: World, **inputs: object) -> Block:
 
 
 def test_early_messages_are_bounded_for_each_peer_and_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "EARLY_PER_PEER_MAX", 2)
-    monkeypatch.setattr(node, "EARLY_MESSAGES_MAX", 3)
+    monkeypatch.setattr(height_messages, "EARLY_PER_PEER_MAX", 2)
+    monkeypatch.setattr(height_messages, "EARLY_MESSAGES_MAX", 3)
     ahead = World(FOUR)
     ahead.advance()
     lab = Lab()
@@ -216,15 +216,15 @@ def test_early_messages_are_bounded_for_each_peer_and_in_all(monkeypatch: pytest
     for peer in lab.others[:2]:
         for trainer in range(3):
             lab.hear(ahead.update(trainer), peer)
-    assert len(lab.node._early) == 3
-    assert [peer for peer, _ in lab.node._early] == [lab.others[0], lab.others[0], lab.others[1]]
+    assert len(lab.node._early.messages) == 3
+    assert [peer for peer, _ in lab.node._early.messages] == [lab.others[0], lab.others[0], lab.others[1]]
 
 
 def test_what_is_two_heights_ahead_is_not_kept() -> None:
     lab = Lab()
     lab.start()
     lab.hear(lab.world.update(1, base_height=2))
-    assert lab.node._early == []
+    assert lab.node._early.messages == []
 
 
 def test_what_is_late_costs_nobody_anything() -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from support.tiny_chain import Step, found, keep, steps
 
-from p2pfed.errors import MalformedMessage, OutOfBounds
+from p2pfed.errors import BadChunk, MalformedMessage
 from p2pfed.net.transport import TransportError
 from p2pfed.node.effects import FetchBlocks, FetchBody, FetchModel, FetchPayload
 from p2pfed.node.events import (
@@ -102,7 +102,7 @@ LIES: list[tuple[bytes | Exception, type[Exception] | None]] = [
     (codec.encode(Missing()), None),
     (b"\xc1", MalformedMessage),
     (codec.encode(GenesisBytes(b"x")), MalformedMessage),
-    (codec.encode(Chunk(1, b"other bytes", ())), OutOfBounds),
+    (codec.encode(Chunk(1, b"other bytes", ())), BadChunk),
 ]
 
 

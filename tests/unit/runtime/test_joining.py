@@ -13,7 +13,7 @@ from p2pfed.net.memory import MemoryNetwork
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_hashes, path_of_hashes
 from p2pfed.runtime import joining
-from p2pfed.runtime.joining import fetch_initial_model, fetch_network
+from p2pfed.runtime.joining import fetch_founding, fetch_initial_model, offers_snapshot
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.wire import (
     Chunk,
@@ -72,11 +72,10 @@ async def contact(network: MemoryNetwork, number: int, handler: Contact) -> Mult
 
 async def test_genesis_and_model_come_from_the_first_contact_that_answers(network: MemoryNetwork) -> None:
     dead, alive = Multiaddr("127.0.0.1", 1), await contact(network, 1, Contact())
-    found, first = await fetch_network(KEYS[0], (dead, alive), CHAIN, "memory")
-    again = await fetch_initial_model(KEYS[0], (alive,), genesis())
-    assert found == genesis()
-    for model in (first, again):
-        assert (model.root, model.exponents_root) == (initial_model().root, initial_model().exponents_root)
+    assert await fetch_founding(KEYS[0], (dead, alive), CHAIN, "memory") == genesis()
+    model = await fetch_initial_model(KEYS[0], (dead, alive), genesis())
+    assert (model.root, model.exponents_root) == (initial_model().root, initial_model().exponents_root)
+    assert not await offers_snapshot(KEYS[0], (dead, alive), genesis())
 
 
 @pytest.mark.parametrize(
@@ -88,9 +87,10 @@ async def test_a_contact_that_is_of_no_use_is_left_for_the_next(
     network: MemoryNetwork, twist: Callable[[object], object]
 ) -> None:
     useless, good = await contact(network, 1, Contact(twist)), await contact(network, 2, Contact())
-    assert (await fetch_network(KEYS[0], (useless, good), CHAIN, "memory"))[0] == genesis()
+    model = await fetch_initial_model(KEYS[0], (useless, good), genesis())
+    assert model.root == genesis().model_root
     with pytest.raises(NoPeersError, match="could be asked"):
-        await fetch_network(KEYS[0], (useless,), CHAIN, "memory")
+        await fetch_initial_model(KEYS[0], (useless,), genesis())
 
 
 async def test_a_model_that_genesis_does_not_name_is_refused(network: MemoryNetwork) -> None:
@@ -98,7 +98,7 @@ async def test_a_model_that_genesis_does_not_name_is_refused(network: MemoryNetw
         return Chunk(1, bytes(32), ()) if isinstance(answer, Chunk) else answer
 
     with pytest.raises(LocalError, match="is not"):
-        await fetch_network(KEYS[0], (await contact(network, 1, Contact(twist)),), CHAIN, "memory")
+        await fetch_initial_model(KEYS[0], (await contact(network, 1, Contact(twist)),), genesis())
 
 
 async def test_a_joiner_that_is_asked_itself_has_nothing_and_keeps_its_pipe(network: MemoryNetwork) -> None:
@@ -113,8 +113,8 @@ async def test_a_joiner_that_is_asked_itself_has_nothing_and_keeps_its_pipe(netw
 
     member = network.transport(key=KEYS[1], chain_id=CHAIN, handler=Curious())
     address = Multiaddr("127.0.0.1", await member.listen("127.0.0.1", 0))
-    assert (await fetch_network(KEYS[0], (address,), CHAIN, "memory"))[0] == genesis()
-    assert asked == [Missing()] * 3
+    assert await fetch_founding(KEYS[0], (address,), CHAIN, "memory") == genesis()
+    assert asked == [Missing()]
 
 
 async def test_without_an_address_nobody_is_waited_for(

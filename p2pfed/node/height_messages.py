@@ -1,0 +1,67 @@
+"""Messages that belong to one height: those that came too early are kept, the others handed to its work."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from p2pfed.node.height import HeightWork
+from p2pfed.types.availability import AvailMessage
+from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.update import UpdateHeader
+from p2pfed.types.vote import Precommit, Prevote
+from p2pfed.types.wire import ProposalMessage
+
+EARLY_MESSAGES_MAX = 8_192  # Votes of the largest network.
+EARLY_PER_PEER_MAX = 1_024
+
+HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
+
+
+class EarlyMessages:
+    """Who sent what, in order; one peer can't fill it alone."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes, HeightMessage]] = []
+
+    def keep(self, peer: bytes, message: HeightMessage) -> None:
+        """Keep a message of `peer`, unless there are too many."""
+        kept_of_peer = sum(1 for author, _ in self.messages if author == peer)
+        if len(self.messages) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
+            self.messages.append((peer, message))
+
+    def pop_all(self) -> list[tuple[bytes, HeightMessage]]:
+        """Return all of them and keep none."""
+        kept, self.messages = self.messages, []
+        return kept
+
+
+def height_of(message: HeightMessage) -> int:
+    """Return the height of the block that a message is about."""
+    match message:
+        case UpdateHeader():
+            return message.base_height + 1
+        case AvailMessage():
+            return message.avail.height
+        case ProposalMessage():
+            return message.proposal.height
+        case _:
+            return message.height
+
+
+def deliver(work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
+    """Hand a message to the work on its height; answer whether it is worth passing on."""
+    match message:
+        case UpdateHeader():
+            return work.take_update(message, now_ms)
+        case AvailMessage():
+            return work.take_avail(message, now_ms)
+        case ProposalMessage():
+            return work.take_proposal(message, now_ms)
+        case Prevote() | Precommit():
+            return work.take_vote(message, now_ms)
+        case PolkaCert():
+            return work.take_polka(message, now_ms)
+        case CommitCert():
+            return work.take_commit(message, now_ms)
+        case _:
+            assert_never(message)
