@@ -125,9 +125,6 @@ class SimPeer:
         self.handle(events.Started())
         self.handle(events.AddressesChanged((self.address,)))
 
-<<<<<<< HEAD
-    def handle(self, event: Event, name: str = "") -> None:
-=======
     def _sync_plan(self) -> SyncPlan | None:
         """Return how to join by state where there is nothing on the disk."""
         if not self.disk.is_empty:
@@ -135,8 +132,7 @@ class SimPeer:
         genesis = self._world.genesis
         return SyncPlan(rules_of(genesis), trusted_genesis(genesis), None, None)
 
-    def handle(self, event: Event) -> None:
->>>>>>> world
+    def handle(self, event: Event, name: str = "") -> None:
         """Let the peer take a step and carry out what it asks for, unless it dies on the way."""
         if not self.is_up:
             return
