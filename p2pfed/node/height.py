@@ -274,7 +274,13 @@ class HeightWork:
             self._share_headers(other)
 
     def _share_headers(self, message: AvailMessage) -> None:
-        """Tell a voter the headers it lacks of what we voted to hold: a block of its own may need them."""
+        """Tell who proposes soon the headers it lacks of what we voted to hold: its block may need them.
+
+        Everybody does, so others would hear each of them from all; digests tell them.
+        """
+        round_, index = max(self.engine.round, 0), message.avail.validator_index
+        if index not in (self.engine.proposer(round_), self.engine.proposer(round_ + 1)):
+            return
         voter = self.state.validators.validators[message.avail.validator_index].key
         for header in self.pool.held_but_not_listed(message):
             self._shared.neighbours.tell(voter, header)
