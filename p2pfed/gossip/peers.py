@@ -159,7 +159,7 @@ class PeerTable:
         )
 
     def digest_targets(self) -> tuple[bytes, ...]:
-        """Return whom to tell this time what we hold: every peer of a small mesh, a few in turn of a large one.
+        """Return whom to tell this time what we hold: a small mesh whole, a few in turn of a large one.
 
         Everyone who is told answers with what we lack, so more of them would send the same again.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 from typing import Literal
 
@@ -126,6 +127,24 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     def parts(self) -> tuple[Fault | Crash, ...]:
         """What `keep` chooses from."""
         return (*self.faults, *self.crashes)
+
+
+def disappointments(scenario: Scenario, height: int, convicted: Collection[int]) -> list[str]:
+    """Return what a scenario expects of its end and did not get, in sentences.
+
+    Args:
+        scenario: What was run.
+        height: The newest final block of an honest peer.
+        convicted: The members that its ledger has convicted.
+    """
+    expect, found = scenario.expect, []
+    low, high = expect.heights or (scenario.heights, scenario.heights)
+    if not low <= height <= high:
+        found.append(f"{height} blocks are final where {low} to {high} are expected")
+    if expect.convicted is not None and set(convicted) != {*expect.convicted}:
+        wanted = sorted(expect.convicted)
+        found.append(f"peers {sorted(convicted)} are convicted where {wanted} are expected")
+    return found
 
 
 def keep(scenario: Scenario, numbers: tuple[int, ...]) -> Scenario:
