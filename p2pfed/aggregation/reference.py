@@ -62,7 +62,7 @@ def holds(name: str, n: int, f: int, has_past: bool) -> bool:
         return n > 0
     extra = {
         "bulyan": n >= 4 * f + 3,
-        "smea": 2 * f < n and comb(n, f) <= 5000,
+        "smea": 2 * f < n and comb(n, f) * (n - f) ** 3 <= 2**27,
         "caf": n <= 128,
         "cosine_to_previous": has_past,
     }

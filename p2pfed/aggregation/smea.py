@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2pfed.aggregation.krum import average_of
-from p2pfed.aggregation.rule import Context, Rule, Weighted
+from p2pfed.aggregation.rule import Context, Rule, Weighted, has_honest_majority
 from p2pfed.aggregation.spectrum import SQUARINGS, centred, entry_shifts, narrowed, normalised
 
-SUBSETS_MAX = (
-    5_000  # n=16, f=5 has 4,368. The count depends on n and f alone, so nobody can craft a worst case.
-)
+# About a second; n=16, f=5 costs a twentieth. It depends on n and f alone, so nobody can craft a worst case.
+STEPS_MAX = 1 << 27
 CHUNK_MAX = 512
 PRODUCT_BITS = 40
 SCORE_BITS = 24
@@ -48,6 +47,14 @@ def variances(products: NDArray[np.int64], subsets: NDArray[np.int64]) -> list[i
     ]
 
 
+def is_affordable(updates: int, faulty_max: int) -> bool:
+    """Answer whether the sets of n - f rows are few and small enough to try all of them."""
+    return (
+        has_honest_majority(updates, faulty_max)
+        and comb(updates, faulty_max) * (updates - faulty_max) ** 3 <= STEPS_MAX
+    )
+
+
 def smea(context: Context) -> Weighted:
     """Average the n - f rows whose covariance has the smallest largest eigenvalue; of equals the first set.
 
@@ -55,7 +62,7 @@ def smea(context: Context) -> Weighted:
     and, where others are as large, their mean.
 
     Breakdown:
-        2f < n and C(n, f) <= 5000: all sets are tried, so beyond that the next rule takes over.
+        2f < n and C(n, f) (n - f)^3 <= 2^27: all sets are tried, so beyond that the next rule takes over.
 
     Source:
         Allouah et al. 2023, On the Privacy-Robustness-Utility Trilemma in Distributed Learning
@@ -76,7 +83,7 @@ def smea(context: Context) -> Weighted:
 
 SMEA = Rule(
     "smea",
-    "2f < n and C(n, f) <= 5000",
-    lambda updates, faulty: 2 * faulty < updates and comb(updates, faulty) <= SUBSETS_MAX,
+    "2f < n and C(n, f) (n - f)^3 <= 2^27",
+    is_affordable,
     smea,
 )

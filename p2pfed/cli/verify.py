@@ -48,7 +48,8 @@ def verify(
         raise click.UsageError("--audit names the homes to compare with, without --independent")
     if independent:
         program = Path(p2pfed.__file__).parent / "independent" / "verify.py"
-        command = [sys.executable, "-I", str(program), str(home.path), *(["--json"] if as_json else [])]
+        flags = [*(["--deep"] if deep else []), *(["--json"] if as_json else [])]
+        command = [sys.executable, "-I", str(program), str(home.path), *flags]
         raise click.exceptions.Exit(subprocess.run(command, check=False).returncode)
     genesis = read_genesis(home)
     tip = _tip(home)

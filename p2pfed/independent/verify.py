@@ -1,9 +1,10 @@
-"""Check a peer's home without p2pfed: `python -I verify.py HOME [--json]`, exit code 0 sound, 5 damaged.
+"""Check a peer's home without p2pfed: `python -I verify.py HOME [--deep] [--json]`; exit code 5: damaged.
 
 Written from docs/spec, with msgpack for bytes and ecdsa for signatures, so that a mistake of the main
 implementation does not hide itself; one file, so that a stranger can copy and read it. It recomputes hashes,
-links, roots, quorums and signatures. It does not train, merge or execute transactions: a ledger is compared
-with the root that the quorum signed.
+links, roots, quorums and signatures. It does not train or execute transactions: a ledger is compared with the
+root that the quorum signed. With --deep it merges the updates that are kept, in plain integers, by the rules
+of MERGES, and says how many heights it could not merge, and why.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import re
 import sqlite3
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -467,7 +470,8 @@ class Report:
     """Problems, and counts of what holds."""
 
     def __init__(self) -> None:
-        self.heights = self.blobs = self.signatures = 0
+        self.heights = self.blobs = self.signatures = self.merged = 0
+        self.not_merged: Counter[str] = Counter()  # Reason -> heights.
         self.problems: list[dict[str, str]] = []
 
     def add(self, where: str, what: str, expected: object, found: object) -> None:
@@ -564,7 +568,9 @@ def keeps_model(height: int, tip: int) -> bool:
     return height == 0 or height > tip - 8 or (height % 32 == 0 and height // 32 > tip // 32 - 4)
 
 
-def verify_blocks(home: Path, chain: Chain, connection: sqlite3.Connection, report: Report) -> None:
+def verify_blocks(
+    home: Path, chain: Chain, connection: sqlite3.Connection, report: Report, merger: Merger | None
+) -> None:
     meta = rows(connection, "meta", report)
     # A store that began with a snapshot says so; without the row the first block has height 1.
     base = int.from_bytes(meta.pop(0)[1], "big") if meta and meta[0][0] == "base" else 0
@@ -592,6 +598,10 @@ def verify_blocks(home: Path, chain: Chain, connection: sqlite3.Connection, repo
             whole = report.guard(where, lambda: chain.begin(head, cert, ledgers[base]))  # noqa: B023
         else:
             whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
+        if whole and merger is not None:
+            if height != base:
+                merger.check(home, head, body[2], ledgers.get(height - 1), report)
+            merger.before = head["model_root"], head["exponents_root"]
         if whole:
             report.heights += 1
             if sys.stderr.isatty():
@@ -610,6 +620,282 @@ def verify_blocks(home: Path, chain: Chain, connection: sqlite3.Connection, repo
     for *key, data in rows(connection, "polkas", report):
         report.guard(f"polkas {key[:2]}", lambda: verify_polka(key, data, chain))  # noqa: B023
     verify_blobs(home, named, optional, tip, blobs, report)
+
+
+# --- merging: rows are lists of integers, fractions are a list of sums and one denominator ---
+
+MERGE_STEPS_MAX = 1 << 26  # n^2 d: about a minute in plain Python. Larger models: `p2pfed verify --deep`.
+Row = list[int]
+
+
+class Rows:
+    """Rows as they are added, `scale` times too large, and as measured, before the clip rounded them."""
+
+    def __init__(
+        self, added: list[Row], measured: list[Row], scale: int, unit: int, weights: Row | None
+    ) -> None:
+        self.added, self.measured, self.scale, self.unit, self.weights = added, measured, scale, unit, weights
+        self.count = len(added)
+
+    def products(self) -> list[Row]:
+        return [[dot(a, b) for b in self.measured] for a in self.measured]
+
+    def distances(self) -> list[Row]:
+        table, every = self.products(), range(self.count)
+        return [[table[i][i] + table[j][j] - 2 * table[i][j] for j in every] for i in every]
+
+    def average(self, some: Sequence[int]) -> tuple[Row, int]:
+        return [sum(column) for column in zip(*(self.added[row] for row in some), strict=True)], len(some)
+
+
+def dot(first: Row, second: Row) -> int:
+    return sum(map(int.__mul__, first, second))
+
+
+def ranked(keys: Row) -> Row:
+    return sorted(range(len(keys)), key=lambda row: (keys[row], row))
+
+
+def shares(values: Row, whole: int) -> Row:
+    total = sum(values)
+    result = [value * whole // total for value in values]
+    for row in sorted(range(len(values)), key=lambda row: (-(values[row] * whole % total), row)):
+        if sum(result) == whole:
+            break
+        result[row] += 1
+    return result
+
+
+def clipped(rows: Rows, place: int) -> Rows:
+    """Shorten rows to the norm that is `place`-th in ascending order."""
+    norms = [isqrt(dot(row, row)) for row in rows.measured]
+    limit = sorted(norms)[place]
+    factors = [1 << 15 if norm <= limit else (limit << 15) // norm for norm in norms]
+    measured = [[factor * q for q in row] for factor, row in zip(factors, rows.measured, strict=True)]
+    added = [[(value + (1 << 14)) >> 15 for value in row] for row in measured]
+    return Rows(added, measured, 1, 1 << 30, rows.weights)
+
+
+def nearest_mixed(rows: Rows, f: int) -> Rows:
+    kept = rows.count - f
+    near = [ranked(between)[:kept] for between in rows.distances()]
+    added, measured = (
+        [[sum(column) for column in zip(*(of[row] for row in some), strict=True)] for some in near]
+        for of in (rows.added, rows.measured)
+    )
+    return Rows(added, measured, rows.scale * kept, rows.unit, None)
+
+
+def mean(rows: Rows, _f: int) -> tuple[Row, int]:
+    if rows.weights is None:
+        return rows.average(range(rows.count))
+    weights = rows.weights
+    return [dot(weights, list(column)) for column in zip(*rows.added, strict=True)], 1 << 30
+
+
+def ranks(rows: Rows, start: int, stop: int) -> tuple[Row, int]:
+    return [sum(sorted(column)[start:stop]) for column in zip(*rows.added, strict=True)], stop - start
+
+
+def near_median(rows: list[Row], kept: int) -> tuple[Row, int]:
+    sums = []
+    for column in zip(*rows, strict=True):
+        values = sorted(column)
+        twice = values[(len(values) - 1) // 2] + values[len(values) // 2]
+        sums.append(
+            sum(value for _, value in sorted((abs(2 * value - twice), value) for value in values)[:kept])
+        )
+    return sums, kept
+
+
+def by_score(between: list[Row], some: Sequence[int], f: int) -> Row:
+    scores = [sum(sorted(between[row][other] for other in some)[: len(some) - f]) for row in some]
+    return [some[place] for place in ranked(scores)]
+
+
+def bulyan(rows: Rows, f: int) -> tuple[Row, int]:
+    between, left, chosen = rows.distances(), list(range(rows.count)), Row()
+    while len(chosen) < rows.count - 2 * f:
+        chosen.append(by_score(between, left, f)[0])
+        left.remove(chosen[-1])
+    return near_median([rows.added[row] for row in chosen], rows.count - 4 * f)
+
+
+def monna(rows: Rows, f: int) -> tuple[Row, int]:
+    between, kept = rows.distances(), rows.count - f
+    return rows.average(ranked(between[ranked([sorted(row)[kept - 1] for row in between])[0]])[:kept])
+
+
+def lengths_from(rows: Rows, weights: Row) -> Row:
+    point = [dot(weights, list(column)) for column in zip(*rows.measured, strict=True)]
+    return [
+        isqrt(sum(((q << 30) - at) ** 2 for q, at in zip(row, point, strict=True))) for row in rows.measured
+    ]
+
+
+def weighed(rows: Rows, weights: Row) -> tuple[Row, int]:
+    return [dot(weights, list(column)) for column in zip(*rows.added, strict=True)], 1 << 21
+
+
+def geometric_median(rows: Rows, _f: int) -> tuple[Row, int]:
+    weights = shares([1] * rows.count, 1 << 30)
+    for _ in range(8):
+        lengths = [max(1, length) for length in lengths_from(rows, weights)]
+        weights = shares([(max(lengths) << 30) // length for length in lengths], 1 << 30)
+    return weighed(rows, shares(weights, 1 << 21))
+
+
+def centred_clipping(rows: Rows, _f: int) -> tuple[Row, int]:
+    n, one, weights = rows.count, 1 << 30, [0] * rows.count
+    for _ in range(3):
+        lengths = lengths_from(rows, weights)
+        radius = sorted(lengths)[n // 2]
+        pulls = [one if length <= radius else radius * one // length for length in lengths]
+        rest = n * one - sum(pulls)
+        weights = [(w * rest + pull * one) // (n * one) for w, pull in zip(weights, pulls, strict=True)]
+    return weighed(rows, shares(weights, sum(weights) >> 9))
+
+
+def sign_majority(rows: Rows, _f: int) -> tuple[Row, int]:
+    square = sorted(dot(row, row) for row in rows.measured)[rows.count // 2]
+    step = isqrt((square << 16) // (rows.unit * len(rows.added[0])))
+    votes = [sum((q > 0) - (q < 0) for q in column) for column in zip(*rows.added, strict=True)]
+    return [step * ((vote > 0) - (vote < 0)) for vote in votes], 1 << 8
+
+
+PREPARES: dict[str, Callable[[Rows, int], Rows]] = {
+    "clip": lambda rows, _f: clipped(rows, rows.count // 2),
+    "arc": lambda rows, f: clipped(rows, rows.count - 1 - 2 * f * (rows.count - f) // rows.count),
+    "nnm": nearest_mixed,
+}
+MERGES: dict[str, Callable[[Rows, int], tuple[Row, int]]] = {
+    "mean": mean,
+    "median": lambda rows, _f: ranks(rows, (rows.count - 1) // 2, rows.count // 2 + 1),
+    "trimmed_mean": lambda rows, f: ranks(rows, f, rows.count - f),
+    "meamed": lambda rows, f: near_median(rows.added, rows.count - f),
+    "krum": lambda rows, f: rows.average(by_score(rows.distances(), range(rows.count), f)[:1]),
+    "multi_krum": lambda rows, f: rows.average(
+        by_score(rows.distances(), range(rows.count), f)[: rows.count - f]
+    ),
+    "bulyan": bulyan,
+    "monna": monna,
+    "geometric_median": geometric_median,
+    "centred_clipping": centred_clipping,
+    "sign_majority": sign_majority,
+}
+
+
+class Merger:
+    """Merges the updates of heights whose payloads, model and ledger are kept."""
+
+    def __init__(self, genesis: list[Any]) -> None:
+        self.bits, self.cap = genesis[4][3], genesis[4][4]
+        self.bonds = [bond for _, bond, _ in genesis[5] if bond]
+        exponents = [*genesis[8], *genesis[9]]
+        self.before = genesis[7], chunk_root(struct.pack(f"{len(exponents)}b", *exponents))
+        self.groups: list[tuple[int, int, bool]] = []  # Start, stop, must not be negative.
+        start = 0
+        for array in genesis[6][0]:
+            end = start + elements(array)
+            for begin in range(start, end, 1 << 22):
+                self.groups.append((begin, min(begin + (1 << 22), end), array[4]))
+            start = end
+
+    def check(
+        self, home: Path, head: dict[str, Any], updates: list[Any], ledger: bytes | None, report: Report
+    ) -> None:
+        """Merge one height and compare three roots; `ledger` is that of the height before."""
+        height, rule = head["height"], head["rule"]
+        if not rule:
+            return
+        trainers = [update[1] for update in updates]
+        merged = sorted((u for u in updates if trainers.count(u[1]) == 1), key=lambda update: update[1])
+        bonds = self.bonds
+        if height > 1:
+            if ledger is None:
+                report.not_merged["the ledger before them is not kept"] += 1
+                return
+            bonds = [a[2] for a in unpack(ledger, 5, "ledger")[1][0] if a[2] and not a[4]]
+        why = self._obstacle(rule, len(merged))
+        roots = (*self.before, *(update[5] for update in merged))
+        blobs = [data for data in (blob(home, root) for root in roots) if data is not None]
+        if why or len(blobs) < len(roots):
+            report.not_merged[why or "the model before them or a payload is not kept"] += 1
+            return
+        weights = list(struct.unpack(f"<{len(blobs[0]) // 4}i", blobs[0]))
+        exponents = list(struct.unpack(f"{len(blobs[1])}b", blobs[1]))
+        rows = [list(struct.unpack(f"<{len(data) // 2}h", data)) for data in blobs[2:]]
+        claims = [update[7] for update in merged]
+        found = self._merge(rule, rows, claims, lying(bonds), weights, exponents)
+        report.merged += 1
+        for name, root in zip(("aggregate_root", "model_root", "exponents_root"), found, strict=True):
+            report.guard(f"blocks {height}", lambda: same(name, chunk_root(root), head[name]))  # noqa: B023
+
+    def _obstacle(self, rule: str, count: int) -> str:
+        *before, last = parts_of(rule)
+        for part in [part for part in before if part not in PREPARES] + [last] * (last not in MERGES):
+            return f"this program has no {part}, which rule {rule} needs; p2pfed verify --deep has it"
+        if count * count * self.groups[-1][1] > MERGE_STEPS_MAX:
+            return (
+                f"{count} updates of {self.groups[-1][1]} elements would take long; use p2pfed verify --deep"
+            )
+        return ""
+
+    def _merge(
+        self, rule: str, rows: list[Row], claims: Row, f: int, weights: Row, exponents: Row
+    ) -> tuple[bytes, bytes, bytes]:
+        if self.cap:
+            claims = [min(claim, self.cap * sorted(claims)[len(claims) // 2]) for claim in claims]
+        *before, last = parts_of(rule)
+        aggregate, after, updated, models = Row(), Row(), Row(), Row()
+        for index, (start, stop, positive) in enumerate(self.groups):
+            e, m = exponents[index], exponents[len(self.groups) + index]
+            pieces = [row[start:stop] for row in rows]
+            prepared = Rows(pieces, pieces, 1, 1, shares(claims, 1 << 30))
+            for part in before:
+                prepared = PREPARES[part](prepared, f)
+            sums, den = MERGES[last](prepared, f)
+            den = den * prepared.scale << max(0, e - m)
+            change = [((value << max(0, m - e)) + den // 2) // den for value in sums]
+            low, high = 0 if positive else 1 - (1 << 31), (1 << 31) - 1
+            moved = [min(high, max(low, w + a)) for w, a in zip(weights[start:stop], change, strict=True)]
+            e = self._adapted(e, [max(map(abs, piece)) for piece in pieces], f)
+            while (max(map(abs, moved)) >= 1 << 29 and m >= 2) or m - e > 14:
+                moved, m = [(w + 2) >> 2 for w in moved], m - 2
+            aggregate, after = aggregate + change, after + moved
+            updated.append(e)
+            models.append(m)
+        both = [*updated, *models]
+        return (
+            struct.pack(f"<{len(aggregate)}i", *aggregate),
+            struct.pack(f"<{len(after)}i", *after),
+            struct.pack(f"{len(both)}b", *both),
+        )
+
+    def _adapted(self, e: int, peaks: Row, f: int) -> int:
+        k = max(f, (len(peaks) - 1) // 3)
+        size = sorted(peaks, reverse=True)[k].bit_length() if k < len(peaks) else 0
+        if size > self.bits + 1:
+            e -= min(4, size - self.bits)
+        elif 0 < size < self.bits - 1:
+            e += min(2, self.bits - size)
+        return min(30, max(-8, e))
+
+
+def parts_of(rule: str) -> list[str]:
+    return ("clip+nnm+trimmed_mean" if rule == "clip_nnm_trimmed_mean" else rule).split("+")
+
+
+def lying(bonds: list[int]) -> int:
+    """The most trainers whose bonds together are less than a third."""
+    return sum(3 * sum(sorted(bonds)[: count + 1]) < sum(bonds) for count in range(len(bonds)))
+
+
+def blob(home: Path, root: bytes) -> bytes | None:
+    try:
+        return (home / "data/blobs/sha256" / root.hex()[:2] / root.hex()).read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def decode_block(parts: Sequence[bytes], height: int, value_id: bytes, body_hash: bytes) -> list[Any]:
@@ -748,7 +1034,7 @@ def is_running(home: Path) -> bool:
     return False
 
 
-def verify(home: Path) -> Report:
+def verify(home: Path, deep: bool = False) -> Report:
     """Check everything in `home`; raises OSError, ValueError or KeyError where genesis.json can't be used."""
     report = Report()
     genesis = json.loads((home / "genesis.json").read_bytes())
@@ -767,7 +1053,8 @@ def verify(home: Path) -> Report:
         report.guard(database.name, lambda: connection.execute("PRAGMA cell_size_check = ON"))
         report.guard(database.name, lambda: connection.execute("BEGIN"))
         report.guard(database.name, lambda: verify_database(connection))
-        report.guard(database.name, lambda: verify_blocks(home, chain, connection, report))
+        merger = Merger(genesis_array(GENESIS, genesis)) if deep else None
+        report.guard(database.name, lambda: verify_blocks(home, chain, connection, report, merger))
     report.signatures = chain.signatures.count
     return report
 
@@ -775,20 +1062,27 @@ def verify(home: Path) -> Report:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check a p2pfed home without p2pfed.")
     parser.add_argument("home", type=Path)
+    parser.add_argument("--deep", action="store_true", help="also merge the updates that are kept")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     try:
-        report = verify(arguments.home)
+        report = verify(arguments.home, arguments.deep)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
         print(f"{arguments.home / 'genesis.json'} can't be used: {error}", file=sys.stderr)
         return 3
     counts = {"heights": report.heights, "signatures": report.signatures, "blobs": report.blobs}
+    if arguments.deep:
+        counts["merged"] = report.merged
     if arguments.json:
         result = {"schema": "p2pfed.verify-independent/1", "sound": not report.problems, **counts}
+        if arguments.deep:
+            result["not_merged"] = dict(report.not_merged)
         print(json.dumps({**result, "problems": report.problems}))
     else:
         for problem in report.problems:
             print("{where}: {what}: expected {expected}, found {found}".format(**problem))
+        for reason, heights in report.not_merged.items():
+            print(f"{heights} heights are not merged: {reason}")
         print(", ".join(f"{count} {name}" for name, count in counts.items()), end="; ")
         print(f"{len(report.problems)} problems" if report.problems else "everything holds")
     return 5 if report.problems else 0

@@ -120,7 +120,10 @@ def test_a_wrong_aggregate_that_a_quorum_signed_is_found_by_recomputing_it(tmp_p
     assert alone.wait_for_end() == 0, alone.output[-2000:]
     forged = forge_last_aggregate(alone.home, Home(tmp_path / "forged"))
     assert verify(forged)[0] == 0
-    assert verify(forged, "--independent")[0] == 0  # It does not merge, and says so.
+    assert verify(forged, "--independent")[0] == 0  # Without --deep it does not merge.
+    code, report = verify(forged, "--independent", "--deep")
+    assert (code, report["merged"]) == (5, 3)
+    assert report["problems"][0]["what"] == "aggregate_root"
     code, report = verify(forged, "--deep")
     assert code == 5
     (problem,) = report["problems"]
