@@ -308,11 +308,14 @@ class SimPeer:
     def _check(self, effect: effects.CheckProposal) -> None:
         value_id = effect.header.value_id
         try:
-            state = check.check(effect.state, effect.header, effect.body, self._payload)
+            state = self._world.checked(effect, lambda: self._checked(effect))
         except InvalidBlock as refusal:
             self.handle(events.ProposalChecked(value_id, None, str(refusal)))
         else:
             self.handle(events.ProposalChecked(value_id, state, ""))
+
+    def _checked(self, effect: effects.CheckProposal) -> ChainState:
+        return check.check(effect.state, effect.header, effect.body, self._payload)
 
     def _craft(self, effect: Craft) -> None:
         others = [self._row(root) for root in effect.other_roots]

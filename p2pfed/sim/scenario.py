@@ -80,7 +80,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     faults, crashes: What goes wrong, in the order in which `keep` counts them.
     run_ms: The run ends then, wherever it is; 0: once all have all heights.
     expect: What must have come of it.
-    is_shared: Signatures and blocks are checked once for all peers: pure functions, computed once.
+    is_shared: A block is checked and merged once for all peers, a pure function: for large networks.
     """
 
     about: str = ""

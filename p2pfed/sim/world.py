@@ -14,6 +14,7 @@ from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
+from p2pfed.node.effects import CheckProposal
 from p2pfed.node.events import Event
 from p2pfed.node.facts import Fact
 from p2pfed.primitives import codec
@@ -39,6 +40,7 @@ START_MS = GENESIS_TIME_MS + 1_000
 STALL_MS = 60_000  # Longer than any honest wait: EMPTY after 60 s of silence is not met, somebody trains.
 # The others hear of a death when the pipe breaks; what was on its way by then still arrives.
 DEATH_NOTICE_MS = 50
+CHECKED_MAX = 16  # States kept for others where blocks are checked once for all.
 DECODED_MAX = 1 << 16  # Messages kept decoded; a forgotten one is decoded again.
 ANSWER_BYTES = 1_000  # An answer whose size nobody counts: a manifest, a light block.
 REQUEST_BYTES = 100  # A pull's question, or an answer that there is nothing.
@@ -91,6 +93,7 @@ class World:
         self.crashes = 0
         self.messages = self.message_bytes = self.duplicates = 0
         self._witness = witness
+        self._checked: dict[tuple[bytes, bytes], ChainState] = {}  # By the blocks before and after.
         self._decoded: dict[bytes, tuple[bytes, ControlMessage, str]] = {}
         self._dice = Random(scenario.seed)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
@@ -315,6 +318,21 @@ class World:
         )
 
     # What peers did
+
+    def checked(self, effect: CheckProposal, check: Callable[[], ChainState]) -> ChainState:
+        """Return the state after a block; where the scenario is shared, who checks it first does it for all.
+
+        A check reads the state before and the block alone, so the others would find the same.
+        """
+        if not self.scenario.is_shared:
+            return check()
+        name = (effect.state.header_hash, effect.header.value_id)
+        found = self._checked.get(name)
+        if found is None:
+            if len(self._checked) >= CHECKED_MAX:
+                self._checked.clear()
+            found = self._checked[name] = check()
+        return found
 
     def speaks(self, peer: SimPeer, message: ControlMessage) -> None:
         if isinstance(message, ProposalMessage):
