@@ -47,6 +47,7 @@ from p2pfed.node.shared import Shared
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.node.values import Values
 from p2pfed.types.availability import AvailMessage
+from p2pfed.types.block import Header
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.update import UpdateHeader
@@ -259,7 +260,13 @@ class HeightWork:
             self._share_headers(other)
 
     def _share_headers(self, message: AvailMessage) -> None:
-        """Tell a voter the headers it lacks of what we voted to hold: a block of its own may need them."""
+        """Tell who proposes soon the headers it lacks of what we voted to hold: its block may need them.
+
+        Everybody does, so others would hear each of them from all; digests tell them.
+        """
+        round_, index = max(self.engine.round, 0), message.avail.validator_index
+        if index not in (self.engine.proposer(round_), self.engine.proposer(round_ + 1)):
+            return
         voter = self.state.validators.validators[message.avail.validator_index].key
         for header in self.pool.held_but_not_listed(message):
             self._shared.neighbours.tell(voter, header)
@@ -346,7 +353,7 @@ class HeightWork:
             case io.GetValue():
                 self._wanted_round = output.round
             case io.NeedValue():
-                self.values.want(output.value_id, output.header, neighbours.table.connected_peers())
+                self.values.want(output.value_id, output.header, self._holders_of(output.header))
             case io.Propose() | io.SendPrevote() | io.SendPrecommit():
                 return self._speak(output)
             case io.Schedule():
@@ -364,6 +371,12 @@ class HeightWork:
             case _:
                 assert_never(output)
         return ()
+
+    def _holders_of(self, header: Header) -> tuple[bytes, ...]:
+        """Return whom to ask for a body: who built it first, for the others have it a way later at best."""
+        connected = self._shared.neighbours.table.connected_peers()
+        builders = tuple(peer for peer in connected if peer == header.proposer)
+        return builders + tuple(peer for peer in connected if peer != header.proposer)
 
     def _speak(self, output: io.Propose | io.SendPrevote | io.SendPrecommit) -> tuple[Said, ...]:
         """Sign, push, and return the message as an input; nothing where the signer refuses.

@@ -427,7 +427,7 @@ class Node:
 
     def _tell_digest(self) -> None:
         digest = digest_of(self.state, self.work)
-        for peer in self.neighbours.table.push_targets():
+        for peer in self.neighbours.table.digest_targets():
             self.neighbours.tell(peer, digest)
 
     def _schedule_gossip(self) -> None:
