@@ -169,9 +169,10 @@ class Engine:
     @property
     def mark(self) -> tuple[object, ...]:
         """What differs after any input that moved this engine: its state, and how much it has taken in."""
-        taken = (self._proposals, self._equivocal_rounds, self._headers, self._verdicts, self._pending)
+        taken = (self._proposals, self._equivocal_rounds, self._headers, self._verdicts)
         counts = (len(self._votes), self._votes.changes, *map(len, taken))
-        return (self._state, self._extended_round, self._awaited_round, *counts)
+        pending = tuple(self._pending.values())  # A later word on one value replaces the earlier.
+        return (self._state, self._extended_round, self._awaited_round, pending, *counts)
 
     def snapshot(self) -> tuple[object, ...]:
         """Return all that this engine knows, as plain values: equal where two engines would go on alike."""

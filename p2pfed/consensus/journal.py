@@ -53,6 +53,7 @@ class Ended(Struct, frozen=True):
 Entry = Began | Said | Ended | io.Input
 
 _BytesCount = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+_Rate = Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
 _TYPES: dict[str, Any] = {
     "began": tuple[Height, Index | None, SignRecord | None],
     "said": Spoken,
@@ -61,7 +62,7 @@ _TYPES: dict[str, Any] = {
     "polka": PolkaCert,
     "commit": CommitCert,
     "verdict": tuple[Digest32, bool],
-    "pending": tuple[bytes, _BytesCount, _BytesCount],
+    "pending": tuple[bytes, _BytesCount, _Rate],
     "value": tuple[Round, Header],
     "collected": None,
     "timeout": tuple[io.TimeoutKind, Round],

@@ -48,6 +48,7 @@ from p2pfed.node.facts import (
     UpdateReceived,
     UpdateRefused,
 )
+from p2pfed.node.fetch_rate import FetchRate
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
 from p2pfed.node.transaction_pool import TransactionPool
@@ -71,6 +72,7 @@ class Shared(Struct):
     evidence: EvidencePool
     transactions: TransactionPool = field(default_factory=TransactionPool)
     collect_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
+    rate: FetchRate = field(default_factory=FetchRate)
 
 
 class HeightWork:
@@ -106,6 +108,7 @@ class HeightWork:
         deadline_ms = shared.preset.collect_ms(tuple(shared.collect_times_ms))
         self.collect = Collect(shared.preset, frozenset(state.expected_trainers), deadline_ms)
         self._is_collecting = self.engine.current_step is Step.COLLECT
+        shared.rate.forget()
         self._wake_ms: int | None = None
         self._wanted_round: int | None = None  # GetValue is open for it.
 
@@ -136,6 +139,7 @@ class HeightWork:
             self._publish_lies()
         if not is_new:
             return False
+        self._shared.rate.asked(header.update_id, now_ms)
         self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
         self.refresh(now_ms)
         return True
@@ -174,6 +178,7 @@ class HeightWork:
             return
         self.pool.settle(event.update_id, is_valid=event.is_valid)
         if event.is_valid:
+            self._shared.rate.came(event.update_id, header.payload_bytes, now_ms)
             self._outbox.append(Observe(UpdateReceived(self.height, header.trainer, event.update_id)))
         else:
             reason = "payload breaks the static rules"
@@ -217,6 +222,8 @@ class HeightWork:
             case "collect":
                 self._wake_ms = None
             case "propose" | "prevote" | "precommit":
+                if timer.kind == "propose":
+                    self._tell_what_is_missing(timer.round, now_ms)
                 self._feed(io.TimeoutFired(timer.kind, timer.round), now_ms)
             case _:
                 return
@@ -315,6 +322,13 @@ class HeightWork:
             preset=self._shared.preset,
             record=record,
         )
+
+    def _tell_what_is_missing(self, round_: int, now_ms: int) -> None:
+        """T1: the data of a proposed block may need longer than the proposal was waited for."""
+        message = self.engine.proposal(round_)
+        if message is not None and self.engine.verdict(message.proposal.value_id) is None:
+            value_id, rate = message.proposal.value_id, self._shared.rate.bytes_per_second
+            self._feed(io.ValuePending(value_id, self.values.missing_bytes(value_id), rate), now_ms)
 
     def _go_on(self, replayed: Replayed, now_ms: int) -> None:
         """W4, W6: the engine is where it was; say again what it said, ask again what was not answered."""

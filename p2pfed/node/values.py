@@ -84,6 +84,16 @@ class Values:
                 value.is_checking = True
                 self._outbox.append(CheckProposal(self._state, value.header, value.body))
 
+    def missing_bytes(self, value_id: bytes) -> int:
+        """Return how many bytes of payloads a block still waits for.
+
+        While its body is not here nobody knows what it calls for: then all that is known and not here counts.
+        """
+        value = self._values.get(value_id)
+        needed = value.needed if value is not None else None
+        wanted = self._pool.unserved() if needed is None else needed
+        return sum(update.payload_bytes for update in wanted if update.update_id not in self._pool.held)
+
     def settle(self, value_id: bytes, state: ChainState | None, refusal: str) -> bool:
         """Note what the check found; answer whether that is the first verdict of this block."""
         value = self._values.get(value_id)

@@ -141,6 +141,13 @@ def test_duplicates_are_dropped_before_their_signature_is_looked_at(engine: Engi
     assert engine.step(CommitReceived(replace(commit, signatures=(bad,) * 3))) == ()
 
 
+def test_a_copy_of_a_proposal_with_another_header_replaces_nothing(engine: Engine) -> None:
+    message = FOUR.proposal(0, HEADER)
+    engine.step(ProposalReceived(message))
+    assert engine.step(ProposalReceived(replace(message, header=FOUR.header(salt=1)))) == ()
+    assert engine.proposal(0) == message
+
+
 def test_a_flood_of_lies_costs_one_signature_check_each_way(engine: Engine) -> None:
     """After two votes, or two proposals, the rest of a liar's is dropped unread."""
     votes(engine, "A", 0, X)
@@ -267,9 +274,9 @@ def test_the_proposer_sends_one_block_for_its_own_round_only() -> None:
     later = FOUR.header(4)
     assert peer.step(LocalValue(4, later)) == ()
     assert peer.step(LocalValue(0, HEADER)) == (Propose(0, HEADER, -1, None),)
+    assert peer.header(X) == HEADER
     assert peer.step(LocalValue(0, FOUR.header(salt=1))) == ()
     assert peer.step(ProposalReceived(FOUR.proposal(0, HEADER))) == (SendPrevote(0, X, -1),)
-    assert peer.header(X) == HEADER
 
 
 def test_a_block_built_for_a_decided_height_is_dropped() -> None:
@@ -344,6 +351,28 @@ def test_a_certificate_of_a_far_round_moves_us_there(engine: Engine) -> None:
     outputs = engine.step(PolkaReceived(FOUR.polka("ABC", 500, X)))
     assert outputs[0] == NewRound(500)
     assert engine.round == 500
+
+
+def test_what_is_held_of_a_later_round_is_voted_on_as_soon_as_a_voice_moves_us_there(engine: Engine) -> None:
+    later = FOUR.header(round0=2)
+    feed(engine, ProposalReceived(FOUR.proposal(2, later)), ValueReady(later.value_id, True))
+    assert votes(engine, "AB", 2, None) == [
+        NewRound(2),
+        Schedule("propose", 2, 1500),
+        SendPrevote(2, later.value_id, -1),
+    ]
+
+
+def test_a_certificate_counts_although_each_of_its_votes_is_one_too_many(engine: Engine) -> None:
+    """Two votes of each sender are kept, a third is dropped: the certificate alone tells of it (M4)."""
+    feed(engine, ProposalReceived(FOUR.proposal(0, HEADER)), ValueReady(X, True))
+    others = {"A": "YZ", "B": "ZW", "C": "YW"}
+    for name, value_id in [(who, sha256(value.encode())) for who, said in others.items() for value in said]:
+        votes(engine, name, 0, value_id)
+        engine.step(VoteReceived(FOUR.precommit(name, 0, value_id)))
+    polka, commit = FOUR.polka("ABC", 0, X), FOUR.commit("ABC", 0, X)
+    assert SendPrecommit(0, X, polka, HEADER) in engine.step(PolkaReceived(polka))
+    assert Decided(commit, is_ready=True) in engine.step(CommitReceived(commit))
 
 
 def test_digests_cover_the_last_two_rounds() -> None:

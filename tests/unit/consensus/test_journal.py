@@ -7,7 +7,7 @@ import pytest
 from support.consensus import Committee, Peer
 
 from p2pfed.consensus import io
-from p2pfed.consensus.journal import Began, Ended, Entry, Said, decode_entry, encode_entry
+from p2pfed.consensus.journal import Began, Ended, Entry, Said, decode_entry, encode_entry, input_of
 from p2pfed.errors import MalformedMessage
 
 committee = Committee()
@@ -53,3 +53,8 @@ def test_an_entry_comes_back_as_it_was(kind: str, entry: Entry) -> None:
 def test_what_no_log_holds_is_refused(kind: str, body: bytes) -> None:
     with pytest.raises(MalformedMessage):
         decode_entry(kind, body)
+
+
+def test_what_we_said_is_heard_as_what_it_is() -> None:
+    assert input_of(proposal) == io.ProposalReceived(proposal)
+    assert input_of(prevote) == io.VoteReceived(prevote)

@@ -288,5 +288,12 @@ def test_a_timeout_of_another_round_is_stale(step: Step, kind: str) -> None:
         assert says_nothing(at(step), TimeoutFired(kind, round_))
 
 
+def test_u7_the_certificate_that_decided_stays_when_another_round_decides_the_same() -> None:
+    decided, _ = apply(at(Step.PREVOTE), CommitSeen(commit(3), None))
+    after, actions = apply(decided, CommitSeen(commit(1), True))
+    assert after.decided == commit(3)
+    assert actions == (Decided(commit(3), is_ready=True),)
+
+
 def test_every_event_has_its_rule() -> None:
     assert set(_RULES) == set(get_args(Event))

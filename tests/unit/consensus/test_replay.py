@@ -33,6 +33,7 @@ from p2pfed.consensus.signer import (
     initial_record,
 )
 from p2pfed.errors import LocalError, StorageFault
+from p2pfed.types.vote import Precommit
 
 
 class Logged:
@@ -224,6 +225,7 @@ def test_only_the_newest_engine_of_this_height_counts(peer: Logged) -> None:
     assert history_of([Began(1, 0, None), CollectEnded(), *peer.log], 1) == tuple(peer.log)
     assert history_of(peer.log, 2) == ()
     assert history_of([*peer.log, Ended(1), Began(2, 0, None)], 1) == ()
+    assert history_of([*peer.log, Ended(1)], 1) == tuple(peer.log)  # Stored, and not begun anew.
     assert history_of([], 1) == ()
 
 
@@ -255,3 +257,32 @@ def test_values_that_count_as_valid_are_named_with_their_headers(committee: Comm
     assert values_of(peer.log) == (committee.header(),)
     assert values_of([*peer.log, LocalValue(1, own), unknown]) == (committee.header(), own)
     assert values_of([ValueReady(own.value_id, is_valid=False)]) == ()
+    locked = committee.header()
+    assert values_of([Began(1, 0, peer.record), ValueReady(locked.value_id, is_valid=True)]) == (locked,)
+
+
+def test_a_record_of_a_height_above_the_log_is_no_business_of_it(peer: Logged) -> None:
+    assert peer.replay(record=msgspec.structs.replace(peer.record, height=2)) is None
+
+
+def test_a_lock_that_the_log_lost_is_taken_from_the_record(committee: Committee, peer: Logged) -> None:
+    """The words of the newest round come out the same, and the lock below them does not."""
+    peer.take(TimeoutFired("propose", 1))
+    lost = [VoteReceived(committee.prevote("B", 0, committee.header().value_id))]
+    shorter = [
+        entry
+        for entry in peer.log
+        if entry not in lost and not (isinstance(entry, Said) and isinstance(entry.message, Precommit))
+    ]
+    assert peer.replay() is not None
+    assert peer.replay(shorter) is None
+
+
+def test_a_later_word_on_what_is_missing_is_in_the_log_too(committee: Committee, peer: Logged) -> None:
+    """It makes another wait, so without it the engine would not be where it was."""
+    value_id = committee.header(round0=1).value_id
+    peer.take(io.ValuePending(value_id, 5_000, 100), io.ValuePending(value_id, 3_000, 100))
+    assert peer.log[-2:] == [io.ValuePending(value_id, size, 100) for size in (5_000, 3_000)]
+    outcome = peer.replay()
+    assert outcome is not None
+    assert fingerprint(outcome.engine) == fingerprint(peer.engine)

@@ -231,3 +231,14 @@ def test_a_forgotten_lock_is_found_among_votes_certificates_and_both() -> None:
     keeper = VoteKeeper(FOUR.validators)
     assert keeper.add(prevote) == ()
     assert keeper.add_commit(commit) == (forgotten,)
+
+
+def test_most_votes_bring_no_new_fact(keeper: VoteKeeper) -> None:
+    """The engine asks its rules again only where a threshold was passed: not before, and not twice."""
+    before = [keeper.changes]
+    for vote in (FOUR.prevote("A", 0, X), FOUR.prevote("B", 0, X), FOUR.prevote("C", 0, X)):
+        keeper.add(vote)
+        before.append(keeper.changes)
+    assert before[0] == before[1] < before[2] < before[3]  # A voice; then a quorum and its certificate.
+    keeper.add(FOUR.prevote("D", 0, X))
+    assert keeper.changes == before[3]

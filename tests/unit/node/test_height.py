@@ -6,7 +6,10 @@ import pytest
 from support.chain import World, private_keys
 from support.lab import Lab, sent_by
 
+from p2pfed.consensus.io import LocalValue
+from p2pfed.consensus.journal import Said
 from p2pfed.node.effects import (
+    Append,
     BuildProposal,
     CheckProposal,
     Effect,
@@ -14,7 +17,9 @@ from p2pfed.node.effects import (
     FetchPayload,
     Halt,
     Persist,
+    ScheduleTimeout,
     Send,
+    SyncLog,
 )
 from p2pfed.node.events import (
     BodyFetched,
@@ -226,6 +231,48 @@ def test_a_proposal_is_voted_for_only_after_our_own_recomputation(world: World) 
     _, _, after = world.build()
     lab.step(ProposalChecked(message.header.value_id, after, ""))
     assert [vote.value_id for vote in lab.sent(Prevote)] == [message.header.value_id]
+
+
+def test_what_made_us_vote_is_in_the_log_and_durable_before_the_vote_leaves(world: World) -> None:
+    lab = lab_of(world, is_proposer=True)
+    for place in range(4):
+        if place != place_of(lab):
+            lab.hear(world.avail(place, []))
+    (build,) = lab.all_of(BuildProposal)
+    header, body, after = world.build(avails=build.inputs.avails, headers=())
+    effects = lab.step(ProposalBuilt(1, 0, header, body, after))
+    order = [effect for effect in effects if isinstance(effect, Append | Persist | SyncLog | Send)]
+    (proposal,), (prevote,) = sent_by(order, ProposalMessage), sent_by(order, Prevote)
+    told = [effect.entry if isinstance(effect, Append) else type(effect) for effect in order]
+    spoken = [Persist, SyncLog, Send]  # W1, W2
+    assert told == [LocalValue(0, header), *spoken, Said(proposal), *spoken, Said(prevote)]
+
+
+def test_the_second_wait_for_a_block_is_as_long_as_its_payloads_need(world: World) -> None:
+    """T1: two of four payloads came, 32 bytes in 4 s, so 32 more need 4 s on top of the base."""
+    lab = lab_of(world, is_proposer=False)
+    message, fetched = proposal_of(world)
+    updates = fetched.body.updates
+    for header in updates:
+        lab.hear(header)
+    lab.wait(4_000)
+    for header in updates[:2]:
+        lab.step(PayloadFetched(header.update_id, is_valid=True))
+    for place in range(4):
+        if place != place_of(lab):
+            lab.hear(world.avail(place, ()))
+    lab.hear(message)
+    lab.step(fetched)
+    propose = Timer("propose", 1, 0)
+    (first,) = [effect for effect in lab.all_of(ScheduleTimeout) if effect.timer == propose]
+    effects = lab.wait(first.delay_ms, propose)
+    waits = [effect.delay_ms for effect in effects if isinstance(effect, ScheduleTimeout)]
+    missing_bytes = sum(header.payload_bytes for header in updates[2:])
+    came_bytes = sum(header.payload_bytes for header in updates[:2])
+    assert waits == [first.delay_ms + 1_000 * missing_bytes // (came_bytes // 4)]
+    assert lab.sent(Prevote) == []
+    lab.wait(waits[0], propose)
+    assert [vote.value_id for vote in lab.sent(Prevote)] == [None]  # Once.
 
 
 def test_a_block_that_our_recomputation_refuses_is_voted_against(world: World) -> None:

@@ -114,3 +114,18 @@ def test_a_liar_cannot_fill_the_memory_with_headers(table: Table) -> None:
     assert table.outbox == []
     table.values.want(bytes(32), table.header, ())
     assert len(table.outbox) == 1
+
+
+def test_a_block_waits_for_the_payloads_that_it_calls_for_and_without_a_body_for_all(table: Table) -> None:
+    table.values.want(table.value_id, table.header, (b"one",))
+    other = table.world.update(0, 1)
+    for update in (other, *table.body.updates[:2]):
+        table.pool.add_header(update)
+    table.pool.settle(table.body.updates[0].update_id, is_valid=True)
+    sizes = [update.payload_bytes for update in table.body.updates]
+    assert table.values.missing_bytes(table.value_id) == other.payload_bytes + sizes[1]
+    table.values.add_body(table.header, table.body)
+    assert table.values.missing_bytes(table.value_id) == sum(sizes[1:])
+    for update in table.body.updates:
+        table.pool.settle(update.update_id, is_valid=True)
+    assert table.values.missing_bytes(table.value_id) == 0
