@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
+from p2pfed.chain.recovery import usable_history
 from p2pfed.consensus.journal import Began, Ended, Entry, Said, decode_entry, encode_entry, input_of
 from p2pfed.consensus.replay import fingerprint, history_of
 from p2pfed.errors import PeerFault
 from p2pfed.node.height import HeightWork
+from p2pfed.sim.disk import Disk
+from p2pfed.storage.log import Log, survey
 
+ROTATE_BYTES = 4_000  # Small, so that a run of a few heights has several files.
 HEIGHTS_KEPT = 4  # No more is asked for; the log keeps two beside the one under way.
 
 
@@ -70,6 +76,28 @@ class LogChecker:
         if fingerprint(engine) != fingerprint(work.engine):
             return f"going through its log of height {work.height} again gives another state"
         return ""
+
+
+class LogFound(Struct, frozen=True):
+    """A log opened for writing, what it holds of the height to work on, and why that is nothing.
+
+    problem: What is wrong with it, by the checker; nothing if all is well.
+    """
+
+    log: Log
+    history: tuple[Entry, ...]
+    missing: str
+    problem: str
+
+
+def open_log(disk: Disk, chain_id: bytes, height: int, checker: LogChecker) -> LogFound:
+    """Open the log of a disk as at any start, for the height after its newest block."""
+    kept = survey(disk.log_files, chain_id).entries()
+    log = Log(disk.log_files, chain_id, ROTATE_BYTES)
+    entries, _ = log.open()
+    problem = checker.recovered(kept)
+    history, missing = usable_history(entries, height, disk.body, lambda root: disk.blob(root) is not None)
+    return LogFound(log, history, missing, problem)
 
 
 def _again(entry: Entry) -> Entry:

@@ -14,7 +14,6 @@ from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.chain.light import rules_of, trusted_genesis
-from p2pfed.chain.recovery import usable_history
 from p2pfed.chain.snapshot import block_of, model_of, state_after
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Entry
@@ -31,9 +30,8 @@ from p2pfed.primitives.merkle import chunk_root
 from p2pfed.sim.bulk import Pulls
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.learner import train
-from p2pfed.sim.log_checker import LogChecker
+from p2pfed.sim.log_checker import LogChecker, open_log
 from p2pfed.sim.power import PowerCut, Switch
-from p2pfed.storage.log import Log, survey
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body
 from p2pfed.types.genesis import Genesis
@@ -51,7 +49,6 @@ T = TypeVar("T")
 NEVER = HEIGHT_MAX  # The parts of a snapshot are wanted until they are here.
 COMPUTE_MS = (1, 8)  # Shortest and longest; drawn for each block that is built or checked.
 PORT = 7400
-ROTATE_BYTES = 4_000  # Of the log: small, so that a run of a few heights has several files.
 
 
 class SimPeer:
@@ -214,16 +211,10 @@ class SimPeer:
 
     def _open_log(self, state: ChainState) -> tuple[Entry, ...]:
         """Read the log as at any start; return what it holds of the height after `state`."""
-        chain_id = self._world.genesis.chain_id
-        kept = survey(self.disk.log_files, chain_id).entries()
-        self._log = Log(self.disk.log_files, chain_id, ROTATE_BYTES)
-        entries, _ = self._log.open()
-        self._world.judge.found(self, self._log_checker.recovered(kept))
-        disk = self.disk
-        history, self.log_missing = usable_history(
-            entries, state.next_height, disk.body, lambda root: disk.blob(root) is not None
-        )
-        return history
+        found = open_log(self.disk, self._world.genesis.chain_id, state.next_height, self._log_checker)
+        self._log, self.log_missing = found.log, found.missing
+        self._world.judge.found(self, found.problem)
+        return found.history
 
     def _crash(self, down_ms: int) -> None:
         self.is_up = False
