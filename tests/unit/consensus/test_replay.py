@@ -158,6 +158,22 @@ def test_a_proposer_that_waited_for_its_value_asks_for_it_again(committee: Commi
     assert kinds == [io.GetValue, io.Schedule]
 
 
+def test_what_is_answered_or_over_is_not_asked_again(committee: Committee) -> None:
+    """A value found invalid is not checked again; COLLECT that a voice ended is not left again."""
+    peer, header = Logged(committee, "D"), committee.header(round0=2)
+    peer.take(
+        VoteReceived(committee.prevote("A", 2, None)),
+        VoteReceived(committee.prevote("B", 2, None)),
+        CollectEnded(),
+        ProposalReceived(committee.proposal(2, header)),
+        ValueReady(header.value_id, is_valid=False),
+    )
+    outcome = peer.replay()
+    assert outcome is not None
+    assert outcome.engine.again(outcome.words) == outcome.words
+    assert outcome.words[0] == SendPrevote(2, None, -1)
+
+
 def test_a_word_that_the_log_lost_after_it_was_signed_is_said_again(committee: Committee) -> None:
     """The record is durable, then the log, then the word; what it brings back to us may be lost."""
     peer, header = Logged(committee, "D"), committee.header()
