@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from p2pfed.chain.state import ChainState, after, with_model
+import numpy as np
+from msgspec.structs import replace
+
+from p2pfed.chain.state import ChainState, after
 from p2pfed.errors import InvalidSnapshot, MalformedMessage
 from p2pfed.ledger.state import LEDGER_BYTES_MAX, decode_ledger
 from p2pfed.primitives import codec
@@ -10,7 +13,7 @@ from p2pfed.primitives.merkle import chunk_root
 from p2pfed.types.block import Block, Body
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.light import LightBlock
-from p2pfed.types.model import Manifest, ModelState
+from p2pfed.types.model import Int32Vector, Manifest, ModelState
 from p2pfed.types.params import BODY_BYTES_MAX
 from p2pfed.types.snapshot import (
     BODY,
@@ -100,6 +103,7 @@ def state_after(snapshot: Snapshot, genesis: Genesis, ledger: bytes) -> ChainSta
     return state
 
 
-def model_of(state: ChainState, weights: bytes, exponents: bytes) -> ChainState:
-    """Return `state` with its model; raises MalformedMessage where it is another one."""
-    return with_model(state, ModelState.from_bytes(weights, exponents))
+def model_of(state: ChainState, weights: Int32Vector, exponents: bytes) -> ChainState:
+    """Return `state` with its model, which was checked chunk by chunk against the roots of its header."""
+    groups, both = len(exponents) // 2, np.frombuffer(exponents, np.int8)
+    return replace(state, model=ModelState(weights, both[:groups], both[groups:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
@@ -16,6 +17,7 @@ from p2pfed.sim.cores.transcript import Transcript, describe
 from p2pfed.sim.cores.world import run
 
 TELL_S = 10
+INTERRUPTED = 130  # The exit code of what Ctrl-C ended.
 SHRUNK_MAX = 3  # Failures that are shrunk and told in full; the first ones say enough.
 
 
@@ -25,7 +27,7 @@ SHRUNK_MAX = 3  # Failures that are shrunk and told in full; the first ones say 
 @click.option("--schedules", default=1_000, show_default=True, type=click.IntRange(1), help="How many runs.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the first run.")
 @click.option("--faults", default="", metavar="KIND,…", help=f"Only these: {', '.join(FAULTS)}.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes.")
+@click.option("--workers", type=click.IntRange(1, 256), show_default="one a core", help="Processes.")
 @click.option("--replay", type=click.IntRange(0), metavar="SEED", help="Print what happens in one run.")
 @click.option("--keep", "kept", metavar="N,…", help="With --replay: only these of its faults; none: -.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
@@ -35,7 +37,7 @@ def sim(
     schedules: int,
     seed: int,
     faults: str,
-    jobs: int,
+    workers: int | None,
     replay: int | None,
     kept: str | None,
     as_json: bool,
@@ -51,13 +53,16 @@ def sim(
 
     def tell(sums: Tally) -> None:
         nonlocal told_s
-        if time.monotonic() - told_s > TELL_S:
-            told_s = time.monotonic()
-            click.echo(
-                f"{sums.schedules} schedules, {len(sums.failures)} failures, {sums.forks} forks", err=True
-            )
+        now_s = time.monotonic()
+        if now_s - told_s > TELL_S:
+            told_s = now_s
+            click.echo(_progress(plan, sums, now_s - started_s), err=True)
 
-    sums = run_campaign(plan, jobs, tell)
+    sums = run_campaign(plan, workers or os.cpu_count() or 1, tell)
+    is_whole = sums.schedules == plan.schedules
+    if not is_whole:
+        left = f"go on with --seed {seed + sums.schedules} --schedules {schedules - sums.schedules}"
+        click.echo(f"stopped after {sums.schedules} of {schedules} schedules; {left}", err=True)
     for failed, why in sums.failures[:SHRUNK_MAX]:
         click.echo(f"seed {failed}: {why}", err=True)
         needed = shrink(plan.schedule(failed))
@@ -68,7 +73,13 @@ def sim(
         click.echo(json.dumps(report))
     else:
         click.echo("\n".join(f"{name:<22} {value}" for name, value in report.items()))
-    sys.exit(0 if sums.is_good else 1)
+    sys.exit(1 if not sums.is_good else 0 if is_whole else INTERRUPTED)
+
+
+def _progress(plan: Plan, sums: Tally, wall_s: float) -> str:
+    left_min = round(wall_s * (plan.schedules - sums.schedules) / sums.schedules / 60)
+    found = f"{len(sums.failures)} failures, {sums.forks} forks"
+    return f"{sums.schedules} of {plan.schedules} schedules, {found}, about {left_min} min left"
 
 
 def repeat_line(plan: Plan, seed: int, faults: tuple[int, ...]) -> str:
@@ -112,6 +123,10 @@ def _transcript(plan: Plan, seed: int, faults: tuple[int, ...]) -> tuple[list[st
     return [*describe(schedule), *witness.tail(), *end], is_bad(schedule, outcome)
 
 
+def _share(part: int, whole: int) -> float:
+    return round(part / max(whole, 1), 4)
+
+
 def _report(plan: Plan, sums: Tally, wall_s: float) -> dict[str, object]:
     least = sums.accused_power_min
     return {
@@ -128,9 +143,9 @@ def _report(plan: Plan, sums: Tally, wall_s: float) -> dict[str, object]:
         "amnesic": sums.amnesic,
         "accused_share_min": None if least is None else round(least / plan.peers, 4),
         "framed": sums.framed,
-        "round_1_share": round(sums.reached_round_1 / sums.schedules, 4),
-        "lock_moved_share": round(sums.moved_a_lock / sums.schedules, 4),
-        "lock_changed_share": round(sums.changed_a_lock / sums.schedules, 4),
+        "round_1_share": _share(sums.reached_round_1, sums.schedules),
+        "lock_moved_share": _share(sums.moved_a_lock, sums.schedules),
+        "lock_changed_share": _share(sums.changed_a_lock, sums.schedules),
         "fired": dict(sorted(sums.fired.items())),
         "liars": dict(sorted(sums.liars.items())),
         "events": sums.events,

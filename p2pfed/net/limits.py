@@ -7,7 +7,11 @@ from msgspec import Struct
 from p2pfed.types.params import CONTROL_BYTES_MAX, KIB, MIB
 
 PROTOCOL_VERSION = 1
-BULK_PIECE_BYTES = 64 * KIB  # A vote waits behind at most one such piece (and what the kernel holds unsent).
+BULK_PIECE_BYTES = 64 * KIB  # A vote waits behind at most one piece (and what the kernel holds unsent) …
+BULK_PIECE_BYTES_MAX = (
+    256 * KIB
+)  # … which grows to this where a piece leaves within PIECE_MS, and shrinks else.
+PIECE_MS = 5
 REASON_CHARACTERS_MAX = 200  # A goodbye is one clause.
 
 

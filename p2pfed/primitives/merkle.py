@@ -16,9 +16,12 @@ CHUNK_BYTES = 1 << 20  # One request of the bulk plane: 64 leaves, an aligned su
 PATH_LENGTH_MAX = 32
 
 
+_LEAF = hashlib.sha256(b"\x00")
+
+
 def leaf_hash(leaf: bytes | memoryview) -> bytes:
     """Return the hash of one leaf; the 0x00 prefix keeps leaves apart from nodes."""
-    digest = hashlib.sha256(b"\x00")
+    digest = _LEAF.copy()
     digest.update(leaf)
     return digest.digest()
 
@@ -45,15 +48,23 @@ def root(leaves: Sequence[bytes]) -> bytes:
 
 def path_of_hashes(hashes: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     """Return the audit path of leaf `index`, from its sibling up to the root's child."""
-    assert 0 <= index < len(hashes)
-    level, position, siblings = list(hashes), index, []
-    while len(level) > 1:
-        sibling = position ^ 1
-        if sibling < len(level):
-            siblings.append(level[sibling])
+    return path_of_levels(levels_of_hashes(hashes), index)
+
+
+def levels_of_hashes(hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """Return every level of the tree over `hashes`, the leaves first, the root last: for many paths."""
+    levels = [list(hashes)]
+    while len(levels[-1]) > 1:
+        level = levels[-1]
         paired = [_node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        level = paired + level[len(level) & ~1 :]
-        position >>= 1
+        levels.append(paired + level[len(level) & ~1 :])
+    return levels
+
+
+def path_of_levels(levels: Sequence[Sequence[bytes]], index: int) -> tuple[bytes, ...]:
+    """Return the audit path of leaf `index` in a tree whose levels are known."""
+    assert 0 <= index < len(levels[0])
+    siblings = [level[(index >> up) ^ 1] for up, level in enumerate(levels) if (index >> up) ^ 1 < len(level)]
     return tuple(siblings)
 
 

@@ -162,10 +162,12 @@ class Pull:
     async def _one(self, peer: bytes, index: int) -> None:
         request = codec.encode(GetChunk(self._assembly.root, index))
         answer = await self._transport.request(peer, request, timeout_ms=REQUEST_TIMEOUT_MS)
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._take, index, answer)
+        data, digest = self._checked(index, answer)
+        write = self._assembly.write
+        await asyncio.get_running_loop().run_in_executor(self._pool, write, index, data, digest)
 
-    def _take(self, index: int, answer: bytes) -> None:
-        """Check one answer and write it; raises PeerFault, StorageFault, TransportError for none."""
+    def _checked(self, index: int, answer: bytes) -> tuple[bytes, bytes]:
+        """Return the bytes of a chunk and their hash; raises PeerFault, TransportError for none."""
         response = decode_response(answer)
         if isinstance(response, Missing):
             raise TransportError(f"it has no chunk {index} of {self._assembly.root.hex()}")
@@ -175,4 +177,4 @@ class Pull:
             raise BadChunk(
                 f"{self._assembly.root.hex()} has {self._assembly.count} chunks, it says {response.count}"
             )
-        self._assembly.add(index, response.count, response.data, response.path)
+        return response.data, self._assembly.check(index, response.count, response.data, response.path)

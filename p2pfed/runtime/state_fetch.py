@@ -93,9 +93,11 @@ class StateFetch:
                 told_at = loop.time()
                 self._tell(self.progress)
 
-        base = 0
+        base, fresh = 0, set[bytes]()
         try:
             for part in snapshot.parts:
+                if not await loop.run_in_executor(self._disk, self._store.blobs.has, part.root):
+                    fresh.add(part.root)
                 is_here = await pull_blob(
                     self._store.blobs,
                     part.root,
@@ -116,7 +118,7 @@ class StateFetch:
                 if part.kind == LEDGER and not await self._is_ledger(snapshot):
                     return
             self._tell(Progress(snapshot.height, snapshot.size, snapshot.size, "all"))
-            self._put(await loop.run_in_executor(self._disk, self._finished, snapshot))
+            self._put(await loop.run_in_executor(self._disk, self._finished, snapshot, fresh))
         finally:
             self.progress = None
 
@@ -135,12 +137,22 @@ class StateFetch:
             self._put(SnapshotFetched(snapshot, None, None, fault))
         return fault is None
 
-    def _finished(self, snapshot: Snapshot) -> SnapshotFetched:
-        """Make block and state of the parts, which are all here."""
+    def _finished(self, snapshot: Snapshot, fresh: set[bytes]) -> SnapshotFetched:
+        """Make block and state of the parts, which are all here; `fresh` ones were checked just now."""
+
+        def blob(kind: str) -> bytes:
+            root = snapshot.part(kind).root
+            data = self._store.blobs.load(root, is_checked=root in fresh)
+            assert data is not None
+            return data
+
         try:
-            block = block_of(snapshot, self._blob(snapshot, BODY))
-            state = state_after(snapshot, self._store.genesis, self._blob(snapshot, LEDGER))
-            state = model_of(state, self._blob(snapshot, MODEL), self._blob(snapshot, EXPONENTS))
+            block = block_of(snapshot, blob(BODY))
+            state = state_after(snapshot, self._store.genesis, blob(LEDGER))
+            root = snapshot.part(MODEL).root
+            weights = self._store.blobs.load_weights(root, is_checked=root in fresh)
+            assert weights is not None
+            state = model_of(state, weights, blob(EXPONENTS))
         except PeerFault as fault:
             return SnapshotFetched(snapshot, None, None, fault)
         return SnapshotFetched(snapshot, block, state, None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
+import numpy as np
+
 from p2pfed.adversary.base import Adversary
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.adversary.registry import make_adversary
@@ -340,7 +342,8 @@ class SimPeer:
         except PeerFault as fault:
             self.handle(events.SnapshotFetched(snapshot, None, None, fault))
             return
-        state = model_of(state, data[MODEL], data[EXPONENTS])
+        weights = np.frombuffer(data[MODEL], "<i4").astype(np.int32)
+        state = model_of(state, weights, data[EXPONENTS])
         self.handle(events.SnapshotFetched(snapshot, block, state, None))
 
     def _ask(self, peer: bytes, ask: Callable[[SimPeer], T | None], take: Callable[[T | None], None]) -> None:

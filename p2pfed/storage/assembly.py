@@ -73,14 +73,19 @@ class Assembly:
     @property
     def held_bytes(self) -> int:
         """How many bytes of the blob are here."""
-        return sum(self._length_of(index) for index in list(self._hashes))
+        last = self.count - 1
+        whole = len(self._hashes) * CHUNK_BYTES
+        return whole - CHUNK_BYTES + self._length_of(last) if last in self._hashes else whole
 
     def add(self, index: int, count: int, data: bytes | memoryview, path: Sequence[bytes]) -> None:
-        """Take chunk `index`; one that came before is ignored.
+        """Check and write chunk `index`; one that came before is ignored. Raises as `check` and `write`."""
+        self.write(index, data, self.check(index, count, data, path))
+
+    def check(self, index: int, count: int, data: bytes | memoryview, path: Sequence[bytes]) -> bytes:
+        """Return the hash of chunk `index`, which is that blob's.
 
         Raises:
             BadChunk: Wrong count, index, length or path: the sender's fault.
-            DiskFull, StorageFault: It can't be written.
         """
         if count != self.count or not 0 <= index < self.count:
             raise BadChunk(f"chunk {index} of {count} where {self.root.hex()} has {self.count}")
@@ -89,6 +94,10 @@ class Assembly:
         digest = chunk_hash(data)
         if not has_chunk_hash(self.root, digest, index, count, path):
             raise BadChunk(f"chunk {index} hashes to {digest.hex()}, which is not under {self.root.hex()}")
+        return digest
+
+    def write(self, index: int, data: bytes | memoryview, digest: bytes) -> None:
+        """Write chunk `index`, whose hash was checked. Raises DiskFull, StorageFault."""
         if index in self._hashes:
             return
         with disk_errors(f"write the blob {self.root.hex()}"):

@@ -11,23 +11,28 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from p2pfed.errors import StorageFault
 from p2pfed.primitives.digest import DIGEST_BYTES
 from p2pfed.primitives.merkle import (
     CHUNK_BYTES,
+    EMPTY_ROOT,
     chunk_hash,
     chunk_hashes,
     chunk_root,
+    levels_of_hashes,
     path_of_hashes,
-    root_of_hashes,
+    path_of_levels,
 )
 from p2pfed.storage.assembly import Assembly, part_names
 from p2pfed.storage.crash_points import crashpoint
 from p2pfed.storage.files import FOLDER_MODE, PRIVATE_MODE, disk_errors, sync_folder, write_synced
+from p2pfed.types.model import Int32Vector
 from p2pfed.types.wire import Chunk
 
 _ROOT_NAME = re.compile("[0-9a-f]{64}")
-HASHES_CACHED_MAX = 1 << 16  # Hashes of chunks held in memory: 2 MiB of them serve 64 GiB of blobs.
+HASHES_CACHED_MAX = 1 << 16  # Chunks whose hashes are held in memory: 4 MiB of trees serve 64 GiB of blobs.
 
 
 def chunk_of_bytes(data: bytes, index: int) -> Chunk | None:
@@ -46,7 +51,8 @@ class BlobStore:
         self.folder = folder
         self._named = folder / "sha256"
         self._temporary = folder / "tmp"
-        self._hashes: dict[bytes, list[bytes]] = {}  # Oldest first; only whole, verified blobs are in it.
+        # The levels of trees over chunks, oldest first; only whole, verified blobs are in it.
+        self._levels: dict[bytes, list[list[bytes]]] = {}
         self._hashes_count = 0
         self._serial = 0
         self._used: dict[
@@ -113,8 +119,12 @@ class BlobStore:
         except FileNotFoundError:
             return None
 
-    def load(self, root: bytes) -> bytes | None:
+    def load(self, root: bytes, *, is_checked: bool = False) -> bytes | None:
         """Return the blob, checked against its root; None where it is not here.
+
+        Args:
+            root: Its name.
+            is_checked: It was assembled a moment ago, every chunk checked, so it is not hashed once more.
 
         Raises:
             StorageFault: The file's bytes have another root, or can't be read.
@@ -124,12 +134,27 @@ class BlobStore:
                 data = self.path(root).read_bytes()
             except FileNotFoundError:
                 return None
-        found = chunk_root(data)
+        found = root if is_checked else chunk_root(data)
         if found != root:
             raise self._damaged(root, found)
         with self._lock:
             self._used[root] = self.height
         return data
+
+    def load_weights(self, root: bytes, *, is_checked: bool = False) -> Int32Vector | None:
+        """Return the int32 vector in a blob, as `load` returns its bytes: read to its place, with no copy."""
+        with disk_errors(f"read the blob {root.hex()}"):
+            try:
+                weights: Int32Vector = np.fromfile(self.path(root), "<i4")
+            except FileNotFoundError:
+                return None
+        found = root if is_checked else chunk_root(weights.data)
+        if found != root:
+            raise self._damaged(root, found)
+        with self._lock:
+            self._used[root] = self.height
+        weights.flags.writeable = False
+        return weights.astype(np.int32, copy=False)
 
     def chunk(self, root: bytes, index: int) -> Chunk | None:
         """Return chunk `index` with its path; None where the blob is not here or ends before.
@@ -139,9 +164,10 @@ class BlobStore:
         Raises:
             StorageFault: The bytes on disk don't match the root.
         """
-        hashes = self._chunk_hashes(root)
-        if hashes is None or not 0 <= index < len(hashes):
+        levels = self._chunk_levels(root)
+        if levels is None or not 0 <= index < len(levels[0]):
             return None
+        hashes = levels[0]
         with disk_errors(f"read the blob {root.hex()}"):
             try:
                 with self.path(root).open("rb") as file:
@@ -152,7 +178,7 @@ class BlobStore:
         found = chunk_hash(data)
         if found != hashes[index]:
             raise self._damaged(root, found)
-        return Chunk(len(hashes), data, path_of_hashes(hashes, index))
+        return Chunk(len(hashes), data, path_of_levels(levels, index))
 
     def delete_unused(self, root: bytes, before: int) -> bool:
         """Delete the blob unless it was put or asked for at height `before` or later; answer whether it went.
@@ -163,7 +189,7 @@ class BlobStore:
             if self._used.setdefault(root, self.height) >= before:
                 return False
             self._used.pop(root)
-            self._hashes_count -= len(self._hashes.pop(root, ()))
+            self._forget_levels(root)
             self.path(root).unlink(missing_ok=True)
         crashpoint("blob.deleted")
         return True
@@ -219,27 +245,34 @@ class BlobStore:
         with self._lock:
             self._used[root] = self.height
 
-    def _chunk_hashes(self, root: bytes) -> list[bytes] | None:
+    def _chunk_levels(self, root: bytes) -> list[list[bytes]] | None:
         with self._lock:
-            hashes = self._hashes.pop(root, None)
-            if hashes is not None:
-                self._hashes[root] = hashes  # Used last, so dropped last.
-                return hashes
+            levels = self._levels.pop(root, None)
+            if levels is not None:
+                self._levels[root] = levels  # Used last, so dropped last.
+                return levels
         with disk_errors(f"read the blob {root.hex()}"):
             try:
                 with self.path(root).open("rb") as file:
                     hashes = [chunk_hash(data) for data in iter(lambda: file.read(CHUNK_BYTES), b"")]
             except FileNotFoundError:
                 return None
-        found = root_of_hashes(hashes)
+        levels = levels_of_hashes(hashes)
+        found = levels[-1][0] if hashes else EMPTY_ROOT
         if found != root:
             raise self._damaged(root, found)
         with self._lock:
-            self._hashes_count += len(hashes) - len(self._hashes.pop(root, ()))
-            self._hashes[root] = hashes
-            while self._hashes_count > HASHES_CACHED_MAX and len(self._hashes) > 1:
-                self._hashes_count -= len(self._hashes.pop(next(iter(self._hashes))))
-        return hashes
+            self._forget_levels(root)
+            self._levels[root] = levels
+            self._hashes_count += len(hashes)
+            while self._hashes_count > HASHES_CACHED_MAX and len(self._levels) > 1:
+                self._forget_levels(next(iter(self._levels)))
+        return levels
+
+    def _forget_levels(self, root: bytes) -> None:
+        levels = self._levels.pop(root, None)
+        if levels is not None:
+            self._hashes_count -= len(levels[0])
 
     def _damaged(self, root: bytes, found: bytes) -> StorageFault:
         return StorageFault(

@@ -176,4 +176,28 @@ def decode_request(data: bytes) -> BulkRequest:
 
 def decode_response(data: bytes) -> BulkResponse:
     """Return the bulk response in `data`; raises MalformedMessage."""
-    return codec.decode(data, BulkResponse, RESPONSE_BYTES_MAX)  # type: ignore[arg-type]
+    return codec.decode(data, BulkResponse, RESPONSE_BYTES_MAX, _is_spelling)  # type: ignore[arg-type]
+
+
+def _is_spelling(response: BulkResponse, data: bytes) -> bool:
+    """Answer whether `data` is the canonical spelling of `response`, without encoding a whole chunk again.
+
+    What a chunk holds is taken over as it is; only what stands around it can be spelled in other ways.
+    """
+    if not isinstance(response, Chunk):
+        return codec.encode(response) == data
+    around = codec.encode(Chunk(response.count, b"", response.path))
+    # An array's head is one byte in both; no bytes at all are spelled in two.
+    at = len(codec.encode((Chunk.__struct_config__.tag, response.count)))
+    before, after = around[:at] + _bytes_head(len(response.data)), around[at + 2 :]
+    return (
+        len(data) == len(before) + len(response.data) + len(after)
+        and data[: len(before)] == before
+        and data[len(data) - len(after) :] == after
+    )
+
+
+def _bytes_head(length: int) -> bytes:
+    """Return how msgpack begins so many bytes: one of three marks and their number, in the fewest bytes."""
+    mark, width = (b"\xc4", 1) if length < 1 << 8 else (b"\xc5", 2) if length < 1 << 16 else (b"\xc6", 4)
+    return mark + length.to_bytes(width, "big")

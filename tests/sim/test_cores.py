@@ -20,9 +20,9 @@ from p2pfed.errors import UsageError
 from p2pfed.sim.cores import campaign
 from p2pfed.sim.cores.campaign import Plan, Tally, run_campaign, run_chunk, shrink
 from p2pfed.sim.cores.oracle import CHAIN_ID, SignatureOracle, committee
-from p2pfed.sim.cores.schedule import FAULTS, LIARS, draw, keep
+from p2pfed.sim.cores.schedule import FAULTS, LIARS, Fault, Schedule, draw, keep
 from p2pfed.sim.cores.transcript import Transcript
-from p2pfed.sim.cores.world import Outcome, run
+from p2pfed.sim.cores.world import Outcome, World, run
 from p2pfed.types.vote import Precommit, Prevote
 
 
@@ -39,7 +39,8 @@ def test_the_schedules_are_bad_enough_to_show_something(safe: Tally) -> None:
     assert safe.schedules == 200
     assert safe.faulted >= 180
     assert safe.reached_round_1 >= 60
-    assert safe.moved_a_lock >= 10
+    assert safe.moved_a_lock >= 20
+    assert safe.changed_a_lock >= 10
     assert set(safe.fired) == set(FAULTS)
     assert set(safe.liars) == set(LIARS)
 
@@ -170,7 +171,47 @@ def test_a_campaign_prints_its_figures() -> None:
 def test_two_processes_give_the_trace_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(schedules=6, seed=40)
     monkeypatch.setattr(campaign, "CHUNK", 3)
-    assert run_campaign(plan, jobs=2).trace == run_campaign(plan, jobs=1).trace
+    assert run_campaign(plan, workers=2).trace == run_campaign(plan, workers=1).trace
+
+
+def test_an_interrupted_campaign_is_that_of_a_smaller_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "CHUNK", 2)
+    whole = run_campaign(Plan(schedules=4, seed=40))
+
+    def run_until(plan: Plan, first: int, count: int) -> Tally:
+        if first >= 44:
+            raise KeyboardInterrupt
+        return run_chunk(plan, first, count)
+
+    monkeypatch.setattr(campaign, "run_chunk", run_until)
+    part = run_campaign(Plan(schedules=10, seed=40))
+    assert (part.schedules, part.trace) == (4, whole.trace)
+    outcome = invoke("--schedules", "10", "--seed", "40", "--workers", "1", "--json")
+    assert outcome.exit_code == 130
+    assert outcome.stderr == "stopped after 4 of 10 schedules; go on with --seed 44 --schedules 6\n"
+    assert json.loads(outcome.stdout)["schedules"] == 4
+
+
+def test_a_campaign_that_was_stopped_at_once_prints_zeroes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(plan: Plan, first: int, count: int) -> Tally:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(campaign, "run_chunk", stop)
+    assert json.loads(invoke("--workers", "1", "--json").stdout)["round_1_share"] == 0
+
+
+def test_a_hidden_polka_locks_one_core_and_then_it_locks_another_value() -> None:
+    plots = [one for one in (draw(seed, 4, 1) for seed in range(1, 200)) if one.liars[0][1] == "hider"]
+    hidden = [one for one in plots if [fault.kind for fault in one.faults] == ["mute"]]
+    assert len(hidden) >= 3
+    assert sum(run(one).locks_changed > 0 for one in hidden) * 2 >= len(hidden)
+
+
+def test_a_core_that_has_every_height_only_answers() -> None:
+    """Else the others of a core that sleeps for long decide height after height."""
+    world = World(Schedule(1, 4, (), (Fault("pause", 0, 5_000, (0,)),), 5_000))
+    world.run()
+    assert [len(core.commits) for core in world.cores] == [3, 3, 3, 3]
 
 
 def test_a_broken_promise_is_an_exit_code_a_line_to_repeat_it_and_a_transcript(

@@ -85,12 +85,10 @@ def test_a_core_that_votes_twice_is_seen() -> None:
 
 def test_a_lock_that_nobody_minds_makes_honest_cores_convictable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.State, "is_lock_free", lambda state, valid_round: True)
-    assert "convicted" not in first_violation([152])  # The signer alone refuses still: nobody is framed.
-    assert "it accuses an honest validator: Amnesia" in first_violation([152], IgnoresItsLock)
+    assert "convicted" not in first_violation([7])  # The signer alone refuses still: nobody is framed.
+    assert "it accuses an honest validator: Amnesia" in first_violation([7], IgnoresItsLock)
     monkeypatch.setattr(vote_keeper.AmnesiaWatch, "add", lambda watch, vote: None)
-    assert "can be convicted of ['E2']" in first_violation(
-        [152], IgnoresItsLock
-    )  # Without the engine's help.
+    assert "can be convicted of ['E2']" in first_violation([7], IgnoresItsLock)  # Without the engine's help.
 
 
 def test_a_quorum_of_half_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

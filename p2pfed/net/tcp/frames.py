@@ -7,12 +7,11 @@ pieces, so that a control message overtakes it.
 from __future__ import annotations
 
 import struct
-from asyncio import StreamReader
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 from p2pfed.errors import MalformedMessage, OutOfBounds
-from p2pfed.net.limits import BULK_PIECE_BYTES, REASON_CHARACTERS_MAX
+from p2pfed.net.limits import BULK_PIECE_BYTES_MAX, REASON_CHARACTERS_MAX
 from p2pfed.types.params import CONTROL_BYTES_MAX
 from p2pfed.types.wire import REQUEST_BYTES_MAX
 
@@ -40,12 +39,13 @@ LENGTH_MAX = {
     Kind.PROOF: 64,
     Kind.CONTROL: CONTROL_BYTES_MAX,
     Kind.REQUEST: REQUEST_BYTES_MAX,
-    Kind.PIECE: BULK_PIECE_BYTES,
-    Kind.LAST_PIECE: BULK_PIECE_BYTES,
+    Kind.PIECE: BULK_PIECE_BYTES_MAX,
+    Kind.LAST_PIECE: BULK_PIECE_BYTES_MAX,
     Kind.FAILED: REASON_CHARACTERS_MAX,
     Kind.ALIVE: 0,
     Kind.GOODBYE: REASON_CHARACTERS_MAX,
 }
+_PIECES = (Kind.PIECE, Kind.LAST_PIECE)
 WITH_ID = (Kind.REQUEST, Kind.PIECE, Kind.LAST_PIECE, Kind.FAILED)
 
 
@@ -55,6 +55,12 @@ class Frame(NamedTuple):
     kind: Kind
     id: int
     data: bytes
+
+
+class Reader(Protocol):
+    """What frames are read from: asyncio's stream reader, or ours."""
+
+    async def readexactly(self, count: int, /) -> bytes | bytearray: ...
 
 
 def frame(kind: Kind, data: bytes | memoryview = b"", request_id: int = 0) -> bytes:
@@ -78,7 +84,7 @@ def _printable(text: str) -> str:
     return safe[:REASON_CHARACTERS_MAX]
 
 
-async def read_frame(reader: StreamReader) -> Frame:
+async def read_frame(reader: Reader) -> Frame:
     """Return the next frame.
 
     Raises:
@@ -95,4 +101,6 @@ async def read_frame(reader: StreamReader) -> Frame:
         raise OutOfBounds(f"a {kind.name} frame of {length} bytes; at most {LENGTH_MAX[kind]}")
     if request_id and kind not in WITH_ID:
         raise MalformedMessage(f"a {kind.name} frame with the id {request_id}")
-    return Frame(kind, request_id, await reader.readexactly(length) if length else b"")
+    data = await reader.readexactly(length) if length else b""
+    # A piece stays what it was read into: it is joined with others, and that is its only copy.
+    return Frame(kind, request_id, cast("bytes", data) if kind in _PIECES else bytes(data))

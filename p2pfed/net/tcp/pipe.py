@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault, RateExceeded
-from p2pfed.net.limits import BULK_PIECE_BYTES, Limits
+from p2pfed.net.limits import BULK_PIECE_BYTES, BULK_PIECE_BYTES_MAX, PIECE_MS, Limits
 from p2pfed.net.tcp.frames import (
     REQUEST_ID_MAX,
     Frame,
@@ -78,6 +78,7 @@ class Pipe:
         self._control_bytes = 0
         self._bulk: deque[tuple[int, memoryview]] = deque()
         self._bulk_bytes = 0
+        self._piece_bytes = BULK_PIECE_BYTES
         self._to_write = asyncio.Event()
         self._written = asyncio.Event()
         self._requests: deque[Frame] = deque()
@@ -185,7 +186,9 @@ class Pipe:
                     raise MalformedMessage("a second hello")
 
     async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            is_bulk = not self._control
             if self._control:
                 data = self._control.popleft()
                 self._control_bytes -= len(data)
@@ -195,9 +198,11 @@ class Pipe:
                 self._to_write.clear()
                 await self._to_write.wait()
                 continue
-            self._write_began = asyncio.get_running_loop().time()
+            self._write_began = began = loop.time()
             await self._stream.write(data)
             self._write_began = None
+            if is_bulk:
+                self._fit_pieces((loop.time() - began) * 1000)
             self._written.set()
 
     async def _serve(self) -> None:
@@ -251,9 +256,16 @@ class Pipe:
         self._in_flight -= 1
         self._queue(sentence_frame(Kind.FAILED, why, request_id))
 
+    def _fit_pieces(self, took_ms: float) -> None:
+        """Cut larger pieces where they leave at once, smaller ones where a vote would wait behind them."""
+        if took_ms <= PIECE_MS:
+            self._piece_bytes = min(2 * self._piece_bytes, BULK_PIECE_BYTES_MAX)
+        else:
+            self._piece_bytes = max(self._piece_bytes // 2, BULK_PIECE_BYTES)
+
     def _next_piece(self) -> bytes:
         request_id, rest = self._bulk[0]
-        piece, rest = rest[:BULK_PIECE_BYTES], rest[BULK_PIECE_BYTES:]
+        piece, rest = rest[: self._piece_bytes], rest[self._piece_bytes :]
         self._bulk_bytes -= len(piece)
         if rest:
             self._bulk[0] = (request_id, rest)

@@ -5,40 +5,25 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import Any, SupportsIndex
+from typing import Any
 
 from p2pfed.net.limits import BULK_PIECE_BYTES, Limits
+from p2pfed.net.tcp.receiver import Receiver
 
-_READ_AHEAD_BYTES = 4 * BULK_PIECE_BYTES  # asyncio stops reading at twice this: 0.5 MiB for a pipe at most.
 _UNSENT_BYTES = 2 * BULK_PIECE_BYTES  # What the kernel may hold unsent in front of a vote.
-
-
-class _Reader(asyncio.StreamReader):
-    """A reader that notes the time of every arrival."""
-
-    def __init__(self) -> None:
-        super().__init__(limit=_READ_AHEAD_BYTES)
-        self.heard_at = asyncio.get_running_loop().time()
-
-    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
-        self.heard_at = asyncio.get_running_loop().time()
-        super().feed_data(data)
 
 
 class Stream:
     """Bytes in through `reader`, bytes out through `write`."""
 
     def __init__(self) -> None:
-        self.reader = _Reader()
-        self.protocol = asyncio.StreamReaderProtocol(self.reader)
-        self._writer: asyncio.StreamWriter | None = None
+        self.reader = Receiver()
+        self._transport: asyncio.Transport | None = None
 
     async def accept(self, sock: socket.socket, context: ssl.SSLContext, limits: Limits) -> None:
         """Do the listener's TLS handshake on a connected socket, which is ours from now on."""
         transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: self.protocol, sock, ssl=context, **_deadlines(limits)
+            lambda: self.reader, sock, ssl=context, **_deadlines(limits)
         )
         self._open(transport)
 
@@ -50,7 +35,7 @@ class Stream:
             OSError: It was not reached.
         """
         transport, _ = await asyncio.get_running_loop().create_connection(
-            lambda: self.protocol, host, port, ssl=context, server_hostname="p2pfed", **_deadlines(limits)
+            lambda: self.reader, host, port, ssl=context, server_hostname="p2pfed", **_deadlines(limits)
         )
         self._open(transport)
 
@@ -59,7 +44,7 @@ class Stream:
         sock = transport.get_extra_info("socket")
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux and macOS; without it a vote waits a little longer.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
-        self._writer = asyncio.StreamWriter(transport, self.protocol, self.reader, asyncio.get_running_loop())
+        self._transport = transport
 
     @property
     def heard_at(self) -> float:
@@ -72,29 +57,28 @@ class Stream:
 
     def certificate(self) -> bytes:
         """Return the listener's certificate in DER, as the dialer sees it."""
-        assert self._writer is not None
-        certificate: bytes = self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        assert self._transport is not None
+        certificate: bytes = self._transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         return certificate
 
     async def write(self, data: bytes) -> None:
         """Write `data` whole, in one go; returns when little of it is still unsent."""
-        assert self._writer is not None
-        self._writer.write(data)
-        await self._writer.drain()
+        assert self._transport is not None
+        self._transport.write(data)
+        await self.reader.drain()
 
     async def close(self) -> None:
         """Flush and close; the caller sets the deadline and then aborts."""
-        assert self._writer is not None
-        self._writer.close()
-        await self._writer.wait_closed()
+        assert self._transport is not None
+        self._transport.close()
+        await asyncio.shield(self.reader.closed)
 
     async def abort(self) -> None:
         """Close the socket now, whatever is unsent; returns when it is closed."""
-        if self._writer is None:  # There was no handshake yet.
+        if self._transport is None:  # There was no handshake yet.
             return
-        self._writer.transport.abort()
-        with suppress(OSError):
-            await self._writer.wait_closed()
+        self._transport.abort()
+        await asyncio.shield(self.reader.closed)
 
 
 def _deadlines(limits: Limits) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
 
@@ -16,7 +17,7 @@ from p2pfed.sim.cores.kinds import FaultKind
 from p2pfed.sim.cores.schedule import FAULTS, Schedule, draw, keep
 from p2pfed.sim.cores.world import Outcome, run
 
-CHUNK = 200  # Schedules of one task; fixed, so that the trace hash doesn't depend on the number of jobs.
+CHUNK = 200  # Schedules of one task; fixed, so that the trace hash doesn't depend on the number of workers.
 FAILURES_KEPT_MAX = 20
 
 
@@ -120,32 +121,39 @@ def is_bad(schedule: Schedule, outcome: Outcome) -> bool:
 def run_chunk(plan: Plan, first: int, count: int) -> Tally:
     """Run `count` schedules from seed `first` on."""
     tally, hashes, started_s = Tally(), sha256(), time.process_time()
-    gc.freeze()
-    gc.disable()  # A world is one knot of cycles: cheaper to untie some at once than to look again and again.
-    for seed in range(first, first + count):
-        schedule = plan.schedule(seed)
-        try:
-            outcome = run(schedule)
-        except BaseException as error:
-            error.add_note(f"in the schedule of seed {seed}; {plan}")
-            raise
-        hashes.update(outcome.trace)
-        tally.add(schedule, outcome)
-    gc.enable()
-    gc.unfreeze()
+    gc.disable()  # A run leaves no cycles behind.
+    try:
+        for seed in range(first, first + count):
+            schedule = plan.schedule(seed)
+            try:
+                outcome = run(schedule)
+            except Exception as error:
+                error.add_note(f"in the schedule of seed {seed}; {plan}")
+                raise
+            hashes.update(outcome.trace)
+            tally.add(schedule, outcome)
+    finally:
+        gc.enable()
     tally.cpu_s = time.process_time() - started_s
     tally.trace = hashes.digest()
     return tally
 
 
-def run_campaign(plan: Plan, jobs: int = 1, tell: Callable[[Tally], None] = lambda _: None) -> Tally:
-    """Run every schedule of the plan; `tell` hears the sums so far. Equal plans give equal traces."""
+def run_campaign(plan: Plan, workers: int = 1, tell: Callable[[Tally], None] = lambda _: None) -> Tally:
+    """Run every schedule of the plan, or as many as there were time for before an interrupt.
+
+    `tell` hears the sums so far. Chunks are added in the order of their seeds, whichever process ran them:
+    equal plans give equal traces, and what an interrupt leaves is that of a smaller plan.
+    """
     ends = plan.seed + plan.schedules
     chunks = [(first, min(CHUNK, ends - first)) for first in range(plan.seed, ends, CHUNK)]
     total = Tally()
-    for tally in _tallies(plan, chunks, jobs):
-        total.merge(tally)
-        tell(total)
+    try:
+        for tally in _tallies(plan, chunks, min(workers, len(chunks))):
+            total.merge(tally)
+            tell(total)
+    except KeyboardInterrupt:
+        pass
     return total
 
 
@@ -160,10 +168,15 @@ def shrink(schedule: Schedule) -> tuple[int, ...]:
     return needed
 
 
-def _tallies(plan: Plan, chunks: list[tuple[int, int]], jobs: int) -> Iterator[Tally]:
-    if jobs == 1:
+def _tallies(plan: Plan, chunks: list[tuple[int, int]], workers: int) -> Iterator[Tally]:
+    if workers == 1:
         yield from (run_chunk(plan, first, count) for first, count in chunks)
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        firsts: Iterable[int] = [first for first, _ in chunks]
-        yield from pool.map(run_chunk, [plan] * len(chunks), firsts, [count for _, count in chunks])
+    spawn = multiprocessing.get_context("spawn")
+    # Only this process hears an interrupt; the others finish their chunk.
+    pool = ProcessPoolExecutor(workers, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    try:
+        firsts, counts = zip(*chunks, strict=True)
+        yield from pool.map(run_chunk, [plan] * len(chunks), firsts, counts)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -114,6 +114,7 @@ class Core:
         self.crashes: dict[int, int] = {}  # Effect number -> ms down.
         self.record = self.disk = initial_record()
         self.commits: list[CommitCert] = []  # On disk: one for each height.
+        self.is_done = False  # It has every height: it votes no more, and answers who asks.
         self.early: list[Heard] = []
         self.is_collecting = True
         self._begin_engine()
@@ -124,6 +125,8 @@ class Core:
 
     def start(self) -> None:
         """Begin a height, or go on with the one that the record remembers."""
+        if self.is_done:
+            return
         avail = self.record.avail
         if self.engine.current_step is not Step.COLLECT:
             self.is_collecting = False
@@ -141,6 +144,8 @@ class Core:
             assert isinstance(heard.message, Ask)
             for answer in self._answers(heard.message):
                 self.world.send(self, heard.sender, answer)
+        elif self.is_done:
+            return
         elif heard.height == self.engine.height:
             try:
                 self.feed(heard.input)
@@ -308,6 +313,7 @@ class Core:
                 self.disk = effect.record
             elif type(effect) is Store and len(self.commits) < effect.cert.height:
                 self.commits.append(effect.cert)
+                self.is_done = len(self.commits) == self.world.schedule.heights
                 self.world.decided(self, effect.cert)
         return True
 

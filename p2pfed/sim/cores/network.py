@@ -10,6 +10,7 @@ DELAY_MS = (2, 30)  # One way where nothing is wrong.
 TAIL_MS_MAX = 5_000
 _ON_WIRES = frozenset({
     "loss", "delay", "duplicate", "reorder", "one_way", "partition", "ring", "bridge", "flapping", "filter",
+    "mute",
 })  # fmt: skip
 
 
@@ -68,6 +69,8 @@ class Network:
                 is_lost = (
                     sender not in bridge and receiver not in bridge and (sender in left) != (receiver in left)
                 )
+            case "mute":
+                is_lost = kind in fault.messages and sender in peers and receiver not in peers
             case "filter":
                 is_lost = kind in fault.messages and receiver in peers and self._random() < fault.share
             case _:

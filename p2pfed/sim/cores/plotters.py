@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from p2pfed.consensus.engine import Engine
+from p2pfed.consensus.signer import SignPrevote, SignRequest
 from p2pfed.primitives.keys import SIGNATURE_BYTES
-from p2pfed.sim.cores.core import Ask, Core, Heard, Spoken
+from p2pfed.sim.cores.core import Ask, Core, Effect, Heard, Spoken
 from p2pfed.sim.cores.liars import SINS, Liar
 from p2pfed.sim.cores.oracle import OracleKey
 from p2pfed.types.proposal import Proposal
@@ -114,7 +117,28 @@ class Turncoat(Splitter):
             super()._vote(victim, words)
 
 
+class Hider(Liar):
+    """Votes nil until a core is locked, and then for what is proposed: a lock that few know is overtaken.
+
+    The honest alone are a quorum. With a vote for nil the others can give up a round whose polka they miss,
+    and with a vote for the next value they need no vote of whoever is locked.
+    """
+
+    def speak(self, request: SignRequest, outbox: list[Effect]) -> Spoken | None:
+        if isinstance(request, SignPrevote):
+            value_id, valid_round = self._wanted(request.round)
+            request = replace(request, value_id=value_id, valid_round=valid_round)
+        return super().speak(request, outbox)
+
+    def _wanted(self, round_: int) -> tuple[bytes | None, int]:
+        rivals = [one.engine for one in self.world.honest if one.height == self.height]
+        seen = self.engine.proposal(round_)
+        if seen is None or all(engine.locked_round < 0 for engine in rivals):
+            return None, -1
+        return seen.proposal.value_id, seen.proposal.valid_round
+
+
 def crew(world: World, index: int, key: OracleKey, kind: LiarKind) -> Liar:
     """Return the liar of a kind."""
-    plotters: dict[str, type[Liar]] = {"splitter": Splitter, "turncoat": Turncoat}
+    plotters: dict[str, type[Liar]] = {"splitter": Splitter, "turncoat": Turncoat, "hider": Hider}
     return {**SINS, **plotters}[kind](world, index, index, key)

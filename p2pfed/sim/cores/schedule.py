@@ -23,6 +23,9 @@ FILTERED: tuple[tuple[str, ...], ...] = (
     ("proposal",), ("prevote",), ("prevote", "polka"), ("precommit",), ("precommit", "commit"),
     ("precommit",), ("polka",), ("commit",),
 )  # fmt: skip
+# What a lock could be learned from. Who is muted in these knows a polka that nobody else does.
+MUTED: tuple[str, ...] = ("proposal", "prevote", "polka")
+HIDE_SHARE = 0.12  # Of the runs with less than a third of liars: a plot for another value than that.
 FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
 PLOTS: tuple[LiarKind, ...] = ("splitter", "turncoat")
 LIARS: tuple[LiarKind, ...] = get_args(LiarKind)
@@ -84,6 +87,9 @@ def draw(seed: int, peers: int, byzantine: int, kinds: tuple[FaultKind, ...] = F
     if is_plot and "bridge" in kinds:  # The liars are the only way between two groups of honest peers.
         group = dice.sample(honest, max(1, len(honest) // 2))
         faults[0] = Fault("bridge", 0, heal_ms, (*group, -1, *numbers))
+    if 0 < 3 * byzantine < peers and "mute" in kinds and dice.random() < HIDE_SHARE:
+        liars = [(number, "hider") for number in numbers]
+        faults = [_muted(dice, honest, byzantine, heal_ms), *faults[1:2]]  # More would disturb it.
     return Schedule(seed, peers, tuple(liars), tuple(faults), heal_ms)
 
 
@@ -141,3 +147,11 @@ def _fault(dice: Random, kind: FaultKind, peers: int, honest: list[int], heal_ms
             return Fault(kind, 0, until_ms, (peer,), share=dice.choice((0.01, 0.1, 0.1, 3.0)))
         case "slow_check":
             return Fault(kind, 0, until_ms, (dice.choice(honest),), amount=dice.choice((700, 2_500)))
+        case "mute":
+            return _muted(dice, honest, max(1, (peers - 1) // 3), heal_ms)
+
+
+def _muted(dice: Random, honest: list[int], most: int, heal_ms: int) -> Fault:
+    """Return a fault of up to `most` honest peers: the others and the liars are a quorum without them."""
+    group = tuple(dice.sample(honest, min(len(honest), dice.randint(1, most))))
+    return Fault("mute", 0, heal_ms, group, messages=MUTED)

@@ -230,7 +230,7 @@ class World:
             others = len(self.cores) - 1
             other = int(self.random() * others)
             other += other >= slot
-            if core.is_up:
+            if core.is_up and not core.is_done:
                 self._carry(core.index, self.cores[other], on_the_way(slot, core.ask()))
         else:
             trace.extend((self.now_ms, slot, -1, core.life))

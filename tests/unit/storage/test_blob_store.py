@@ -71,10 +71,10 @@ def test_cached_hashes_are_bounded(store: BlobStore, monkeypatch: pytest.MonkeyP
     roots = [store.put(b"%d" % number) for number in range(9)]
     for root in roots:
         store.chunk(root, 0)
-    assert list(store._hashes) == roots[-4:]
+    assert list(store._levels) == roots[-4:]
     store.chunk(roots[5], 0)
     store.chunk(roots[0], 0)
-    assert list(store._hashes) == [roots[7], roots[8], roots[5], roots[0]]
+    assert list(store._levels) == [roots[7], roots[8], roots[5], roots[0]]
     assert store._hashes_count == 4
 
 
