@@ -257,14 +257,12 @@ def test_an_engine_that_began_from_a_record_is_replayed_from_it(committee: Commi
 
 
 def test_a_decision_that_was_not_stored_is_found_again(committee: Committee, peer: Logged) -> None:
-    value_id = committee.header().value_id
-    peer.take(io.CommitReceived(committee.commit("ABC", 0, value_id)))
+    commit = committee.commit("ABC", 0, committee.header().value_id)
+    peer.take(io.CommitReceived(commit))
     outcome = peer.replay()
     assert outcome is not None
-    assert [type(output) for output in outcome.engine.again(outcome.words)][-2:] == [
-        io.PublishCommit,
-        io.Decided,
-    ]
+    decided = (io.PublishCommit(commit), io.Decided(commit, is_ready=True))
+    assert outcome.engine.again(outcome.words)[-2:] == decided
 
 
 def test_values_that_count_as_valid_are_named_with_their_headers(committee: Committee, peer: Logged) -> None:
