@@ -79,9 +79,9 @@ class PeerTable:
     clock of the caller.
     """
 
-    def __init__(self, own: bytes, *, member_keys: Iterable[bytes], mesh_degree: int = MESH_DEGREE) -> None:
+    def __init__(self, own: bytes, *, member_keys: Iterable[bytes]) -> None:
         self.own = own
-        self.mesh_degree = mesh_degree
+        self.mesh_degree = MESH_DEGREE  # As many as there are members: pushed directly, never passed on.
         self._digest_turn = 0
         members = frozenset(member_keys)
         self._peers = {key: _Peer(is_member=True) for key in sorted(members) if key != own}

@@ -47,7 +47,6 @@ from p2pfed.node.shared import Shared
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.node.values import Values
 from p2pfed.types.availability import AvailMessage
-from p2pfed.types.block import Header
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.update import UpdateHeader
@@ -260,16 +259,11 @@ class HeightWork:
             self._share_headers(other)
 
     def _share_headers(self, message: AvailMessage) -> None:
-        """Tell who proposes soon the headers it lacks of what we voted to hold: its block may need them.
-
-        Everybody does, so others would hear each of them from all; digests tell them.
-        """
+        """Tell who proposes soon, as everybody does, the headers it lacks of what we voted to hold."""
         round_, index = max(self.engine.round, 0), message.avail.validator_index
-        if index not in (self.engine.proposer(round_), self.engine.proposer(round_ + 1)):
-            return
-        voter = self.state.validators.validators[message.avail.validator_index].key
-        for header in self.pool.held_but_not_listed(message):
-            self._shared.neighbours.tell(voter, header)
+        if index in map(self.engine.proposer, (round_, round_ + 1)):  # Digests tell the others.
+            for header in self.pool.held_but_not_listed(message):
+                self._shared.neighbours.tell(self.state.validators.validators[index].key, header)
 
     def _try_build(self, round_: int) -> None:
         """C2: build the block once availability votes of a quorum and everything they call for are here."""
@@ -353,7 +347,7 @@ class HeightWork:
             case io.GetValue():
                 self._wanted_round = output.round
             case io.NeedValue():
-                self.values.want(output.value_id, output.header, self._holders_of(output.header))
+                self.values.want(output.value_id, output.header, neighbours.table.connected_peers())
             case io.Propose() | io.SendPrevote() | io.SendPrecommit():
                 return self._speak(output)
             case io.Schedule():
@@ -371,12 +365,6 @@ class HeightWork:
             case _:
                 assert_never(output)
         return ()
-
-    def _holders_of(self, header: Header) -> tuple[bytes, ...]:
-        """Return whom to ask for a body: who built it first, for the others have it a way later at best."""
-        connected = self._shared.neighbours.table.connected_peers()
-        builders = tuple(peer for peer in connected if peer == header.proposer)
-        return builders + tuple(peer for peer in connected if peer != header.proposer)
 
     def _speak(self, output: io.Propose | io.SendPrevote | io.SendPrecommit) -> tuple[Said, ...]:
         """Sign, push, and return the message as an input; nothing where the signer refuses.

@@ -130,9 +130,9 @@ class SimPeer:
             records=self.disk.load_peers(),
             contacts=() if self.number == 0 else (world.peers[0].address,),
             is_learning=self._learner is not None,
-            mesh_degree=world.scenario.mesh_degree,
             sync_plan=self._sync_plan(),
         )
+        self.node.neighbours.table.mesh_degree = world.scenario.mesh_degree
         self._actor: Node | Adversary = self.node
         if self.byzantine:
             liars = tuple(peer.public for peer in world.peers if peer.byzantine)
