@@ -86,7 +86,7 @@ def decide(
         seed: The seed of the height, for dice.
     """
     for named in rules:
-        if not named.bound(count, faulty_max) or (named.rule.uses_past and past is None):
+        if not named.bound(count, faulty_max):
             continue
         mixture = Mixture(count, None, None, 1, products, None if past is None else tuple(past[:-1]))
         for pre in named.before:

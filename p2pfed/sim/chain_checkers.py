@@ -95,6 +95,7 @@ class ChainCheckers:
 
 
 def _stake(state: ChainState) -> int:
-    """Return all that is owned, bonded or burned, counted account by account."""
+    """Return all that is owned, at stake or burned, the balances counted account by account."""
     accounts = state.ledger.accounts
-    return accounts.burned + sum(account.balance + account.bond for account in accounts.accounts)
+    owned = sum(account.balance for account in accounts.accounts)
+    return accounts.burned + owned + state.ledger.staking.total

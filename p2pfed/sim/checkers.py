@@ -40,6 +40,7 @@ class Checkers:
         self._struck = struck  # Honest, but its disk was made to forget: it may contradict itself.
         self._is_safe = is_safe
         self._records: dict[bytes, tuple[int, int, int]] = {}
+        self._total: dict[bytes, int] = {}  # All that is owned, at stake or burned: it never changes.
         self._said: dict[tuple[bytes, Place], bytes] = {}
         self._locks: dict[bytes, tuple[int, int]] = {}  # Height and locked round.
 
@@ -82,6 +83,8 @@ class Checkers:
         before = self.final.get(header.height - 1)
         if before is not None and before[0] != header.prev_header_hash:
             self._fail(peer, f"block {header.height} does not follow block {header.height - 1}")
+        if self._total.setdefault(state.chain_id, state.ledger.total) != state.ledger.total:
+            self._fail(peer, f"stake appeared or vanished at height {header.height}")
         for conviction in state.ledger.slashing.convictions:
             if self._is_blameless(conviction.key):
                 self._fail(conviction.key, f"it is honest and was convicted of E{conviction.offence}")

@@ -129,6 +129,20 @@ def test_smea_takes_the_set_that_varies_least_in_its_worst_direction() -> None:
     assert not is_affordable(100, 2)
 
 
+def test_of_equal_sets_beyond_the_first_chunk_smea_takes_the_first() -> None:
+    assert weights_of("smea", [[5, -1]] * 12, 5) == [1] * 7 + [0] * 5  # 792 sets.
+
+
+def test_a_row_that_caf_gave_up_no_longer_counts_as_the_farthest() -> None:
+    points = [[9000, 9000], [-80, 10], [70, -20], [5, 60], [-8, -50], [900, -700], [30, 31]]
+    plain = reference.apply(("caf",), points, [1] * 7, 2, bytes(32), None)
+    rows = [np.array(point, np.int16) for point in points]
+    result = rule_sum(named_rule("caf"), rows, [1] * 7, 2)
+    assert [value * plain[1] for value in result.total.tolist()] == [q * result.denominator for q in plain[0]]
+    weights = weights_of("caf", points, 2)
+    assert (weights[0], weights[5]) == (0, 0)
+
+
 def test_foolsgold_lets_look_alikes_share_nothing_and_declines_where_all_are_alike() -> None:
     clones = [[100, 0, 3], [100, 0, 3], [0, 50, -2], [-70, 1, 60]]
     weights = weights_of("foolsgold", clones, 0)
