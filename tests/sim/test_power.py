@@ -73,9 +73,9 @@ def test_a_log_that_leaves_out_what_a_check_found_is_seen(monkeypatch: pytest.Mo
             append(self, seq, entry)
 
     monkeypatch.setattr(LogChecker, "append", forgetful)
-    # The first prevote of each; whoever proposed has no need to hear that its own value is good.
-    _, result = run(crashes=tuple(Crash(peer, 2, 100, "vote_state.durable") for peer in range(4)))
-    assert "gives another state" in result.violations[0]
+    crashes = [Crash(peer, 2, 100, "vote_state.durable") for peer in (1, 2)]  # The first prevote of each.
+    seen = [run(crashes=(crash,))[1].violations for crash in crashes]  # One of the two may be the proposer.
+    assert any("gives another state" in text for violations in seen for text in violations)
 
 
 class Tampered(World):
