@@ -18,11 +18,12 @@ from p2pfed.ledger.execute import (
     execute_transaction,
     receipts_root,
 )
-from p2pfed.ledger.module import Convict, CountUpdates, Offence
+from p2pfed.ledger.module import Context, Convict, CountUpdates, Offence
 from p2pfed.ledger.state import LedgerState
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import ZERO_DIGEST, tagged
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root, root
+from p2pfed.types.bitmap import indices_of
 from p2pfed.types.block import FLAG_EMPTY, Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.message import Message
@@ -103,13 +104,14 @@ def derive(
     """
     height = state.next_height
     rule = rule_for(state, updates)
-    ledger = _executed(state, body, updates, convictions, proposer, is_empty=not rule)
+    time_ms = max(state.time_ms + 1, median_time_ms(body.avails, state.validators))
+    ledger = _executed(state, body, updates, convictions, state.context(proposer, time_ms), is_empty=not rule)
     header = Header(
         version=1,
         chain_id=state.chain_id,
         height=height,
         round0=round0,
-        time_ms=max(state.time_ms + 1, median_time_ms(body.avails, state.validators)),
+        time_ms=time_ms,
         prev_header_hash=state.header_hash,
         prev_commit_hash=commit_hash(body.last_commit),
         train_index=state.train_index + (1 if rule else 0),
@@ -142,23 +144,46 @@ def _executed(
     body: Body,
     updates: UpdateSet,
     convictions: Sequence[Convict],
-    proposer: bytes,
+    context: Context,
     *,
     is_empty: bool,
 ) -> LedgerState:
-    height = state.next_height
     ledger = begin_block(state.ledger, state.header_hash)
-    ledger = execute_convictions(ledger, convictions, height, proposer)
-    for transfer in body.transactions:
-        ledger = execute_transaction(ledger, transfer, height, proposer, state.chain_id)
+    ledger = execute_convictions(ledger, convictions, context)
+    for transaction in body.transactions:
+        ledger = execute_transaction(ledger, transaction, context)
     for trainer in updates.dropped:  # B5: both headers are in the body, so the block is the proof (E6).
         try:
-            conviction = Convict(trainer, Offence.DUPLICATE_UPDATE, height)
-            ledger = execute_convictions(ledger, [conviction], height, proposer)
+            ledger = execute_convictions(ledger, [dropped_trainer(state, trainer)], context)
         except InvalidTransaction:
             continue  # Convicted of it before, maybe by evidence of this very block.
     counted = tuple(header.trainer for header in updates.updates)
-    return end_block(ledger, CountUpdates(state.height, counted, updates.dropped, is_empty), height, proposer)
+    count = CountUpdates(state.height, counted, updates.dropped, is_empty)
+    return end_block(ledger, count, signs_of_life(state, body), context)
+
+
+def dropped_trainer(state: ChainState, trainer: bytes) -> Convict:
+    """Return the conviction of a trainer of the next block that it drops for two updates (B5, E6)."""
+    validators = state.validators
+    index = validators.index_of(trainer)
+    assert index is not None  # It was a candidate.
+    power = validators.validators[index].power
+    return Convict(trainer, Offence.DUPLICATE_UPDATE, state.next_height, power, validators.total_power)
+
+
+def signs_of_life(state: ChainState, body: Body) -> frozenset[bytes]:
+    """Return the keys that the next block shows alive: by a vote on the last one, AVAIL or an update.
+
+    Each alone would miss honest ones that are far away: a quorum is enough for a certificate and for a
+    proposal, and the slowest are always left out of it.
+    """
+    voters = state.validators.validators
+    alive = {voters[entry.validator_index].key for entry in body.avails}
+    alive |= {update.trainer for update in body.updates}
+    if body.last_commit is not None:
+        last = state.last_validators
+        alive |= {last.validators[i].key for i in indices_of(body.last_commit.bitmap, len(last))}
+    return frozenset(alive)
 
 
 def _list_root(messages: Sequence[Message]) -> bytes:

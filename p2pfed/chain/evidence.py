@@ -20,7 +20,6 @@ from p2pfed.types.evidence import (
     Evidence,
     InvalidUpdate,
 )
-from p2pfed.types.params import EVIDENCE_AGE_HEIGHTS
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.validators import ValidatorSet
 
@@ -36,7 +35,7 @@ _OFFENCES: Mapping[type[Any], Offence] = {
 
 def is_timely(state: ChainState, evidence: Evidence) -> bool:
     """Answer whether the next block may carry it: not from the future, and not older than sets are kept."""
-    return _oldest(state) <= evidence.height <= state.next_height
+    return state.oldest_evidence <= evidence.height <= state.next_height
 
 
 def accusation_of(state: ChainState, evidence: Evidence) -> Convict:
@@ -45,16 +44,19 @@ def accusation_of(state: ChainState, evidence: Evidence) -> Convict:
     Raises:
         OutOfBounds: It accuses nobody whom this network knows.
     """
+    validators = _validators(state, evidence)
     if isinstance(evidence, InvalidUpdate | DuplicateUpdate):
-        culprit = _first_update(evidence).trainer
-        if state.ledger.account(culprit) is None:
-            raise OutOfBounds(f"{culprit.hex()[:12]}… is no participant of this network")
+        trainer = _first_update(evidence).trainer
+        place = validators.index_of(trainer)
+        if place is None:
+            raise OutOfBounds(f"{trainer.hex()[:12]}… was no participant of height {evidence.height}")
     else:
-        validators, index = _validators(state, evidence), accused_index(evidence)
-        if index >= len(validators):
-            raise OutOfBounds(f"validator {index} of {len(validators)}")
-        culprit = validators.validators[index].key
-    return Convict(culprit, _OFFENCES[type(evidence)], evidence.height)
+        place = accused_index(evidence)
+        if place >= len(validators):
+            raise OutOfBounds(f"validator {place} of {len(validators)}")
+    accused = validators.validators[place]
+    offence = _OFFENCES[type(evidence)]
+    return Convict(accused.key, offence, evidence.height, accused.power, validators.total_power)
 
 
 def conviction_of(state: ChainState, evidence: Evidence) -> Convict:
@@ -66,7 +68,8 @@ def conviction_of(state: ChainState, evidence: Evidence) -> Convict:
     """
     if not is_timely(state, evidence):
         raise WrongHeight(
-            f"evidence of height {evidence.height}; heights {_oldest(state)} to {state.next_height} count"
+            f"evidence of height {evidence.height}; "
+            f"heights {state.oldest_evidence} to {state.next_height} count"
         )
     accusation = accusation_of(state, evidence)
     match evidence:
@@ -104,10 +107,6 @@ def _verify_duplicate_update(evidence: DuplicateUpdate, chain_id: bytes) -> None
 def _verify_signed(update: UpdateHeader, chain_id: bytes) -> None:
     if not update.is_signed_by(update.trainer, chain_id):
         raise BadSignature(f"update of {update.trainer.hex()[:12]}…")
-
-
-def _oldest(state: ChainState) -> int:
-    return max(1, state.next_height - EVIDENCE_AGE_HEIGHTS)
 
 
 def _first_update(evidence: InvalidUpdate | DuplicateUpdate) -> UpdateHeader:

@@ -88,10 +88,19 @@ def _verify_participants(genesis: Genesis) -> None:
     for key in keys:
         if not is_public_key(key):
             raise LocalError(f"participant {key.hex()} is no compressed secp256k1 public key")
-    # Everybody votes and may train.
-    count_max = min(VALIDATORS_MAX, UPDATES_MAX)
-    if len(keys) > count_max:
-        raise LocalError(f"{len(keys)} participants; at most {count_max} can vote and train")
+    bonded = sum(1 for participant in genesis.participants if participant.bond)
+    bonded_max = min(VALIDATORS_MAX, UPDATES_MAX)  # Each of them votes and may train.
+    if bonded > bonded_max:
+        raise LocalError(f"{bonded} participants have a bond; at most {bonded_max} can vote and train")
+    bond_min = genesis.params.bond_min
+    for participant in genesis.participants:
+        if 0 < participant.bond < bond_min:
+            raise LocalError(
+                f"participant {participant.key.hex()} has a bond of {participant.bond}; "
+                f"bond_min is {bond_min}, and without any bond it would only have an account"
+            )
+    if not any(participant.bond for participant in genesis.participants):
+        raise LocalError("no participant has a bond, so nobody would vote")
     total = sum(participant.bond + participant.balance for participant in genesis.participants)
     if total > STAKE_TOTAL_MAX:
         raise LocalError(f"bonds and balances sum to {total}; at most {STAKE_TOTAL_MAX} is allowed")
@@ -122,7 +131,7 @@ def _verify_rules(genesis: Genesis) -> None:
     verify_rules(params.rules)
     if len(frozenset(params.rules)) != len(params.rules):
         raise LocalError(f"a rule is listed twice: {', '.join(params.rules)}")
-    bonds = [participant.bond for participant in genesis.participants]
+    bonds = [participant.bond for participant in genesis.participants if participant.bond]
     trainers, lying = len(bonds), faulty_max(bonds)
     if params.updates_min > trainers:
         raise LocalError(f"updates_min is {params.updates_min}, but only {trainers} participants can train")

@@ -14,7 +14,7 @@ from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.types.bitmap import indices_of
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.light import LightBlock
-from p2pfed.types.params import CLOCK_DRIFT_MS, UNBONDING_MS
+from p2pfed.types.params import CLOCK_DRIFT_MS
 from p2pfed.types.validators import ValidatorSet
 
 HOUR_MS = 3_600_000
@@ -65,7 +65,7 @@ class Search(Struct, frozen=True):
 
 def rules_of(genesis: Genesis) -> Rules:
     """Return the rules of the network that `genesis` founds."""
-    return Rules(genesis.chain_id, 2 * UNBONDING_MS // 3)
+    return Rules(genesis.chain_id, 2 * genesis.params.unbonding_ms // 3)
 
 
 def trusted_genesis(genesis: Genesis) -> Trusted:

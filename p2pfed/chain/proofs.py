@@ -15,6 +15,8 @@ from p2pfed.chain.update_set import ROUND_WITHOUT_UPDATES
 from p2pfed.errors import InvalidLightBlock
 from p2pfed.ledger.modules.accounts import Account
 from p2pfed.ledger.modules.accounts import name as accounts_name
+from p2pfed.ledger.modules.staking import name as staking_name
+from p2pfed.ledger.stake import Stake
 from p2pfed.ledger.state import LedgerState
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import EMPTY_ROOT, has_leaf, leaf_hash, path_of_hashes
@@ -27,6 +29,11 @@ from p2pfed.types.update import UpdateHeader
 def account_key(public: bytes) -> bytes:
     """Return the key of an account's leaf in the state."""
     return accounts_name.encode() + b"/" + public
+
+
+def stake_key(public: bytes) -> bytes:
+    """Return the key of the leaf of what an account has at stake."""
+    return staking_name.encode() + b"/" + public
 
 
 def prove_leaf(ledger: LedgerState, key: bytes) -> ListProof:
@@ -64,6 +71,12 @@ def find_account(proof: ListProof, header: Header, public: bytes) -> Account | N
     """
     leaf = find(proof, header.state_root, account_key(public), lambda leaf: _state_leaf(leaf)[0])
     return None if leaf is None else codec.decode(_state_leaf(leaf)[1], Account, PROOF_LEAF_BYTES_MAX)
+
+
+def find_stake(proof: ListProof, header: Header, public: bytes) -> Stake | None:
+    """Return what `public` has at stake after the block of `header`, None for nothing; raises the same."""
+    leaf = find(proof, header.state_root, stake_key(public), lambda leaf: _state_leaf(leaf)[0])
+    return None if leaf is None else codec.decode(_state_leaf(leaf)[1], Stake, PROOF_LEAF_BYTES_MAX)
 
 
 def find_update(proof: ListProof, header: Header, update_id: bytes) -> UpdateHeader | None:

@@ -15,7 +15,7 @@ from p2pfed.chain.update_set import supported_ids, update_set
 from p2pfed.consensus.quorum import has_quorum
 from p2pfed.errors import InvalidTransaction, LocalError, PeerFault
 from p2pfed.ledger.execute import begin_block, execute_convictions, execute_transaction
-from p2pfed.ledger.module import Convict
+from p2pfed.ledger.module import Context, Convict
 from p2pfed.ledger.state import LedgerState
 from p2pfed.primitives import codec
 from p2pfed.types.availability import IDS_MAX, AvailEntry, AvailMessage
@@ -24,7 +24,7 @@ from p2pfed.types.block import Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import EVIDENCE_BYTES_MAX, EVIDENCE_PER_BLOCK_MAX, TRANSACTIONS_PER_BLOCK_MAX
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 
 
@@ -41,7 +41,7 @@ class ProposalInputs(Struct, frozen=True):
     proposer: bytes
     avails: tuple[AvailMessage, ...]
     headers: tuple[UpdateHeader, ...]
-    transactions: tuple[Transfer, ...]
+    transactions: tuple[Transaction, ...]
     evidence: tuple[Evidence, ...]
     last_commit: CommitCert | None
 
@@ -98,12 +98,13 @@ def build(
     headers = _supported_headers(state, inputs, avails)
     candidates = _union(avails)
     updates = update_set(headers, round0)
-    evidence, convictions, ledger = _chosen_evidence(state, inputs)
+    context = state.context(inputs.proposer, state.time_ms + 1)  # What it runs below reads no clock.
+    evidence, convictions, ledger = _chosen_evidence(state, inputs, context)
     body = Body(
         avails=tuple(_entry(message, candidates) for message in avails),
         candidates=candidates,
         updates=headers,
-        transactions=_chosen_transactions(state, inputs, ledger),
+        transactions=_chosen_transactions(inputs, ledger, context),
         evidence=evidence,
         last_commit=inputs.last_commit,
     )
@@ -180,7 +181,7 @@ def _entry(message: AvailMessage, candidates: Sequence[bytes]) -> AvailEntry:
 
 
 def _chosen_evidence(
-    state: ChainState, inputs: ProposalInputs
+    state: ChainState, inputs: ProposalInputs, context: Context
 ) -> tuple[tuple[Evidence, ...], tuple[Convict, ...], LedgerState]:
     """Return the evidence that convicts somebody anew, what it proves, and the ledger after that."""
     ledger = begin_block(state.ledger, state.header_hash)
@@ -192,7 +193,7 @@ def _chosen_evidence(
             break
         try:
             conviction = conviction_of(state, item)
-            ledger = execute_convictions(ledger, [conviction], state.next_height, inputs.proposer)
+            ledger = execute_convictions(ledger, [conviction], context)
         except (PeerFault, InvalidTransaction):
             continue  # Too old by now, or convicted already.
         evidence.append(item)
@@ -202,16 +203,16 @@ def _chosen_evidence(
 
 
 def _chosen_transactions(
-    state: ChainState, inputs: ProposalInputs, ledger: LedgerState
-) -> tuple[Transfer, ...]:
+    inputs: ProposalInputs, ledger: LedgerState, context: Context
+) -> tuple[Transaction, ...]:
     """Return the transactions that run after the convictions, in the order given."""
-    chosen: list[Transfer] = []
-    for transfer in inputs.transactions:
+    chosen: list[Transaction] = []
+    for transaction in inputs.transactions:
         if len(chosen) == TRANSACTIONS_PER_BLOCK_MAX:
             break
         try:
-            ledger = execute_transaction(ledger, transfer, state.next_height, inputs.proposer, state.chain_id)
+            ledger = execute_transaction(ledger, transaction, context)
         except InvalidTransaction:
             continue  # It may run later, or never; the pool decides.
-        chosen.append(transfer)
+        chosen.append(transaction)
     return tuple(chosen)

@@ -6,6 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from p2pfed.errors import LocalError, MalformedMessage, StorageFault
+from p2pfed.ledger.module import Context
 from p2pfed.ledger.state import LedgerState, decode_ledger, encode_ledger, genesis_ledger
 from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.primitives.merkle import chunk_root
@@ -64,12 +65,12 @@ class ChainState(Struct, frozen=True, eq=False):
     @property
     def trainers(self) -> tuple[bytes, ...]:
         """Keys that may send an update for the next block, ascending."""
-        return tuple(account.key for account in self.ledger.trainers)
+        return tuple(trainer.key for trainer in self.ledger.trainers_at(self.next_height))
 
     @property
     def trainer_bonds(self) -> tuple[int, ...]:
-        """The bonds of `trainers`, in their order: what `f` is derived from."""
-        return tuple(account.bond for account in self.ledger.trainers)
+        """The power of `trainers`, in their order: what `f` is derived from."""
+        return tuple(trainer.power for trainer in self.ledger.trainers_at(self.next_height))
 
     @property
     def expected_trainers(self) -> tuple[bytes, ...]:
@@ -90,6 +91,20 @@ class ChainState(Struct, frozen=True, eq=False):
     @property
     def exponents_root(self) -> bytes:
         return self.header.exponents_root if self.header else _genesis_exponents_root(self.genesis)
+
+    @property
+    def oldest_evidence(self) -> int:
+        """The least height whose evidence the next block may carry."""
+        return self.ledger.staking.oldest
+
+    def context(self, proposer: bytes, time_ms: int) -> Context:
+        """Return what the ledger needs to know of the next block."""
+        return Context(self.chain_id, self.genesis.params, self.next_height, time_ms, proposer)
+
+    @property
+    def trial_context(self) -> Context:
+        """Return a context to try on the ledger whether a transaction or conviction would run next."""
+        return self.context(self.validators.validators[0].key, self.time_ms + 1)
 
     def validators_at(self, height: int) -> ValidatorSet | None:
         """Return the validators of `height`, at most two ahead; None where they are forgotten."""

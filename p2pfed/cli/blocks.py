@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 import msgspec
@@ -12,6 +13,7 @@ from p2pfed.cli.reading import block_rows, open_chain
 from p2pfed.errors import LocalError
 from p2pfed.storage.home import Home
 from p2pfed.types.address import short_id
+from p2pfed.types.transaction import Transaction
 
 
 @click.group(invoke_without_command=True)
@@ -56,14 +58,35 @@ def show(height: str, home: Home, as_json: bool) -> None:
         commit = {"round": block.commit.round, "signers": block.commit.bitmap.hex()}
         updates = [update.trainer.hex() for update in block.body.updates]
         row = {"schema": "p2pfed.block/1", "hash": block.header.value_id.hex(), **header}
-        click.echo(json.dumps({**row, "commit": commit, "updates": updates}))
+        lists = {
+            "updates": updates,
+            "transactions": [transaction_row(transaction) for transaction in block.body.transactions],
+            "evidence": [type(item).__name__ for item in block.body.evidence],
+        }
+        click.echo(json.dumps({**row, "commit": commit, **lists}))
         return
     click.echo(f"{'hash':<22} {block.header.value_id.hex()}")
     for name, value in header.items():
         click.echo(f"{name:<22} {value}")
     for update in block.body.updates:
         click.echo(f"{'update':<22} {short_id(update.trainer)} examples {update.examples}")
+    for transaction in block.body.transactions:
+        amounts = transaction_row(transaction)
+        kind, sender = amounts.pop("kind"), short_id(transaction.sender)
+        del amounts["sender"]
+        rest = "  ".join(f"{name} {value}" for name, value in amounts.items())
+        click.echo(f"{'transaction':<22} {kind} of {sender}  {rest}")
+    for item in block.body.evidence:
+        click.echo(f"{'evidence':<22} {type(item).__name__} of height {item.height}")
     click.echo(f"{'commit':<22} round {block.commit.round}, {len(block.commit.signatures)} signatures")
+
+
+def transaction_row(transaction: Transaction) -> dict[str, Any]:
+    """Return a transaction as JSON data: its kind and every field but the signature."""
+    fields = msgspec.structs.asdict(transaction)
+    del fields["signature"]
+    kind = type(transaction).__name__.lower()
+    return {"kind": kind, **{name: _plain(value) for name, value in fields.items()}}
 
 
 def _plain(value: object) -> object:

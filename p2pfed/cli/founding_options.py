@@ -10,6 +10,7 @@ import click
 from p2pfed.errors import UsageError
 from p2pfed.runtime.config import LearnerConfig
 from p2pfed.types.genesis import Params
+from p2pfed.types.params import UNBONDING_HEIGHTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +33,12 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
         click.option("--transport", type=click.Choice(["tcp", "libp2p"]), default="tcp", show_default=True),
         click.option("--updates-min", type=click.IntRange(1), default=1, show_default=True,
                      help="Fewer updates than this: the height carries no new model."),
+        click.option("--unbonding", default="7d", show_default=True, metavar="TIME",
+                     help="Stake taken home can be lost for so long after its last vote: 90s, 30m, 12h, 7d."),
+        click.option("--unbonding-heights", type=click.IntRange(4, 1 << 32), default=UNBONDING_HEIGHTS,
+                     show_default=True, help="And for so many heights."),
+        click.option("--bond-min", type=click.IntRange(1), default=1, show_default=True,
+                     help="Less stake than this neither votes nor trains."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
                      help="Dice of data split, initial weights and training."),
     )  # fmt: skip
@@ -71,11 +78,27 @@ def network_params(given: dict[str, Any], height_final: int) -> Params:
         update_bits=12,
         examples_cap=4,
         height_final=height_final,
+        unbonding_ms=parse_period_ms(given["unbonding"]),
+        unbonding_heights=given["unbonding_heights"],
+        bond_min=given["bond_min"],
     )
 
 
+def parse_period_ms(text: str) -> int:
+    """Return the ms that `text` spells: `90s`, `30m`, `12h`, `7d`.
+
+    Raises:
+        UsageError: It spells none, or more than a year.
+    """
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:], 0)
+    number = text[:-1]
+    if not (seconds and number.isascii() and number.isdigit() and int(number) * seconds <= 366 * 86_400):
+        raise UsageError(f"--unbonding takes a time of at most a year like 90s, 30m, 12h or 7d, not {text!r}")
+    return int(number) * seconds * 1000
+
+
 def parse_stakes(text: str | None, peers: int) -> tuple[int, ...]:
-    """Return one stake a peer: `20,20,10`, or 10 each where nothing is given.
+    """Return one stake a peer: `20,20,0`, or 10 each where nothing is given; 0 has an account and no vote.
 
     Raises:
         UsageError: Not numbers, or not one for each peer.
@@ -83,8 +106,8 @@ def parse_stakes(text: str | None, peers: int) -> tuple[int, ...]:
     if text is None:
         return (10,) * peers
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--stake takes whole numbers from 1 on, separated by commas, not {text!r}")
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"--stake takes whole numbers, separated by commas, not {text!r}")
     if len(parts) != peers:
         raise UsageError(f"--stake names {len(parts)} stakes for {peers} peers")
     return tuple(int(part) for part in parts)

@@ -26,7 +26,7 @@ DEFAULT_STAKE = 10
 @click.command()
 @home_option
 @click.option("--members", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
-              help="A file with one member a line: public key or peer id, and its stake.")  # fmt: skip
+              help="A file with one member a line: public key or peer id, stake, balance.")  # fmt: skip
 @click.option("--name", default="p2pfed", show_default=True, help="What people call this network.")
 @click.option("--heights", type=click.IntRange(0), default=0, help="The network's last height; 0: none.")
 @founding_options(preset="lan", app="digits:mlp")
@@ -63,7 +63,7 @@ def init(home: Home, members: Path, name: str, heights: int, **given: Any) -> No
 
 
 def read_members(path: Path) -> list[Participant]:
-    """Return the members in a file: `KEY [STAKE]` a line, `#` begins a comment.
+    """Return the members in a file: `KEY [STAKE [BALANCE]]` a line, `#` begins a comment.
 
     Raises:
         LocalError: A line is no member (names file and line), or the file is no text.
@@ -74,10 +74,13 @@ def read_members(path: Path) -> list[Participant]:
         words = line.partition("#")[0].split()
         if not words:
             continue
-        stake = words[1] if len(words) == 2 else str(DEFAULT_STAKE)
-        if len(words) > 2 or not (stake.isascii() and stake.isdigit() and int(stake) > 0):
-            raise LocalError(f"{path}:{number}: {line.strip()!r} is not KEY [STAKE], a stake of 1 or more")
-        participants.append(Participant(_key(words[0], f"{path}:{number}"), int(stake), 0))
+        amounts = (*words[1:], *(str(DEFAULT_STAKE), "0")[len(words) - 1 :])
+        if len(words) > 3 or not all(amount.isascii() and amount.isdigit() for amount in amounts):
+            raise LocalError(
+                f"{path}:{number}: {line.strip()!r} is not KEY [STAKE [BALANCE]], whole numbers; "
+                "a stake of 0 has an account and no vote"
+            )
+        participants.append(Participant(_key(words[0], f"{path}:{number}"), int(amounts[0]), int(amounts[1])))
     if not participants:
         raise LocalError(f"{path} names no member; put the line that `p2pfed keys new` prints into it")
     return participants
@@ -88,7 +91,9 @@ def _text(path: Path) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise LocalError(f"{path} is no text; --members takes a file with KEY [STAKE] a line") from None
+        raise LocalError(
+            f"{path} is no text; --members takes a file with KEY [STAKE [BALANCE]] a line"
+        ) from None
 
 
 def _key(text: str, where: str) -> bytes:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from p2pfed.chain.proofs import why_not_counted
 from p2pfed.cli.model_file import write_model
@@ -16,6 +15,7 @@ from p2pfed.cli.options import json_option, parse_checkpoint, parse_digest, pars
 from p2pfed.cli.progress import Progress
 from p2pfed.cli.text import printable
 from p2pfed.errors import UsageError
+from p2pfed.ledger.summary import account_row
 from p2pfed.primitives import codec
 from p2pfed.runtime.addresses import parse_addresses
 from p2pfed.runtime.clock import Clock
@@ -155,8 +155,8 @@ async def _account(client: LightClient, found: Found, public: bytes) -> dict[str
     account = await client.account(found, public)
     if account is None:
         return {"key": public.hex(), "is_there": False}
-    fields = msgspec.structs.asdict(account) | {"key": public.hex()}
-    return {"key": public.hex(), "is_there": True, **fields}
+    stake = await client.stake(found, public)
+    return {"key": public.hex(), "is_there": True, **account_row(account, stake)}
 
 
 async def _update(client: LightClient, found: Found, update_id: bytes) -> dict[str, Any]:

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
-from p2pfed.errors import LocalError
+from p2pfed.errors import LocalError, MalformedMessage, StorageFault
+from p2pfed.ledger.state import LedgerState, decode_ledger, genesis_ledger
 from p2pfed.primitives import codec
 from p2pfed.runtime.peer import read_genesis
+from p2pfed.runtime.status import own_account, stake_list
 from p2pfed.storage.block_store import BlockStore
 from p2pfed.storage.home import Home
+from p2pfed.storage.key_store import load_key
+from p2pfed.types.genesis import Genesis
 
 TIMEOUT_S = 5
 
@@ -79,6 +83,10 @@ def stored_status(home: Home) -> dict[str, Any]:
     """Return what `status` can say of a peer that does not run."""
     genesis = read_genesis(home)
     height, block_hash = tip_of(home)
+    ledger = stored_ledger(home, genesis, height)
+    validators = ledger.staking.validators_at(height + 1)
+    assert validators is not None
+    public = load_key(home.key).public if home.key.exists() else b""
     return {
         "schema": "p2pfed.status/1",
         "network": genesis.name,
@@ -89,8 +97,28 @@ def stored_status(home: Home) -> dict[str, Any]:
         "step": "stopped",
         "waiting_for": [],
         "is_finished": 0 < genesis.params.height_final <= height,
-        "stake_total": genesis.validators.total_power,
+        "stake_total": validators.total_power,
+        "account": own_account(ledger, public),
+        "stakes": stake_list(ledger),
     }
+
+
+def stored_ledger(home: Home, genesis: Genesis, height: int) -> LedgerState:
+    """Return the ledger after the newest block on disk, that of genesis where there is none.
+
+    Raises:
+        StorageFault: It is missing or damaged.
+    """
+    if not height:
+        return genesis_ledger(genesis)
+    with open_chain(home) as chain:
+        data = chain.ledger(height)
+    try:
+        return decode_ledger(data or b"")
+    except MalformedMessage as error:
+        raise StorageFault(
+            f"the ledger of height {height} can't be read: {error}; run `p2pfed verify`"
+        ) from None
 
 
 def block_rows(chain: BlockStore, heights: range) -> Iterator[dict[str, Any]]:

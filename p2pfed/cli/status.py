@@ -12,6 +12,7 @@ from p2pfed.cli.reading import ask_status, stored_status
 from p2pfed.cli.text import printable
 from p2pfed.runtime.logs import short
 from p2pfed.storage.home import Home
+from p2pfed.types.params import JAIL_HEIGHTS
 
 
 @click.command()
@@ -35,6 +36,7 @@ def _lines(status: dict[str, Any], *, is_running: bool) -> list[str]:
         f"network   {name}  chain {status['chain'][:16]}…  transport {status['transport']}",
         f"height    {status['height']}  hash {status['hash'][:16]}",
     ]
+    lines += _stake_lines(status)
     if not is_running:
         return [*lines, "peer      does not run; start it with `p2pfed run`"]
     if status["figures"]:
@@ -68,3 +70,28 @@ def _sync_line(sync: dict[str, Any] | None) -> str:
     megabytes = f"{sync['done'] / 1e6:.1f} of {sync['size'] / 1e6:.1f} MB"
     share = 100 * sync["done"] // max(sync["size"], 1)
     return f"state_sync: {megabytes} ({share} %) of the state of height {sync['height']} are here"
+
+
+def _stake_lines(status: dict[str, Any]) -> list[str]:
+    """Return the own account, and who of the others does not vote though it has a bond."""
+    account, lines = status["account"], []
+    if account is not None:
+        amounts = ", ".join(
+            f"{name} {account[name]}"
+            for name in ("balance", "bond", "power", "exiting", "unbonding")
+            if account[name] or name in ("balance", "bond")
+        )
+        lines.append(f"account   {amounts}")
+        if account["tombstoned"]:
+            lines.append(
+                "          its votes contradict each other: it never votes again, but may unbond the rest"
+            )
+        elif account["jailed_at"]:
+            lines.append(
+                f"          jailed by block {account['jailed_at']} for being away; `p2pfed unjail` ends it, "
+                f"from block {account['jailed_at'] + JAIL_HEIGHTS} on"
+            )
+    jailed = [short(row["id"]) for row in status["stakes"] if row["jailed_at"] and not row["tombstoned"]]
+    if jailed:
+        lines.append(f"jailed    {', '.join(jailed)}")
+    return lines

@@ -41,6 +41,8 @@ def testnet() -> None:
 @click.option("--byzantine", multiple=True, metavar="COUNT:KIND[:key=value,…]",
               help="Make the last peers lie; may be repeated.")  # fmt: skip
 @click.option("--stake", help="Bonds, one a peer, separated by commas; 10 each by default.")
+@click.option("--balance", type=click.IntRange(0), default=100, show_default=True,
+              help="What each peer can bond or transfer.")  # fmt: skip
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default=Path("p2pfed-net"), show_default=True
 )
@@ -58,6 +60,7 @@ def create(peers: int, byzantine: tuple[str, ...], stake: str | None, output: Pa
     plan = network.TestnetPlan(
         peers=peers,
         stakes=parse_stakes(stake, peers),
+        balance=given["balance"],
         byzantine=parse_byzantine(byzantine, peers),
         learner=learner_config(given, peers),
         params=network_params(given, given["heights"]),

@@ -27,7 +27,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }  # fmt: skip
 _FIGURES = {"accuracy": ACCURACY_PUBLIC, "loss": LOSS_PUBLIC, "height": "height"}
 SHOWN = frozenset({"block.committed", "block.evaluated", "update.refused", "proposal.refused", "peer.slashed",
-                   "peer.equivocated", "peer.joined", "peer.left", "network.finished"})  # fmt: skip
+                   "peer.equivocated", "peer.joined", "peer.left", "network.finished", "peer.jailed",
+                   "validators.changed"})  # fmt: skip
 
 
 class Target(Struct, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from p2pfed.consensus.quorum import has_quorum
-from p2pfed.errors import InvalidCertificate, MalformedMessage
+from p2pfed.errors import BadSignature, InvalidCertificate, MalformedMessage
 from p2pfed.types.bitmap import bitmap_of, indices_of
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.message import SignatureCheck, SignedMessage
@@ -28,6 +28,27 @@ def commit_cert(votes: Iterable[Precommit], validators: ValidatorSet) -> CommitC
     first, bitmap, signatures = _merged(votes, validators)
     assert first.value_id is not None
     return CommitCert(first.height, first.round, first.value_id, bitmap, signatures)
+
+
+def joined(
+    cert: CommitCert,
+    vote: Precommit,
+    validators: ValidatorSet,
+    chain_id: bytes,
+    is_signed_by: SignatureCheck = SignedMessage.is_signed_by,
+) -> CommitCert | None:
+    """Return a verified `cert` with a precommit that came after the decision; None where it adds nothing.
+
+    Raises:
+        BadSignature: Nobody honest sends it.
+    """
+    votes = precommits_of(cert, validators)
+    is_known = any(known.validator_index == vote.validator_index for known in votes)
+    if _meaning(vote) != _meaning(votes[0]) or is_known or vote.validator_index >= len(validators):
+        return None
+    if not is_signed_by(vote, validators.validators[vote.validator_index].key, chain_id):
+        raise BadSignature(f"precommit of validator {vote.validator_index}")
+    return commit_cert((*votes, vote), validators)
 
 
 def prevotes_of(cert: PolkaCert, validators: ValidatorSet) -> tuple[Prevote, ...]:

@@ -72,9 +72,10 @@ class PeerRow(Struct, frozen=True):
 class PeerTable:
     """The peers of one network as `own` knows them.
 
-    Membership is closed: members are the keys of genesis. They are dialled for ever and their records are
-    kept and spread. Any other key may connect and follow as an observer; observers dial, nobody dials them,
-    so their records are not kept. All times are in ms of one clock of the caller.
+    Members are the keys of genesis and whoever votes. They are dialled for ever and their records are kept
+    and spread; who was one stays one until the next start. Any other key may connect and follow as an
+    observer; observers dial, nobody dials them, so their records are not kept. All times are in ms of one
+    clock of the caller.
     """
 
     def __init__(self, own: bytes, *, member_keys: Iterable[bytes]) -> None:
@@ -87,6 +88,16 @@ class PeerTable:
         self._own_version = 0
         self._own_sequence = 0  # The largest that our key ever signed, as far as we know.
         self._version = 0
+
+    def add_members(self, keys: Iterable[bytes]) -> None:
+        """Note new members; one that is connected as an observer stays connected."""
+        for key in sorted(frozenset(keys)):
+            if key == self.own:
+                self._is_observer = False
+            elif key in self._peers:
+                self._peers[key].is_member = True
+            else:
+                self._peers[key] = _Peer(is_member=True)
 
     # Pipes
 

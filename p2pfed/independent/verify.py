@@ -2,9 +2,9 @@
 
 Written from docs/spec, with msgpack for bytes and ecdsa for signatures, so that a mistake of the main
 implementation does not hide itself; one file, so that a stranger can copy and read it. It recomputes hashes,
-links, roots, quorums and signatures. It does not train or execute transactions: a ledger is compared with the
-root that the quorum signed. With --deep it merges the updates that are kept, in plain integers, by the rules
-of MERGES, and says how many heights it could not merge, and why.
+links, roots, quorums and signatures, and it executes every block on a ledger of its own, whose root must be
+the one that the quorum signed. It does not train. With --deep it merges the updates that are kept, in plain
+integers, by the rules of MERGES, and says how many heights it could not merge, and why.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ from ecdsa.util import sigdecode_string
 ZEROS = bytes(32)
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 LEAF_BYTES = 1 << 14
-EVIDENCE_AGE_HEIGHTS, PROPOSER_TABLE_MAX, ROUND_WITHOUT_UPDATES = 4096, 1024, 4
+PROPOSER_TABLE_MAX, ROUND_WITHOUT_UPDATES = 1024, 4
+EPOCH, WINDOW, JAIL, PAUSE, PRESENCE = 64, 64, 10, 10, 100  # Heights.
+SEATS, ACCOUNTS, CHANGES, WITHDRAWALS = 400, 512, 64, 16  # At most so many.
+SHARES = {3: 200, 5: 100, 6: 20, 7: 200}  # Offence -> it costs one part in so many.
 ORDER = SECP256k1.order
 
 TABLES = {
@@ -85,7 +88,17 @@ HEADER = (
 GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
     **dict.fromkeys(("version", "name", "time_ms", "transport")),
     "params": dict.fromkeys(
-        ("preset", "rules", "updates_min", "update_bits", "examples_cap", "height_final")
+        (
+            "preset",
+            "rules",
+            "updates_min",
+            "update_bits",
+            "examples_cap",
+            "height_final",
+            "unbonding_ms",
+            "unbonding_heights",
+            "bond_min",
+        )
     ),
     "participants": (dict.fromkeys(("key", "bond", "balance")),),
     "manifest": {"arrays": (dict.fromkeys(("name", "shape", "dtype", "kind", "nonnegative")),)},
@@ -213,9 +226,8 @@ class Validators:
         key: bytes = self.pairs[index][0]
         return key
 
-    def without(self, leaving: set[bytes]) -> Validators:
-        staying = [pair for pair in self.pairs if pair[0] not in leaving]
-        return Validators(staying) if staying else self
+    def power(self, key: bytes) -> int:
+        return sum(power for of, power in self.pairs if of == key)
 
     def proposer(self, seed: bytes, height: int, round_: int) -> bytes:
         """Smooth weighted round robin: all gain their power, the richest is picked and pays the total."""
@@ -250,8 +262,274 @@ def verify_quorum(kind: str, cert: list[Any], validators: Validators, signatures
         signatures.verify(validators.key(index), kind, [*head, index], signature)
 
 
+class Stake:
+    """What one key has at stake (S1)."""
+
+    def __init__(self) -> None:
+        self.bond = self.exiting = self.since = self.jailed_at = 0
+        self.tombstoned = False
+        self.missed: set[int] = set()  # Heights mod 100.
+        self.powers: list[list[int]] = []  # [from height, power], ascending.
+        self.waiting: list[list[int]] = []  # [amount, last height], ascending.
+
+    def power(self, height: int | None = None) -> int:
+        known = [power for start, power in self.powers if height is None or start <= height]
+        return known[-1] if known else 0
+
+    def leaf(self, key: bytes) -> list[Any]:
+        bits = sum(1 << place for place in self.missed).to_bytes((PRESENCE + 7) // 8, "little")
+        flags = [self.since, self.jailed_at, self.tombstoned, bits]
+        return [key, self.bond, self.exiting, *flags, self.powers, self.waiting]
+
+    def may_vote(self, least: int) -> bool:
+        return (self.bond >= least or self.exiting > 0) and not self.tombstoned and not self.jailed_at
+
+
+class Ledger:
+    """Balances, stake, trainers and convictions, as docs/spec/ledger.md has them (L, S)."""
+
+    def __init__(self, genesis: list[Any], chain_id: bytes) -> None:
+        *_, self.period_ms, self.period, self.least = genesis[4]
+        self.seed, self.burned = chain_id, 0
+        self.accounts = {key: [balance, 0] for key, _, balance in genesis[5]}  # [balance, nonce]
+        self.stakes: dict[bytes, Stake] = {}
+        for key, bond, _ in genesis[5]:
+            if bond:
+                self.stakes[key] = Stake()
+                self.stakes[key].bond, self.stakes[key].powers = bond, [[1, bond]]
+        self.oldest, self.marks = 1, list[list[int]]()
+        self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
+        self.bases: dict[bytes, int] = {}
+        self.last_trainers: list[bytes] = []
+        self.paused: dict[bytes, int] = {}
+        self.convicted: dict[tuple[bytes, int], list[Any]] = {}
+
+    def validators(self, height: int) -> Validators:
+        if height < self.oldest:
+            raise Damage("validators of a height", f"{self.oldest} at least", height)
+        powers = [(key, self.stakes[key].power(height)) for key in sorted(self.stakes)]
+        return Validators([pair for pair in powers if pair[1]])
+
+    def may_train(self, key: bytes, height: int) -> bool:
+        stake = self.stakes.get(key)
+        is_voting = stake is not None and stake.power(height) > 0 and not stake.tombstoned
+        return is_voting and self.paused.get(key, 0) < height
+
+    def trainer_bonds(self, height: int) -> list[int]:
+        return [power for key, power in self.validators(height).pairs if self.may_train(key, height)]
+
+    def convict(self, key: bytes, offence: int, at: int, height: int) -> None:
+        """L6: once for each key and kind; lies against agreement cost more where many lie together."""
+        voters = self.validators(at)
+        kind = 1 if offence in (1, 2, 4) else offence
+        if (key, kind) in self.convicted:
+            raise Damage("a conviction", "the first of its kind", f"E{offence} of {key.hex()} again")
+        entry = [key, offence, at, voters.power(key), voters.total, 0]
+        self.convicted[key, kind] = entry
+        if kind != 1:
+            entry[5] = max(1, entry[3] // SHARES[offence])
+            self._slash(key, entry[5])
+            if offence == 5:
+                self.paused[key] = height + PAUSE
+            return
+        place = (at - 1) // WINDOW
+        together = [
+            one
+            for (_, of), one in sorted(self.convicted.items())
+            if of == 1 and (one[2] - 1) // WINDOW == place
+        ]
+        lying = sum(one[3] for one in together)
+        for one in together:
+            power, total, paid = one[3:]
+            one[5] = max(paid, 1, min(power, max(power // 20, 3 * power * lying // total)))
+            self._slash(one[0], one[5] - paid)
+        self.stakes[key].tombstoned = True
+
+    def _slash(self, key: bytes, amount: int) -> None:
+        stake = self.stakes[key]
+        taken = min(amount, stake.bond)
+        stake.bond -= taken
+        stake.exiting = min(stake.exiting, stake.bond)
+        for entry in stake.waiting:
+            more = min(amount - taken, entry[0])
+            entry[0] -= more
+            taken += more
+        stake.waiting = [entry for entry in stake.waiting if entry[0]]
+        self.burned += taken
+
+    def transact(self, transaction: list[Any], height: int, proposer: bytes) -> None:
+        tag, sender, *fields = transaction[:-1]
+        fee, nonce = fields[-2:]
+        amount = 0 if tag == 18 else fields[-3]
+        if sender not in self.accounts:
+            raise Damage("sender of a transaction", "an account", sender)
+        same("nonce of a transaction", self.accounts[sender][1], nonce)
+        cost = fee + (amount if tag in (10, 16) else 0)
+        if self.accounts[sender][0] < cost or (tag != 18 and amount + fee == 0):
+            raise Damage("cost of a transaction", f"up to {self.accounts[sender][0]}, and something", cost)
+        self.accounts[sender] = [self.accounts[sender][0] - cost, nonce + 1]
+        if tag == 10:
+            recipient = fields[0]
+            if recipient not in self.accounts:
+                if amount < self.least or len(self.accounts) >= ACCOUNTS:
+                    raise Damage("recipient of a transfer", "an account, or enough to open one", recipient)
+                try:
+                    VerifyingKey.from_string(recipient, curve=SECP256k1)
+                except MalformedPointError:
+                    raise Damage("recipient of a transfer", "a point of the curve", recipient) from None
+                self.accounts[recipient] = [0, 0]
+            self.accounts[recipient][0] += amount
+        else:
+            self._stake(tag, sender, amount, height)
+        self.accounts[proposer][0] += fee // 2
+        self.burned += fee - fee // 2
+
+    def _stake(self, tag: int, sender: bytes, amount: int, height: int) -> None:
+        stake = self.stakes.get(sender) or Stake()
+        free = stake.bond - stake.exiting
+        if tag == 16:
+            is_right = amount > 0 and not stake.tombstoned and stake.bond + amount >= self.least
+            stake.bond += amount
+        elif tag == 17:
+            is_right = 0 < amount <= free and (
+                free - amount == 0 or free - amount >= self.least or stake.tombstoned
+            )
+            stake.exiting += amount
+        else:
+            is_right = tag == 18 and stake.jailed_at > 0 and height >= stake.jailed_at + JAIL
+            stake.jailed_at = 0
+        if not is_right:
+            raise Damage("a change of stake", "one that the rules allow", [tag, sender, amount])
+        stake.since = height
+        self.stakes[sender] = stake
+
+    def finish(
+        self, height: int, time_ms: int, count: tuple[list[bytes], list[bytes], bool], present: set[bytes]
+    ) -> None:
+        """Note the update set, then jail, move the set, and free what no evidence can reach."""
+        counted, dropped, is_empty = count
+        for key in counted + dropped:
+            self.bases[key] = height - 1
+        if not is_empty:
+            self.last_trainers = counted
+        self._jail(height, present)
+        if (height - 1) % EPOCH == 0:
+            self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
+        powers = self._powers()
+        self._age(height, time_ms)
+        for key in sorted(self.stakes):
+            self._settle(key, self.stakes[key], powers[key], height)
+        for name, entry in list(self.convicted.items()):
+            if name[1] != 1 and entry[2] < self.oldest:
+                del self.convicted[name]
+        self.paused = {key: until for key, until in self.paused.items() if until > height}
+
+    def _jail(self, height: int, present: set[bytes]) -> None:
+        for key, stake in self.stakes.items():
+            if stake.power(height):
+                stake.missed.discard(height % PRESENCE)
+                if key not in present:
+                    stake.missed.add(height % PRESENCE)
+        voting = [key for key in sorted(self.stakes) if self._is_voting(key)]
+        for key in list(voting):
+            if 2 * len(self.stakes[key].missed) > PRESENCE and len(voting) > 1:
+                self.stakes[key].jailed_at, self.stakes[key].missed = height, set()
+                voting.remove(key)
+
+    def _is_voting(self, key: bytes) -> bool:
+        return self.stakes[key].may_vote(self.least) and self.stakes[key].power() > 0
+
+    def _powers(self) -> dict[bytes, int]:
+        """S5, S6: what can't wait at once, the rest as far as the epoch allows, first come first served."""
+        stakes, least = self.stakes, self.least
+        able = [key for key in sorted(stakes) if stakes[key].may_vote(least)]
+        powers = {key: min(stakes[key].power(), stakes[key].bond) * (key in able) for key in stakes}
+        if not any(powers.values()):
+            powers = {key: stakes[key].power() for key in stakes}
+        wanted = {key: stakes[key].bond - stakes[key].exiting for key in able}
+        seated = sorted(able, key=lambda key: (-wanted[key], key))[:SEATS]
+        aims = {key: wanted[key] if key in seated and wanted[key] >= least else 0 for key in able}
+        queue = sorted(
+            (key for key in able if len(stakes[key].powers) < CHANGES),
+            key=lambda key: (stakes[key].since, key),
+        )
+        budget = max(1, self.epoch[0] // 8)
+        for key in queue:
+            step = min(powers[key] - aims[key], budget - self.epoch[2])
+            if 0 < step < sum(powers.values()):
+                powers[key] -= step
+                self.epoch[2] += step
+        for key in queue:
+            step = min(aims[key] - powers[key], budget - self.epoch[1])
+            if step > 0 and (powers[key] or sum(map(bool, powers.values())) < SEATS):
+                powers[key] += step
+                self.epoch[1] += step
+        return powers
+
+    def _age(self, height: int, time_ms: int) -> None:
+        """S9: evidence counts until both periods are over; times are known of some blocks only."""
+        last = self.marks[-1] if self.marks else [-(1 << 63), -(1 << 63)]
+        if height - last[0] >= max(1, self.period // 64) and time_ms - last[1] >= self.period_ms // 64:
+            self.marks.append([height, time_ms])
+        over = [at for at, ms in self.marks if at <= height - self.period and ms <= time_ms - self.period_ms]
+        if over:
+            self.oldest = over[-1] + 1
+            self.marks = [mark for mark in self.marks if mark[0] > over[-1]]
+
+    def _settle(self, key: bytes, stake: Stake, power: int, height: int) -> None:
+        if power != stake.power():
+            stake.powers.append([height + 2, power])
+        if not power:
+            stake.missed = set()
+        leaving = stake.bond - max(power, stake.bond - stake.exiting)
+        if leaving > 0:
+            stake.bond -= leaving
+            stake.exiting = max(0, stake.exiting - leaving)
+            if stake.waiting and (len(stake.waiting) == WITHDRAWALS or stake.waiting[-1][1] == height + 1):
+                stake.waiting[-1] = [stake.waiting[-1][0] + leaving, height + 1]
+            else:
+                stake.waiting.append([leaving, height + 1])
+        while len(stake.powers) > 1 and stake.powers[1][0] <= self.oldest:
+            stake.powers.pop(0)
+        if stake.powers and stake.powers[0][0] <= self.oldest and stake.powers[0][1] == 0:
+            stake.powers.pop(0)
+        self.accounts[key][0] += sum(amount for amount, last in stake.waiting if last < self.oldest)
+        stake.waiting = [entry for entry in stake.waiting if entry[1] >= self.oldest]
+        if not (stake.bond or stake.waiting or stake.powers or stake.tombstoned):
+            del self.stakes[key]
+
+    def restore(self, stored: list[Any]) -> None:
+        """Take in a stored ledger."""
+        self.seed, (accounts, self.burned), staking, training, convictions = stored
+        self.accounts = {key: [balance, nonce] for key, balance, nonce in accounts}
+        stakes, _, self.oldest, self.marks, self.epoch = staking
+        self.stakes = {}
+        for key, bond, exiting, since, jailed_at, tombstoned, missed, powers, waiting in stakes:
+            stake = self.stakes[key] = Stake()
+            stake.bond, stake.exiting, stake.since, stake.jailed_at = bond, exiting, since, jailed_at
+            stake.tombstoned, stake.powers, stake.waiting = tombstoned, powers, waiting
+            stake.missed = {place for place in range(PRESENCE) if missed[place // 8] >> place % 8 & 1}
+        bases, self.last_trainers, paused = training
+        self.bases, self.paused = dict(bases), dict(paused)
+        self.convicted = {
+            (entry[0], 1 if entry[1] in (1, 2, 4) else entry[1]): entry for entry in convictions[0]
+        }
+
+    def root(self) -> bytes:
+        leaves = {b"seed": self.seed, b"accounts/burned": pack(self.burned)}
+        leaves |= {b"accounts/" + key: pack([key, *account]) for key, account in self.accounts.items()}
+        leaves |= {b"staking/present": pack([]), b"staking/oldest": pack(self.oldest)}
+        leaves |= {b"staking/marks": pack(self.marks), b"staking/epoch": pack(self.epoch)}
+        leaves |= {b"staking/" + key: pack(stake.leaf(key)) for key, stake in self.stakes.items()}
+        leaves |= {b"training/last_trainers": pack(self.last_trainers)}
+        leaves |= {b"training/paused": pack([[key, self.paused[key]] for key in sorted(self.paused)])}
+        leaves |= {b"training/" + key: pack(base) for key, base in self.bases.items()}
+        leaves |= {b"slashing/" + key + bytes([kind]): pack(e) for (key, kind), e in self.convicted.items()}
+        return list_root([[key, leaves[key]] for key in sorted(leaves)])
+
+
 class Chain:
-    """The part of the state that links and signatures need, replayed from genesis."""
+    """The state, replayed from genesis."""
 
     def __init__(self, genesis: list[Any]) -> None:
         self.chain_id = tagged("genesis", pack(genesis))
@@ -263,19 +541,20 @@ class Chain:
         self.model_root, self.exponents_root = genesis[7], chunk_root(exponents)
         self.evaluation_root = genesis[10]
         self.payload_bytes = 2 * sum(elements(array) for array in genesis[6][0])
-        self.trainers = {key for key, _, _ in genesis[5]}
-        self.sets = {1: Validators(sorted((key, bond) for key, bond, _ in genesis[5]))}
+        self.ledger = Ledger(genesis, self.chain_id)
         self.state_roots: dict[int, bytes] = {}
+        self.trainer_bonds: list[int] = []  # Of the last block: what f came from.
 
     def validators(self, height: int) -> Validators:
         if height > self.height + 2:
             raise Damage("validators of a height", f"at most {self.height + 2}", height)
-        return self.sets[max(start for start in self.sets if start <= max(1, height))]
+        return self.ledger.validators(height)
 
     def apply(self, height: int, head: dict[str, Any], body: list[Any], cert: list[Any]) -> None:
         """Check one block against the state and move on to it."""
         avails, candidates, updates, transactions, evidence, last_commit = body
         voters, value_id = self.validators(height), tagged("hdr", pack(list(head.values())))
+        self.trainer_bonds = self.ledger.trainer_bonds(height)
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
         if height == 1:
@@ -286,8 +565,9 @@ class Chain:
         convicted = self._convicted(evidence, height)
         times, support = self._availability(height, avails, candidates, voters)
         self._updates(updates, support, voters.total)
-        for transfer in transactions:
-            self.signatures.verify(transfer[1], "tx", transfer[1:-1], transfer[-1])
+        for transaction in transactions:
+            kind = {10: "tx", 16: "bond", 17: "unbond", 18: "unjail"}[transaction[0]]
+            self.signatures.verify(transaction[1], kind, transaction[1:-1], transaction[-1])
         is_empty = head["rule"] == ""
         if not is_empty and head["round0"] >= ROUND_WITHOUT_UPDATES:
             raise Damage("a model", f"none from round {ROUND_WITHOUT_UPDATES} on", head["round0"])
@@ -320,34 +600,55 @@ class Chain:
             expected |= {"model_root": self.model_root}
         for name, value in expected.items():
             same(name, value, head[name])
-        self._advance(head, value_id, convicted)
+        self._execute(head, body, convicted)
+        same("state_root", self.ledger.root(), head["state_root"])
+        self._advance(head, value_id)
 
     def begin(self, head: dict[str, Any], cert: list[Any], ledger: bytes) -> None:
         """Start at a snapshot: `ledger` is the one under its state root, its validators signed the block."""
         height, value_id = head["height"], tagged("hdr", pack(list(head.values())))
         same("chain id", self.chain_id, head["chain_id"])
         same("root of the ledger", head["state_root"], ledger_root(ledger))
-        _, accounts, staking, _, _ = unpack(ledger, 5, "ledger")
-        self.sets = {start: Validators(pairs[0]) for start, pairs in staking[0]}
-        self.trainers = {key for key, _, bond, _, tombstoned in accounts[0] if bond and not tombstoned}
+        self.ledger.restore(unpack(ledger, 5, "ledger"))
+        same("root of the ledger as it is understood", head["state_root"], self.ledger.root())
         self.height = height
         voters = self.validators(height)
         same("validators_hash", voters.hash, head["validators_hash"])
         same("next_validators_hash", self.validators(height + 1).hash, head["next_validators_hash"])
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
-        self._advance(head, value_id, set())
+        self._advance(head, value_id)
 
-    def _advance(self, head: dict[str, Any], value_id: bytes, convicted: set[bytes]) -> None:
+    def _advance(self, head: dict[str, Any], value_id: bytes) -> None:
         height = head["height"]
-        if convicted:
-            latest = self.sets[max(self.sets)]
-            self.sets[height + 2] = latest.without(convicted)
-            self.trainers -= convicted
         self.height, self.time_ms, self.train_index = height, head["time_ms"], head["train_index"]
         self.value_id = value_id
         self.model_root, self.exponents_root = head["model_root"], head["exponents_root"]
         self.state_roots[height] = head["state_root"]
+
+    def _execute(
+        self, head: dict[str, Any], body: list[Any], convicted: list[tuple[bytes, int, int]]
+    ) -> None:
+        """L4: seed, evidence, transactions, who sent two updates, update set, then what falls due."""
+        avails, _, updates, transactions, _, last_commit = body
+        ledger, height, proposer = self.ledger, head["height"], head["proposer"]
+        voters = self.validators(height)
+        present = {voters.key(entry[0]) for entry in avails} | {update[1] for update in updates}
+        if last_commit is not None:
+            last = self.validators(height - 1)
+            present |= {last.key(index) for index in bits(last_commit[4], len(last.pairs))}
+        ledger.seed = tagged("seed", ledger.seed + self.value_id)
+        for culprit, offence, at in convicted:
+            ledger.convict(culprit, offence, at, height)
+        for transaction in transactions:
+            ledger.transact(transaction, height, proposer)
+        trainers = [update[1] for update in updates]
+        dropped = sorted({key for key in trainers if trainers.count(key) > 1})
+        for key in dropped:
+            if (key, 6) not in ledger.convicted:
+                ledger.convict(key, 6, height, height)
+        counted = sorted(set(trainers) - set(dropped)) if head["round0"] < ROUND_WITHOUT_UPDATES else []
+        ledger.finish(height, head["time_ms"], (counted, dropped, head["rule"] == ""), present)
 
     def _availability(
         self, height: int, avails: list[Any], candidates: list[bytes], voters: Validators
@@ -382,21 +683,24 @@ class Chain:
             tag, trainer, base_height, base_root, payload_bytes, _, codec, _, signature = update
             expected = [1, self.height, self.model_root, self.payload_bytes, 0]
             same("fields of an update", expected, [tag, base_height, base_root, payload_bytes, codec])
-            if trainer not in self.trainers:
-                raise Damage("trainer of an update", "a participant with a bond", trainer)
+            if not self.ledger.may_train(trainer, self.height + 1):
+                raise Damage("trainer of an update", "a validator that may train", trainer)
             self.signatures.verify(trainer, "update", update[1:-1], signature)
 
-    def _convicted(self, evidence: list[Any], height: int) -> set[bytes]:
-        """Check each proof; return who leaves the validators (E1 and E2: votes that contradict)."""
+    def _convicted(self, evidence: list[Any], height: int) -> list[tuple[bytes, int, int]]:
+        """Check each proof; return (culprit, offence, height of the lie) of each."""
         encoded = [pack(item) for item in evidence]
         same("order of evidence", sorted(set(encoded)), encoded)
-        leaving = set()
+        convicted = []
         for kind, *parts in evidence:
             at = parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
-            if not max(1, height - EVIDENCE_AGE_HEIGHTS) <= at <= height:
-                raise Damage("height of evidence", f"{EVIDENCE_AGE_HEIGHTS} heights at most", at)
+            if not self.ledger.oldest <= at <= height:
+                raise Damage("height of evidence", f"{self.ledger.oldest} to {height}", at)
+            if kind in (40, 41) and not self.validators(at).power(parts[0][1]):
+                raise Damage("trainer that is accused", f"a validator of height {at}", parts[0][1])
             if kind == 40:
                 self._broken_update(*parts)
+                convicted.append((parts[0][1], 5, at))
                 continue
             first, second = parts
             allowed = {11: (4, 5), 12: (8,), 43: (5,), 41: (1,), 42: (2,)}[kind]
@@ -417,9 +721,8 @@ class Chain:
             names = {1: "update", 2: "avail", 4: "prevote", 5: "precommit", 8: "proposal"}
             for message in (first, second):
                 self.signatures.verify(key, names[message[0]], message[1:-1], message[-1])
-            if kind in (11, 43):
-                leaving.add(key)
-        return leaving
+            convicted.append((key, {11: 1, 43: 2, 12: 3, 41: 6, 42: 7}[kind], at))
+        return convicted
 
     def _broken_update(self, update: list[Any], index: int, leaf: bytes, path: list[bytes]) -> None:
         """E5: another length or codec than the model's, or a leaf of the payload with a forbidden element."""
@@ -458,11 +761,14 @@ def ledger_root(data: bytes) -> bytes:
     seed, accounts, staking, training, slashing = unpack(data, 5, "ledger")
     leaves = [(b"seed", seed), (b"accounts/burned", pack(accounts[1]))]
     leaves += [(b"accounts/" + account[0], pack(account)) for account in accounts[0]]
-    leaves += [(b"staking/leaving", pack(staking[1]))]
-    leaves += [(b"staking/set/" + start.to_bytes(8, "big"), pack(of)) for start, of in staking[0]]
-    leaves += [(b"training/last_trainers", pack(training[1]))]
+    leaves += [(b"staking/" + stake[0], pack(stake)) for stake in staking[0]]
+    names = (b"present", b"oldest", b"marks", b"epoch")
+    leaves += [(b"staking/" + name, pack(value)) for name, value in zip(names, staking[1:], strict=True)]
+    leaves += [(b"training/last_trainers", pack(training[1])), (b"training/paused", pack(training[2]))]
     leaves += [(b"training/" + key, pack(base)) for key, base in training[0]]
-    leaves += [(b"slashing/" + key + bytes([kind]), pack(height)) for key, kind, height in slashing[0]]
+    for entry in slashing[0]:
+        kind = 1 if entry[1] in (1, 2, 4) else entry[1]
+        leaves.append((b"slashing/" + entry[0] + bytes([kind]), pack(entry)))
     return list_root([list(leaf) for leaf in sorted(leaves)])
 
 
@@ -600,7 +906,7 @@ def verify_blocks(
             whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
         if whole and merger is not None:
             if height != base:
-                merger.check(home, head, body[2], ledgers.get(height - 1), report)
+                merger.check(home, head, body[2], chain.trainer_bonds, report)
             merger.before = head["model_root"], head["exponents_root"]
         if whole:
             report.heights += 1
@@ -790,7 +1096,6 @@ class Merger:
 
     def __init__(self, genesis: list[Any]) -> None:
         self.bits, self.cap = genesis[4][3], genesis[4][4]
-        self.bonds = [bond for _, bond, _ in genesis[5] if bond]
         exponents = [*genesis[8], *genesis[9]]
         self.before = genesis[7], chunk_root(struct.pack(f"{len(exponents)}b", *exponents))
         self.groups: list[tuple[int, int, bool]] = []  # Start, stop, must not be negative.
@@ -802,20 +1107,14 @@ class Merger:
             start = end
 
     def check(
-        self, home: Path, head: dict[str, Any], updates: list[Any], ledger: bytes | None, report: Report
+        self, home: Path, head: dict[str, Any], updates: list[Any], bonds: list[int], report: Report
     ) -> None:
-        """Merge one height and compare three roots; `ledger` is that of the height before."""
+        """Merge one height and compare three roots; `bonds` are those of all who might train for it."""
         height, rule = head["height"], head["rule"]
         if not rule:
             return
         trainers = [update[1] for update in updates]
         merged = sorted((u for u in updates if trainers.count(u[1]) == 1), key=lambda update: update[1])
-        bonds = self.bonds
-        if height > 1:
-            if ledger is None:
-                report.not_merged["the ledger before them is not kept"] += 1
-                return
-            bonds = [a[2] for a in unpack(ledger, 5, "ledger")[1][0] if a[2] and not a[4]]
         why = self._obstacle(rule, len(merged))
         roots = (*self.before, *(update[5] for update in merged))
         blobs = [data for data in (blob(home, root) for root in roots) if data is not None]

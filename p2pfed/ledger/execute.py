@@ -8,19 +8,43 @@ from typing import Any
 import msgspec
 
 from p2pfed.errors import InvalidTransaction
-from p2pfed.ledger.module import BurnBond, Convict, CountUpdates, Leave, Module, Pay, Payload, Tombstone
+from p2pfed.ledger.module import (
+    AddBond,
+    AskExit,
+    Burn,
+    Context,
+    Convict,
+    CountUpdates,
+    Credit,
+    Expire,
+    Module,
+    Pause,
+    Payload,
+    Present,
+    Release,
+    Run,
+    Slash,
+    Tombstone,
+)
 from p2pfed.ledger.modules import accounts, slashing, staking, training
 from p2pfed.ledger.state import MODULES, LedgerState, next_seed
 from p2pfed.primitives import codec, merkle
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Transaction
 
 _ROUTES: Mapping[type[Any], Module] = {
-    Pay: accounts,
-    BurnBond: accounts,
-    Tombstone: accounts,
-    Leave: staking,
+    Run: accounts,
+    Credit: accounts,
+    Burn: accounts,
+    AddBond: staking,
+    AskExit: staking,
+    Release: staking,
+    Slash: staking,
+    Tombstone: staking,
+    Present: staking,
     CountUpdates: training,
+    Pause: training,
     Convict: slashing,
+    Expire: slashing,
 }
 
 RECEIPT_OK = 0  # The only code for now: a transaction that is refused makes its block invalid.
@@ -31,38 +55,37 @@ def begin_block(ledger: LedgerState, parent_hash: bytes) -> LedgerState:
     return msgspec.structs.replace(ledger, seed=next_seed(ledger.seed, parent_hash))
 
 
-def execute_convictions(
-    ledger: LedgerState, convictions: Iterable[Convict], height: int, proposer: bytes
-) -> LedgerState:
+def execute_convictions(ledger: LedgerState, convictions: Iterable[Convict], context: Context) -> LedgerState:
     """Carry out proven convictions.
 
     Raises:
-        InvalidTransaction: A key is convicted of the same offence a second time.
+        InvalidTransaction: A key is convicted of the same kind of offence a second time.
     """
     for conviction in convictions:
-        ledger = _execute(ledger, conviction, proposer, height)
+        ledger = _execute(ledger, conviction, context)
     return ledger
 
 
-def execute_transaction(
-    ledger: LedgerState, transfer: Transfer, height: int, proposer: bytes, chain_id: bytes
-) -> LedgerState:
+def execute_transaction(ledger: LedgerState, transaction: Transaction, context: Context) -> LedgerState:
     """Carry out one transaction, all or nothing.
 
     Raises:
-        InvalidTransaction: Unsigned, unknown account, another nonce, or more than the balance.
+        InvalidTransaction: Unsigned, unknown account, another nonce, more than there is, or against a rule.
     """
-    if not transfer.is_signed_by(transfer.sender, chain_id):
-        raise InvalidTransaction(f"the transfer is not signed by {transfer.sender.hex()[:12]}…")
-    return _execute(ledger, Pay(transfer, proposer), transfer.sender, height)
+    if not transaction.is_signed_by(transaction.sender, context.chain_id):
+        raise InvalidTransaction(f"the transaction is not signed by {transaction.sender.hex()[:12]}…")
+    return _execute(ledger, Run(transaction), context)
 
 
-def end_block(ledger: LedgerState, updates: CountUpdates, height: int, proposer: bytes) -> LedgerState:
-    """Note the update set and let every module finish the block."""
-    ledger = _execute(ledger, updates, proposer, height)
-    return msgspec.structs.replace(
-        ledger, **{module.name: module.end_block(height, getattr(ledger, module.name)) for module in MODULES}
-    )
+def end_block(
+    ledger: LedgerState, updates: CountUpdates, present: frozenset[bytes], context: Context
+) -> LedgerState:
+    """Note the update set and who showed a sign of life, and let every module finish the block."""
+    ledger = _execute(ledger, updates, context)
+    ledger = _execute(ledger, Present(present), context)
+    for module in MODULES:
+        ledger = _with_calls(ledger, module, module.end_block(context, getattr(ledger, module.name)), context)
+    return ledger
 
 
 def receipts_root(transactions: int) -> bytes:
@@ -70,10 +93,18 @@ def receipts_root(transactions: int) -> bytes:
     return merkle.root([codec.encode(RECEIPT_OK)] * transactions)
 
 
-def _execute(ledger: LedgerState, payload: Payload, sender: bytes, height: int) -> LedgerState:
+def _execute(ledger: LedgerState, payload: Payload, context: Context) -> LedgerState:
     module = _ROUTES[type(payload)]
-    changed, calls = module.execute(payload, sender, height, getattr(ledger, module.name))
+    return _with_calls(
+        ledger, module, module.execute(payload, context, getattr(ledger, module.name)), context
+    )
+
+
+def _with_calls(
+    ledger: LedgerState, module: Module, answer: tuple[Any, tuple[Payload, ...]], context: Context
+) -> LedgerState:
+    changed, calls = answer
     ledger = msgspec.structs.replace(ledger, **{module.name: changed})
     for call in calls:
-        ledger = _execute(ledger, call, sender, height)
+        ledger = _execute(ledger, call, context)
     return ledger

@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
+from p2pfed.types.genesis import Params
 from p2pfed.types.message import Message
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Transaction
 
 Slice = TypeVar("Slice", bound=Message)
 
@@ -30,39 +31,98 @@ class Offence(IntEnum):
     DUPLICATE_AVAIL = 7
 
 
-class Pay(Struct, frozen=True):
-    """To accounts: carry out `transfer`, whose signature is checked; half of its fee goes to `proposer`."""
+class Context(Struct, frozen=True):
+    """The block that is executed: its height, time and proposer, its network and what genesis chose."""
 
-    transfer: Transfer
+    chain_id: bytes
+    params: Params
+    height: int
+    time_ms: int
     proposer: bytes
 
 
-class BurnBond(Struct, frozen=True):
-    """To accounts: burn floor(bond * numerator / denominator) of the bond of `key`."""
+class Run(Struct, frozen=True):
+    """To accounts: charge the sender of `transaction`, whose signature is checked, and carry it out."""
+
+    transaction: Transaction
+
+
+class Credit(Struct, frozen=True):
+    """To accounts: stake that has waited long enough is free again."""
 
     key: bytes
-    numerator: int
-    denominator: int
+    amount: int
+
+
+class Burn(Struct, frozen=True):
+    """To accounts: note that `amount` of somebody's stake is gone for ever."""
+
+    amount: int
+
+
+class AddBond(Struct, frozen=True):
+    """To staking: `amount` has left the balance of `key`."""
+
+    key: bytes
+    amount: int
+
+
+class AskExit(Struct, frozen=True):
+    """To staking: `key` wants `amount` of its bond back."""
+
+    key: bytes
+    amount: int
+
+
+class Release(Struct, frozen=True):
+    """To staking: `key` is back from jail."""
+
+    key: bytes
+
+
+class Slash(Struct, frozen=True):
+    """To staking: take up to `amount` of what `key` has at stake, and have it burned."""
+
+    key: bytes
+    amount: int
 
 
 class Tombstone(Struct, frozen=True):
-    """To accounts: `key` never votes or trains again."""
+    """To staking: `key` never votes or trains again."""
 
     key: bytes
 
 
-class Leave(Struct, frozen=True):
-    """To staking: take `key` out of the validator set, from two heights on."""
+class Present(Struct, frozen=True):
+    """To staking: `keys` showed a sign of life in this block."""
+
+    keys: frozenset[bytes]
+
+
+class Pause(Struct, frozen=True):
+    """To training: `key` may not train up to the block of `until_height`."""
 
     key: bytes
+    until_height: int
 
 
 class Convict(Struct, frozen=True):
-    """To slashing: the offence of `culprit` at `height` is proven (`chain` checked the evidence)."""
+    """To slashing: the offence of `culprit` at `height` is proven (`chain` checked the evidence).
+
+    `power` of `total_power` is what it voted with at that height: penalties are shares of it.
+    """
 
     culprit: bytes
     offence: Offence
     height: int
+    power: int
+    total_power: int
+
+
+class Expire(Struct, frozen=True):
+    """To slashing: no evidence of a height below `oldest` counts any more."""
+
+    oldest: int
 
 
 class CountUpdates(Struct, frozen=True):
@@ -77,7 +137,21 @@ class CountUpdates(Struct, frozen=True):
     is_empty: bool
 
 
-Payload = Pay | BurnBond | Tombstone | Leave | Convict | CountUpdates
+Payload = (
+    Run
+    | Credit
+    | Burn
+    | AddBond
+    | AskExit
+    | Release
+    | Slash
+    | Tombstone
+    | Present
+    | Pause
+    | Convict
+    | Expire
+    | CountUpdates
+)
 
 
 class Module(Protocol):
@@ -87,19 +161,15 @@ class Module(Protocol):
     def name(self) -> str:
         """The name of the slice: a field of LedgerState and the prefix of the module's leaves."""
 
-    def execute(
-        self, payload: Any, sender: bytes, height: int, state: Any
-    ) -> tuple[Any, tuple[Payload, ...]]:
+    def execute(self, payload: Any, context: Context, state: Any) -> tuple[Any, tuple[Payload, ...]]:
         """Return the slice after `payload`, and calls to other modules.
-
-        `sender` is who answers for it: the signer of a transaction, else the proposer of the block.
 
         Raises:
             InvalidTransaction: Refused; nothing has changed.
         """
 
-    def end_block(self, height: int, state: Any) -> Any:
-        """Return the slice after the last payload of `height`."""
+    def end_block(self, context: Context, state: Any) -> tuple[Any, tuple[Payload, ...]]:
+        """Return the slice after the last payload of the block, and calls to other modules."""
 
     def leaves(self, state: Any) -> Iterator[tuple[bytes, bytes]]:
         """Yield every (key, value) of the slice: all of it, so that the state root covers each bit."""

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
+import msgspec
+
 from p2pfed.ledger.module import Module
 from p2pfed.ledger.modules import accounts, slashing, staking, training
 from p2pfed.ledger.modules.accounts import Account, AccountsState
 from p2pfed.ledger.modules.slashing import SlashingState
-from p2pfed.ledger.modules.staking import SetFrom, StakingState
+from p2pfed.ledger.modules.staking import Epoch, StakingState
 from p2pfed.ledger.modules.training import TrainingState
+from p2pfed.ledger.stake import PowerFrom, Stake, new_stake
 from p2pfed.primitives import codec, merkle
 from p2pfed.primitives.digest import tagged
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.message import Digest32, Message
 from p2pfed.types.params import MIB
+from p2pfed.types.validators import Validator
 
 MODULES: tuple[Module, ...] = (accounts, staking, training, slashing)
 
-# 400 validators leave one by one: 400 sets of at most 400 entries of 44 bytes are 7 MB, the rest is small.
-LEDGER_BYTES_MAX = 16 * MIB
+# 512 stakes of at most 144 powers of 20 bytes and a kilobyte of the rest are 2 MB; accounts are small.
+LEDGER_BYTES_MAX = 4 * MIB
 
 
-class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
     """One slice a module, under the module's name, and the seed of the height."""
 
     seed: Digest32
@@ -29,19 +35,44 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
     training: TrainingState
     slashing: SlashingState
 
+    @cached_property
+    def _trainers(self) -> dict[int, tuple[Validator, ...]]:
+        return {}
+
     @property
     def root(self) -> bytes:
         """Return the RFC 6962 root over `leaves`: the header's state_root."""
         return merkle.root([codec.encode(leaf) for leaf in self.leaves()])
 
     @property
-    def trainers(self) -> tuple[Account, ...]:
-        """Return who may train at the next height, in ascending order of key."""
-        return tuple(account for account in self.accounts.accounts if account.bond and not account.tombstoned)
+    def total(self) -> int:
+        """Return what never changes: everything that is spendable, at stake or burned."""
+        return self.accounts.total + self.staking.total
+
+    def trainers_at(self, height: int) -> tuple[Validator, ...]:
+        """Return who may train for the block of `height`, the next one, in ascending order of key.
+
+        Those are its validators, but for who lied about votes or has to sit out. So trainers weigh as much
+        as they vote, and their weight moves no faster than the set does.
+        """
+        if height not in self._trainers:
+            validators = self.staking.validators_at(height)
+            assert validators is not None
+            tombstoned = frozenset(stake.key for stake in self.staking.stakes if stake.tombstoned)
+            self._trainers[height] = tuple(
+                validator
+                for validator in validators.validators
+                if validator.key not in tombstoned and not self.training.is_paused(validator.key, height)
+            )
+        return self._trainers[height]
 
     def account(self, key: bytes) -> Account | None:
         """Return the account of `key`, or None."""
         return self.accounts.account(key)
+
+    def stake(self, key: bytes) -> Stake | None:
+        """Return what `key` has at stake, or None."""
+        return self.staking.stake(key)
 
     def leaves(self) -> tuple[tuple[bytes, bytes], ...]:
         """Return every (key, value) of the state in ascending order of key; a key is `module/name`."""
@@ -55,18 +86,29 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 def genesis_ledger(genesis: Genesis) -> LedgerState:
-    """Return the ledger before the first block: everybody votes and nobody has trained."""
+    """Return the ledger before the first block: who has a bond votes, and nobody has trained."""
     return LedgerState(
         seed=genesis.chain_id,
         accounts=AccountsState(
-            tuple(
-                Account(participant.key, participant.balance, participant.bond, 0, tombstoned=False)
-                for participant in genesis.participants
-            ),
+            tuple(Account(participant.key, participant.balance, 0) for participant in genesis.participants),
             burned=0,
         ),
-        staking=StakingState((SetFrom(1, genesis.validators),), ()),
-        training=TrainingState((), ()),
+        staking=StakingState(
+            stakes=tuple(
+                msgspec.structs.replace(
+                    new_stake(participant.key),
+                    bond=participant.bond,
+                    powers=(PowerFrom(1, participant.bond),),
+                )
+                for participant in genesis.participants
+                if participant.bond
+            ),
+            present=(),
+            oldest=1,
+            marks=(),
+            epoch=Epoch(genesis.validators.total_power, 0, 0),
+        ),
+        training=TrainingState((), (), ()),
         slashing=SlashingState(()),
     )
 

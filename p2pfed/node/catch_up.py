@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from p2pfed.chain.apply import apply_certified, with_model
+from p2pfed.chain.derive import dropped_trainer
 from p2pfed.chain.evidence import conviction_of
 from p2pfed.chain.light import checkpoint_conflict
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
-from p2pfed.consensus.certificates import verify_commit
+from p2pfed.consensus.certificates import joined, verify_commit
 from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.errors import InvalidBlock, PeerFault
-from p2pfed.ledger.module import Convict, Offence
+from p2pfed.ledger.module import Offence
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import BlockCommitted, CatchingUp, StakeSlashed
+from p2pfed.node.facts import BlockCommitted, CatchingUp, Fact, StakeSlashed
+from p2pfed.node.height_messages import HeightMessage
 from p2pfed.node.neighbours import Neighbours
+from p2pfed.node.stake_facts import stake_facts
 from p2pfed.types.bitmap import indices_of
 from p2pfed.types.block import Block, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.model import ModelState
+from p2pfed.types.vote import Precommit
 
 # Peers keep the models of the last 8 heights. One that has not come by half of that is given up for a newer
 # one; sooner would start it anew with every block, later would ask for what everybody has deleted.
@@ -119,7 +123,7 @@ class CatchUp:
                 return state, newest
             self._outbox.append(StoreBlock(block, after, ()))
             self._outbox.append(Observe(committed(block, state, took_ms=0, caught_up=True)))
-            self._outbox.extend(Observe(fact) for fact in convictions(block, state))
+            self._outbox.extend(map(Observe, ledger_facts(block, state, after)))
             state, newest = after, block.commit
         if newest is None:
             self._heights.pop(peer, None)  # It had nothing for us after all; its next digest counts again.
@@ -157,6 +161,27 @@ class CatchUp:
         first, second = ours.value_id.hex()[:12], cert.value_id.hex()[:12]
         self._outbox.append(Halt(f"two blocks are decided at height {cert.height}: {first} and {second}", 7))
 
+    def take_late(
+        self, state: ChainState, ours: CommitCert | None, peer: bytes, message: HeightMessage
+    ) -> CommitCert | None:
+        """Take in a message of a height that is decided; return the certificate of the last block.
+
+        A precommit that came after the decision joins it: a sign of life of who is far away, since a quorum
+        is always faster. Another certificate of that height is a fork.
+
+        Raises:
+            PeerFault: Nobody honest sends it.
+        """
+        if isinstance(message, CommitCert):
+            self.take_late_commit(state, ours, message)
+        if ours is None or not isinstance(message, Precommit) or message.height != state.height:
+            return ours
+        cert = joined(ours, message, state.last_validators, state.chain_id)
+        if cert is None:
+            return ours
+        self._neighbours.forward(peer, message)
+        return cert
+
     def _publish_fork(self, state: ChainState, ours: CommitCert, theirs: CommitCert) -> None:
         """Publish who signed two certificates of the last height; both are verified.
 
@@ -181,13 +206,18 @@ class CatchUp:
         self._neighbours.blame(peer, fault, now_ms)
 
 
+def ledger_facts(block: Block, before: ChainState, after: ChainState) -> tuple[Fact, ...]:
+    """Return whom `block` punished and what it changed in the validator set."""
+    return (*convictions(block, before), *stake_facts(block, after))
+
+
 def convictions(block: Block, before: ChainState) -> tuple[StakeSlashed, ...]:
     """Return a fact for each proof of a lie that `block`, the one after `before`, carries or is (B5)."""
     height, slashing, offence = block.header.height, before.ledger.slashing, Offence.DUPLICATE_UPDATE
     found = [conviction_of(before, evidence) for evidence in block.body.evidence]
     known = frozenset(convict.culprit for convict in found if convict.offence is offence)
     found += [
-        Convict(trainer, offence, height)
+        dropped_trainer(before, trainer)
         for trainer in update_set(block.body.updates, block.header.round0).dropped
         if trainer not in known and not slashing.has_convicted(trainer, offence)
     ]

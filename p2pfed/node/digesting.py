@@ -15,9 +15,9 @@ REPLY_MESSAGES_MAX = 256
 
 def digest_of(state: ChainState, work: HeightWork | None) -> Digest:
     """Return what this peer holds of the height it works on; nothing where it works on none."""
-    participants = [participant.key for participant in state.genesis.participants]
+    trainers = state.trainers
     if work is None:
-        avails, updates = bitmap_of((), len(state.validators)), bitmap_of((), len(participants))
+        avails, updates = bitmap_of((), len(state.validators)), bitmap_of((), len(trainers))
         return Digest(state.next_height, 0, 0, -1, -1, (), avails, updates)
     engine = work.engine
     authors = {header.trainer for header in work.pool.known.values()}
@@ -29,7 +29,7 @@ def digest_of(state: ChainState, work: HeightWork | None) -> Digest:
         valid_round=engine.valid_round,
         rounds=engine.digest_rounds(),
         avails=bitmap_of(work.pool.avails, len(state.validators)),
-        updates=bitmap_of([i for i, key in enumerate(participants) if key in authors], len(participants)),
+        updates=bitmap_of([i for i, key in enumerate(trainers) if key in authors], len(trainers)),
     )
 
 
@@ -47,8 +47,8 @@ def lacking(work: HeightWork, theirs: Digest) -> list[ControlMessage]:
     if engine.decided is not None:
         messages.append(engine.decided)
     ours = digest_of(state, work)
-    participants = [participant.key for participant in state.genesis.participants]
-    wanted = {participants[i] for i in missing(ours.updates, theirs.updates, len(participants))}
+    trainers = state.trainers
+    wanted = {trainers[i] for i in missing(ours.updates, theirs.updates, len(trainers))}
     messages.extend(
         header for update_id, header in sorted(work.pool.known.items()) if header.trainer in wanted
     )

@@ -14,6 +14,7 @@ from p2pfed.types.evidence import InvalidUpdate
 from p2pfed.types.light import LightBlock
 from p2pfed.types.model import ModelState
 from p2pfed.types.snapshot import Snapshot
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.wire import ControlMessage
 
 TimerKind = Literal["collect", "propose", "prevote", "precommit", "gossip", "sync", "listen"]
@@ -62,6 +63,12 @@ class MessageReceived(Struct, frozen=True):
     peer: bytes
     message: ControlMessage
     message_bytes: int
+
+
+class TransactionSubmitted(Struct, frozen=True):
+    """This peer's operator wants a signed transaction in a block."""
+
+    transaction: Transaction
 
 
 class PeerMisbehaved(Struct, frozen=True):
@@ -176,6 +183,7 @@ Event = (
     | DialFailed
     | AddressesChanged
     | MessageReceived
+    | TransactionSubmitted
     | PeerMisbehaved
     | TimerFired
     | Trained

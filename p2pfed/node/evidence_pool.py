@@ -6,7 +6,8 @@ from p2pfed.chain.evidence import accusation_of, conviction_of, is_timely
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import InvalidTransaction
 from p2pfed.ledger.execute import execute_convictions
-from p2pfed.ledger.module import Convict, Offence
+from p2pfed.ledger.module import Convict
+from p2pfed.ledger.modules.slashing import kind_of
 from p2pfed.node.effects import Effect, Observe
 from p2pfed.node.facts import EvidenceFound
 from p2pfed.types.evidence import Evidence
@@ -21,7 +22,7 @@ class EvidencePool:
 
     def __init__(self, outbox: list[Effect]) -> None:
         self._outbox = outbox
-        self._kept: dict[tuple[bytes, Offence], Evidence] = {}
+        self._kept: dict[tuple[bytes, int], Evidence] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -37,7 +38,7 @@ class EvidencePool:
         if not is_timely(state, evidence):
             return False  # Of a height that we have not reached, or one that nobody remembers: no fault.
         accusation = accusation_of(state, evidence)
-        name = (accusation.culprit, accusation.offence)
+        name = (accusation.culprit, kind_of(accusation.offence))
         if name in self._kept or len(self._kept) >= EVIDENCE_POOL_MAX or not _counts(state, accusation):
             return False
         conviction_of(state, evidence)
@@ -60,7 +61,7 @@ class EvidencePool:
 def _counts(state: ChainState, accusation: Convict) -> bool:
     """Answer whether the ledger would convict."""
     try:
-        execute_convictions(state.ledger, [accusation], state.next_height, accusation.culprit)
+        execute_convictions(state.ledger, [accusation], state.trial_context)
     except InvalidTransaction:
         return False
     return True

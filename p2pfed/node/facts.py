@@ -124,6 +124,23 @@ class StakeSlashed(Struct, frozen=True):
     kind: str
 
 
+class ValidatorJailed(Struct, frozen=True):
+    """The block of `height` took `validator` out of the vote: it showed no sign of life for too long."""
+
+    height: int
+    validator: bytes
+
+
+class SetChanged(Struct, frozen=True):
+    """By the block of `height` other powers vote from `from_height` on; who joined and who left."""
+
+    height: int
+    from_height: int
+    joined: tuple[bytes, ...]
+    left: tuple[bytes, ...]
+    total_power: int
+
+
 class CatchingUp(Struct, frozen=True):
     """This peer fetches blocks up to `target` from `peer`."""
 
@@ -181,6 +198,8 @@ Fact = (
     | BlockCommitted
     | EvidenceFound
     | StakeSlashed
+    | ValidatorJailed
+    | SetChanged
     | CatchingUp
     | SnapshotChosen
     | StateSynced

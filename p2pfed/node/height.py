@@ -95,7 +95,7 @@ class HeightWork:
         self.height = state.next_height
         self.started_ms = now_ms
         self.decided: CommitCert | None = None
-        self._last_commit = last_commit
+        self.last_commit = last_commit  # Precommits that come late join it.
         self._shared = shared
         self._outbox = shared.outbox
         self.own_index = state.validators.index_of(shared.hand.public)
@@ -295,7 +295,7 @@ class HeightWork:
             headers=tuple(self.pool.known.values()),
             transactions=self._shared.transactions.select(self.state),
             evidence=self._shared.evidence.select(),
-            last_commit=self._last_commit,
+            last_commit=self.last_commit,
         )
         try:
             needed = needed_updates(self.state, inputs, round_)

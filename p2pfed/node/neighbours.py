@@ -39,17 +39,26 @@ class Neighbours:
     ) -> None:
         self._key = key
         self._chain_id = chain_id
-        self._members = tuple(sorted(member for member in member_keys if member != key.public))
+        self._members = frozenset(member for member in member_keys if member != key.public)
         self.table = PeerTable(key.public, member_keys=member_keys)
         self._exchange = Exchange(self.table, chain_id)
         self._limiters: dict[bytes, RateLimiter] = {}
         self._seen = Seen(SEEN_MAX)
-        self._validators = validators
         self._outbox = outbox
+        self.set_validators(validators, validators)
 
-    def set_validators(self, validators: ValidatorSet) -> None:
-        """Count the reachable power over this set from now on."""
+    def set_validators(self, validators: ValidatorSet, coming: ValidatorSet) -> None:
+        """Count the reachable power over this set from now on; who votes soon is a member already."""
         self._validators = validators
+        keys = frozenset(entry.key for both in (validators, coming) for entry in both.validators)
+        if not keys <= self._members | {self._key.public} or not self.table.is_member(self._key.public):
+            self.table.add_members(keys)
+            self._members |= keys - {self._key.public}
+
+    def awaited(self) -> frozenset[bytes]:
+        """Return every other member that votes, or that a pipe leads to."""
+        table, index_of = self.table, self._validators.index_of
+        return frozenset(key for key in self._members if table.is_connected(key) or index_of(key) is not None)
 
     @property
     def connected_power(self) -> int:

@@ -11,7 +11,7 @@ from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
-from p2pfed.node.catch_up import CatchUp, committed, convictions
+from p2pfed.node.catch_up import CatchUp, committed, ledger_facts
 from p2pfed.node.digesting import digest_of, lacking
 from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.effects import (
@@ -38,7 +38,7 @@ from p2pfed.types.block import Block
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
 from p2pfed.types.wire import ControlMessage, Digest, PeerRecords
 
@@ -88,6 +88,7 @@ class Node:
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
+        self.transactions = self._shared.transactions  # To look at.
         self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint)
         self.sync: StateSync | None = None
         if sync_plan is not None:
@@ -114,10 +115,8 @@ class Node:
 
     @property
     def is_everyone_finished(self) -> bool:
-        """Answer whether every other member said that it has the last block too."""
-        members = (participant.key for participant in self.state.genesis.participants)
-        own = self.hand.public
-        return self.is_finished and all(key in self._finished_peers for key in members if key != own)
+        """Answer whether every other member that votes or is connected has the last block too."""
+        return self.is_finished and self.neighbours.awaited() <= self._finished_peers
 
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.
@@ -143,8 +142,8 @@ class Node:
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
                     self.neighbours.tell(event.peer, digest_of(self.state, self.work))
-                    for proof in self._shared.evidence.select():  # It may have missed them.
-                        self.neighbours.tell(event.peer, proof)
+                    for missed in (*self._shared.evidence.select(), *self.transactions.waiting()):
+                        self.neighbours.tell(event.peer, missed)
                     if self.sync is not None:
                         self.sync.connect(event.peer, now_ms)
                     self._twin.listen(self.neighbours, now_ms)
@@ -164,6 +163,9 @@ class Node:
             case events.MessageReceived():
                 if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
                     self._take_message(event.peer, event.message, now_ms)
+            case events.TransactionSubmitted():
+                if self._take_in(event.transaction):
+                    self.neighbours.push(event.transaction)
             case events.PeerMisbehaved():
                 self.neighbours.blame(event.peer, event.fault, now_ms)
             case events.TimerFired():
@@ -198,10 +200,9 @@ class Node:
     def _take_message(self, peer: bytes, message: ControlMessage, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
-            if self.sync is not None and isinstance(message, Evidence | Transfer):
-                return  # Without a state nobody can tell whether it is good.
-            if isinstance(message, Evidence):
-                if self._shared.evidence.add(self.state, message):
+            if isinstance(message, Evidence | Transaction):
+                # Without a state nobody can tell whether it is good.
+                if self.sync is None and self._take_in(message):
                     self.neighbours.forward(peer, message)
                 return
             match message:
@@ -209,21 +210,25 @@ class Node:
                     self.neighbours.learn(peer, message, now_ms)
                 case Digest():
                     self._take_digest(peer, message, now_ms)
-                case Transfer():
-                    if self._shared.transactions.add(message, self.state):
-                        self.neighbours.forward(peer, message)
                 case _:
                     self._take_height_message(peer, message, now_ms)
         except PeerFault as fault:
             self.neighbours.blame(peer, fault, now_ms)
+
+    def _take_in(self, message: Evidence | Transaction) -> bool:
+        """Keep what a block may carry; answer whether it is new and good."""
+        if isinstance(message, Evidence):
+            return self._shared.evidence.add(self.state, message)
+        return self.transactions.add(message, self.state)
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
         height, current = height_of(message), self.state.next_height
         if self.is_listening:
             self._twin.hear(self.state, message)
         if height < current:
-            if isinstance(message, CommitCert):
-                self._catch_up.take_late_commit(self.state, self.last_commit, message)
+            self.last_commit = self._catch_up.take_late(self.state, self.last_commit, peer, message)
+            if self.work is not None:
+                self.work.last_commit = self.last_commit
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
@@ -406,14 +411,14 @@ class Node:
                 if header.trainer not in merged:
                     refused = UpdateRefused(block.header.height, header.trainer, "its payload did not come")
                     self._outbox.append(Observe(refused))
-            self._outbox.extend(Observe(fact) for fact in convictions(block, self.state))
+            self._outbox.extend(map(Observe, ledger_facts(block, self.state, value.state)))
             self.state, self.last_commit, self.work = value.state, commit, None
             self._settle_after_block()
             self._start_height(now_ms)
 
     def _settle_after_block(self) -> None:
-        self.neighbours.set_validators(self.state.validators)
-        self._shared.transactions.prune(self.state)
+        self.neighbours.set_validators(self.state.validators, self.state.next_validators)
+        self.transactions.prune(self.state)
         self._shared.evidence.prune(self.state)
         if self.is_finished:
             self._outbox.append(Observe(NetworkFinished(self.state.height)))

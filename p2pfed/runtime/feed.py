@@ -33,13 +33,15 @@ _NAMES: dict[type[Any], str] = {
     facts.BlockCommitted: "block.committed",
     facts.EvidenceFound: "peer.equivocated",
     facts.StakeSlashed: "peer.slashed",
+    facts.ValidatorJailed: "peer.jailed",
+    facts.SetChanged: "validators.changed",
     facts.CatchingUp: "peer.catching_up",
     facts.SnapshotChosen: "sync.chosen",
     facts.StateSynced: "sync.finished",
     facts.Listening: "peer.listening",
     facts.NetworkFinished: "network.finished",
 }
-_PEER_FIELDS = frozenset({"peer", "trainer", "proposer", "culprit"})
+_PEER_FIELDS = frozenset({"peer", "trainer", "proposer", "culprit", "validator"})
 
 
 class Entry(Struct, frozen=True):

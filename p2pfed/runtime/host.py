@@ -28,9 +28,11 @@ from p2pfed.node.events import (
     Started,
     TimerFired,
     Trained,
+    TransactionSubmitted,
 )
 from p2pfed.node.facts import BlockCommitted, Fact, NetworkFinished
 from p2pfed.node.node import Node
+from p2pfed.node.submission import refusal_of
 from p2pfed.primitives import codec
 from p2pfed.runtime.clock import Clock
 from p2pfed.runtime.feed import Entry, Feed, entry_of
@@ -45,6 +47,7 @@ from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.address import peer_id
 from p2pfed.types.certificate import PolkaCert
 from p2pfed.types.model import Int16Vector, Manifest
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 
 T = TypeVar("T")
@@ -144,6 +147,14 @@ class Host:
         assert ending is not None
         return ending
 
+    def submit(self, transaction: Transaction) -> str:
+        """Offer the network a transaction of this peer's operator; return why not, "" where it goes out."""
+        node = self.node
+        refusal = refusal_of(transaction, node.state, node.transactions)
+        if not refusal:
+            self._inbox.put(TransactionSubmitted(transaction))
+        return refusal
+
     def stop(self, ending: Ending) -> None:
         """End the peer; the first reason stands."""
         if not self._ending.done():
@@ -242,7 +253,7 @@ class Host:
 
         def save() -> None:
             self._save_polkas(effect.polkas)
-            self._store.save_block(block, encode_ledger(state.ledger), state.model)
+            self._store.save_block(block, encode_ledger(state.ledger), state.model, state.oldest_evidence)
             self._store.verify_space()
 
         await self._on_disk(save)

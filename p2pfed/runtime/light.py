@@ -21,9 +21,10 @@ from p2pfed.chain.light import (
     trusted_genesis,
     verify_age,
 )
-from p2pfed.chain.proofs import account_key, find_account, find_update
+from p2pfed.chain.proofs import account_key, find_account, find_stake, find_update, stake_key
 from p2pfed.errors import InvalidLightBlock, LocalError, NoPeersError, PeerFault, SafetyViolation
 from p2pfed.ledger.modules.accounts import Account
+from p2pfed.ledger.stake import Stake
 from p2pfed.net.factory import make_transport
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.primitives import codec
@@ -137,6 +138,16 @@ class LightClient:
             return find_account(proof, header, public)
 
         return await self._from_any(f"the account {public.hex()}", get)
+
+    async def stake(self, found: Found, public: bytes) -> Stake | None:
+        """Return what `public` has at stake after the block that was found, None for nothing."""
+        header = found.block.header
+
+        async def get(source: Source) -> Stake | None:
+            proof = await source.proof(header.height, "state", stake_key(public))
+            return find_stake(proof, header, public)
+
+        return await self._from_any(f"the stake of {public.hex()}", get)
 
     async def update(self, found: Found, update_id: bytes) -> UpdateHeader | None:
         """Return the update of that id if the block that was found lists it, None where it does not."""

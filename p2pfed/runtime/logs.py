@@ -24,7 +24,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30}
 # WARN is for what a person should act on; whatever is not here is INFO.
 _DEBUG = frozenset({"height.started", "update.made", "update.received", "collect.ended", "dial.failed"})
 _WARNING = frozenset({"update.refused", "update.skipped", "proposal.refused", "peer.equivocated",
-                      "peer.slashed", "peer.blamed", "peer.fault", "peer.lonely",
+                      "peer.slashed", "peer.jailed", "peer.blamed", "peer.fault", "peer.lonely",
                       "log.read"})  # fmt: skip
 _UNSAFE = re.compile(r"[^\x20-\x7e…·]")
 
@@ -151,6 +151,11 @@ def _fields(entry: Entry) -> dict[str, object]:
             return {"peer": short(data["peer"]), "stake": f"{data['connected_power']}/{data['total_power']}"}
         case "peer.equivocated" | "peer.slashed":
             return {"h": data["height"], "from": short(data["culprit"]), "evidence": data["kind"]}
+        case "peer.jailed":
+            return {"h": data["height"], "from": short(data["validator"])}
+        case "validators.changed":
+            names = {name: ",".join(map(short, data[name])) for name in ("joined", "left") if data[name]}
+            return {"h": data["height"], "from_h": data["from_height"], **names, "stake": data["total_power"]}
         case "update.refused":
             return {"h": data["height"], "from": short(data["trainer"]), "why": data["reason"]}
         case "proposal.refused":

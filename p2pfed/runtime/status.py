@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from p2pfed.ledger.state import LedgerState
+from p2pfed.ledger.summary import account_row, stake_row
 from p2pfed.node.view import view_of
 from p2pfed.runtime.host import Host
 from p2pfed.types.address import peer_id
@@ -36,6 +38,8 @@ def status_of(host: Host) -> dict[str, Any]:
         "sync": None if host.state_fetch.progress is None else asdict(host.state_fetch.progress),
         "figures": host.feed.figures.get(view.height, {}),
         "learner": host.learner_state(),
+        "account": _account(host),
+        "stakes": stake_list(host.node.state.ledger),
         "peers": [
             {
                 "id": peer_id(row.key),
@@ -49,3 +53,23 @@ def status_of(host: Host) -> dict[str, Any]:
             for row in view.peers
         ],
     }
+
+
+def stake_list(ledger: LedgerState) -> list[dict[str, Any]]:
+    """Return who has something at stake, ascending by key."""
+    return [{"id": peer_id(stake.key), **stake_row(stake)} for stake in ledger.staking.stakes]
+
+
+def own_account(ledger: LedgerState, key: bytes) -> dict[str, Any] | None:
+    """Return what `key` owns and has at stake, None without an account."""
+    account = ledger.account(key)
+    return None if account is None else account_row(account, ledger.stake(key))
+
+
+def _account(host: Host) -> dict[str, Any] | None:
+    """Return the own account, with the nonce that the next transaction needs: some may wait for a block."""
+    node = host.node
+    row = own_account(node.state.ledger, node.hand.public)
+    if row is None:
+        return None
+    return {**row, "next_nonce": node.transactions.next_nonce(node.hand.public, row["nonce"])}

@@ -42,7 +42,8 @@ MANIFEST = "testnet.json"
 class TestnetPlan(Struct, frozen=True):
     """What `testnet create` is asked for.
 
-    stakes: The bond of each peer. byzantine: The kinds of the last peers, which lie (`sign_flip:scale=4`).
+    stakes: The bond of each peer. balance: What each can bond or transfer besides.
+    byzantine: The kinds of the last peers, which lie (`sign_flip:scale=4`).
     hosts: Addresses of machines, one a peer or fewer (then they take turns); empty: all on this machine.
     """
 
@@ -57,6 +58,7 @@ class TestnetPlan(Struct, frozen=True):
     port: int = PORT_FIRST
     http_port: int = HTTP_PORT_FIRST
     linger_s: int = 30
+    balance: int = 0
     seed: int = 0
 
 
@@ -98,7 +100,9 @@ def create_testnet(folder: Path, plan: TestnetPlan) -> Testnet:
     if folder.exists() and any(folder.iterdir()):
         raise LocalError(f"{folder} is not empty; name another folder, or remove it with `testnet clean`")
     keys = sorted((new_key() for _ in range(plan.peers)), key=lambda key: key.public)
-    participants = [Participant(key.public, stake, 0) for key, stake in zip(keys, plan.stakes, strict=True)]
+    participants = [
+        Participant(key.public, stake, plan.balance) for key, stake in zip(keys, plan.stakes, strict=True)
+    ]
     genesis, model = asyncio.run(
         found_network(
             plan.learner,

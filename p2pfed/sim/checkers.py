@@ -25,6 +25,7 @@ class Checkers:
         self.final: dict[int, Final] = {}
         self._honest = honest  # Public key -> number, observers included.
         self._records: dict[bytes, tuple[int, int, int]] = {}
+        self._total: dict[bytes, int] = {}  # All that is owned, at stake or burned: it never changes.
         self._said: dict[tuple[bytes, Place], bytes] = {}
 
     def persisted(self, peer: bytes, record: SignRecord) -> None:
@@ -61,6 +62,8 @@ class Checkers:
         before = self.final.get(header.height - 1)
         if before is not None and before[0] != header.prev_header_hash:
             self._fail(peer, f"block {header.height} does not follow block {header.height - 1}")
+        if self._total.setdefault(state.chain_id, state.ledger.total) != state.ledger.total:
+            self._fail(peer, f"stake appeared or vanished at height {header.height}")
         for conviction in state.ledger.slashing.convictions:
             if conviction.key in self._honest:
                 self._fail(conviction.key, f"it is honest and was convicted of E{conviction.offence}")

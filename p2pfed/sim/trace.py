@@ -40,6 +40,8 @@ def _content(event: Event) -> str:
             return " ".join(map(str, event.addresses))
         case events.MessageReceived():
             return f"{event.peer.hex()} {sha256(codec.encode(event.message)).hexdigest()}"
+        case events.TransactionSubmitted():
+            return sha256(codec.encode(event.transaction)).hexdigest()
         case events.PeerMisbehaved():
             return f"{event.peer.hex()} {event.fault}"
         case events.TimerFired():

@@ -14,7 +14,7 @@ from p2pfed.storage.database import Database, Row
 from p2pfed.storage.schema import BLOBS, BLOCKS, LEDGERS, META, PENDING, POLKAS, BlobKind, BlobStatus
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert, PolkaCert
-from p2pfed.types.params import BODY_BYTES_MAX, CONTROL_BYTES_MAX, EVIDENCE_AGE_HEIGHTS
+from p2pfed.types.params import BODY_BYTES_MAX, CONTROL_BYTES_MAX
 
 T = TypeVar("T")
 
@@ -68,7 +68,9 @@ class BlockStore:
         tip = self._database.scalar("SELECT max(height) FROM blocks")
         return tip if isinstance(tip, int) else 0
 
-    def save_block(self, block: Block, ledger: bytes, is_held: Callable[[bytes], bool]) -> tuple[bytes, ...]:
+    def save_block(
+        self, block: Block, ledger: bytes, is_held: Callable[[bytes], bool], oldest_evidence: int = 0
+    ) -> tuple[bytes, ...]:
         """Add the next final block, the ledger after it and what is known of its blobs, in one transaction.
 
         Pending values up to its height and what retention no longer keeps leave in the same transaction.
@@ -77,6 +79,7 @@ class BlockStore:
             block: The block of `height + 1`.
             ledger: The ledger's state after it.
             is_held: Answers for a root whether that blob is in the blob store.
+            oldest_evidence: Polkas of heights below it convict nobody any more, and leave.
 
         Returns:
             Roots of blobs that are recorded as pruned now and that no kept height needs: delete their files.
@@ -88,7 +91,7 @@ class BlockStore:
         with self._database.transaction("block"):
             self._insert_block(block, ledger, is_held)
             self._database.delete(PENDING, "height <= ?", (height,))
-            self._database.delete(POLKAS, "height < ?", (height - EVIDENCE_AGE_HEIGHTS,))
+            self._database.delete(POLKAS, "height < ?", (oldest_evidence,))
             for old in retention.dropped(height):
                 if old != self._base:
                     self._database.delete(LEDGERS, "height = ?", (old,))

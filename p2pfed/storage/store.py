@@ -65,11 +65,14 @@ class Store:
             assert named[-1][1] == self.genesis.evaluation_root
         self.chain.save_genesis_blobs(tuple(named))  # type: ignore[arg-type]
 
-    def save_block(self, block: Block, ledger: bytes, model: ModelState | None) -> None:
+    def save_block(
+        self, block: Block, ledger: bytes, model: ModelState | None, oldest_evidence: int = 0
+    ) -> None:
         """Make the next final block durable with its ledger and model, then delete what is no longer kept.
 
         A `model` of None (catching up) leaves the model of this height out: it is recorded as absent, unless
-        its blob is here already. Payloads count as held where their blobs are here.
+        its blob is here already. Payloads count as held where their blobs are here. Polkas of heights below
+        `oldest_evidence` leave.
         """
         if model is not None:
             assert (model.root, model.exponents_root) == (
@@ -79,7 +82,7 @@ class Store:
             self._put_model(model)
         height = block.header.height
         self.blobs.height = height
-        for root in self.chain.save_block(block, ledger, self.blobs.has):
+        for root in self.chain.save_block(block, ledger, self.blobs.has, oldest_evidence):
             # Used at this height: another update has the very same bytes.
             self.blobs.delete_unused(root, height - 1)
         if height % retention.LOOSE_HEIGHTS == 0:

@@ -20,7 +20,7 @@ from p2pfed.types.params import (
     UPDATES_MAX,
     VALIDATORS_MAX,
 )
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 
 HEADER_VERSION = 1
@@ -77,7 +77,7 @@ class Body(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     avails: Annotated[tuple[AvailEntry, ...], msgspec.Meta(max_length=VALIDATORS_MAX)]
     candidates: Annotated[tuple[Digest32, ...], msgspec.Meta(max_length=IDS_MAX)]
     updates: Annotated[tuple[UpdateHeader, ...], msgspec.Meta(max_length=UPDATES_MAX)]
-    transactions: Annotated[tuple[Transfer, ...], msgspec.Meta(max_length=TRANSACTIONS_PER_BLOCK_MAX)]
+    transactions: Annotated[tuple[Transaction, ...], msgspec.Meta(max_length=TRANSACTIONS_PER_BLOCK_MAX)]
     evidence: Annotated[tuple[Evidence, ...], msgspec.Meta(max_length=EVIDENCE_PER_BLOCK_MAX)]
     last_commit: CommitCert | None  # None only at height 1.
 

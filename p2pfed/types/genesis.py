@@ -11,7 +11,7 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.digest import tagged
 from p2pfed.types.message import Amount, Digest32, Height, Message, PublicKey, TimeMs
 from p2pfed.types.model import Manifest
-from p2pfed.types.params import PARTICIPANTS_MAX, UPDATES_MAX
+from p2pfed.types.params import PARTICIPANTS_MAX, UNBONDING_HEIGHTS, UNBONDING_MS, UPDATES_MAX
 from p2pfed.types.validators import Power, ValidatorSet, validator_set
 
 TransportName = Literal["tcp", "libp2p", "memory"]
@@ -19,10 +19,10 @@ RuleName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class Participant(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An account with stake: it votes with `bond` and may train. `balance` is what it can transfer."""
+    """An account: it votes and trains with `bond`. `balance` is what it can transfer or bond."""
 
     key: PublicKey
-    bond: Power
+    bond: Amount
     balance: Amount
 
 
@@ -35,6 +35,10 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     update_bits: Annotated[int, msgspec.Meta(ge=10, le=14)]  # T of numerics section 1.
     examples_cap: Annotated[int, msgspec.Meta(ge=0, le=1024)]  # n_k at most this times the median; 0: no cap.
     height_final: Height  # The network ends here; 0: never.
+    # Who takes stake home can lose it for so long after its last vote: until both are over.
+    unbonding_ms: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = UNBONDING_MS
+    unbonding_heights: Annotated[int, msgspec.Meta(ge=4, le=1 << 32)] = UNBONDING_HEIGHTS
+    bond_min: Power = 1  # Less than this neither votes nor trains.
 
 
 class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
@@ -62,4 +66,7 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
 
     @cached_property
     def validators(self) -> ValidatorSet:
-        return validator_set((participant.key, participant.bond) for participant in self.participants)
+        """Who votes on the first blocks; `verify_genesis` has made sure that somebody does."""
+        return validator_set(
+            (participant.key, participant.bond) for participant in self.participants if participant.bond
+        )

@@ -46,10 +46,23 @@ HEIGHT_MAX = (1 << 63) - 1  # msgpack could hold more; signed 64-bit keeps SQLit
 UPDATE_LAG = 1  # tau: an update trains from the model of the height before.
 PROPOSER_TABLE_MAX = 1024
 INVALID_SIGNATURES_MAX = 3  # Then the connection ends.
-EVIDENCE_AGE_HEIGHTS = 4096  # Validator sets are kept this long under the state root, to check old evidence.
+
+# --- staking (spec/ledger.md, S1 to S12); what a network may choose itself is in `types.genesis` ---
+EPOCH_HEIGHTS = 64  # Power moves by at most an eighth of the whole an epoch …
+CHURN_DENOMINATOR = 8  # … so that who follows by few headers still knows more than a third of the voters.
+ACTIVATION_HEIGHTS = 2  # The output of block h is the set of height h + 2.
+POWER_CHANGES_MAX = 64  # Of one key in an unbonding period: what is remembered of it stays below a kilobyte.
+WITHDRAWALS_MAX = 16  # Of one key at a time; what leaves then waits with the youngest.
+MARKS_PER_PERIOD = 64  # The unbonding period is measured in steps of a 64th: so few times are remembered.
+UNBONDING_MS = 7 * 24 * 3_600_000  # Until then who signed a false header can still lose its bond for it.
+UNBONDING_HEIGHTS = 4096
+PRESENCE_HEIGHTS = 100  # A validator that showed no sign of life in more than half of them is jailed.
+ABSENCES_MAX = 50
+JAIL_HEIGHTS = 10
+PAUSE_HEIGHTS = 10  # A trainer whose update was invalid (E5) sits out so long.
+SLASH_WINDOW_HEIGHTS = 64  # Who lies within one window lies together (correlated slashing).
 
 # --- light clients (spec/light.md) ---
-UNBONDING_MS = 7 * 24 * 3_600_000  # Until then who signed a false header can still lose its bond for it.
 CLOCK_DRIFT_MS = 10_000  # A header may be so far ahead of a light client's clock.
 
 # --- snapshots (spec/consensus.md section 17) ---

@@ -27,7 +27,7 @@ from p2pfed.types.params import (
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.snapshot import Snapshot
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 
@@ -54,7 +54,7 @@ class Digest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, 
     """What a peer holds of the height it works on, so that others send what it lacks.
 
     `height` is the one it works on: its last final block is `height - 1`. `updates` is a bitmap over the
-    participants of genesis in key order: whose update header it holds.
+    trainers of that height in key order: whose update header it holds.
     """
 
     height: Height
@@ -81,7 +81,7 @@ ControlMessage = (
     | PolkaCert
     | CommitCert
     | ProposalMessage
-    | Transfer
+    | Transaction
     | Evidence
     | Digest
     | PeerRecords

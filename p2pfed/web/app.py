@@ -1,4 +1,4 @@
-"""GET /v1/status and GET /v1/events of one peer; also /livez and /readyz."""
+"""GET /v1/status, GET /v1/events and POST /v1/transactions of one peer; also /livez and /readyz."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from p2pfed.errors import PeerFault
 from p2pfed.runtime.host import Host
 from p2pfed.runtime.status import status_of
+from p2pfed.types.params import TRANSACTION_BYTES_MAX
+from p2pfed.types.transaction import Transaction
+from p2pfed.types.wire import decode_control
 from p2pfed.web.guard import LoopbackGuard
 
 STREAMS_MAX = 16  # Each keeps a backlog; more readers than a person has windows are a mistake.
@@ -46,6 +50,22 @@ def make_app(host: Host, port: int) -> ASGIApp:
 
         return StreamingResponse(lines(), media_type="text/event-stream")
 
+    async def transactions(request: Request) -> Response:
+        """Take a signed transaction, canonical bytes; 202 where it waits for a block now, 422 and why not."""
+        data = b""
+        async for part in request.stream():
+            data += part
+            if len(data) > TRANSACTION_BYTES_MAX:
+                return PlainTextResponse(f"a transaction has at most {TRANSACTION_BYTES_MAX} bytes\n", 413)
+        try:
+            transaction = decode_control(data)
+        except PeerFault as fault:
+            return PlainTextResponse(f"no transaction: {fault}\n", 400)
+        if not isinstance(transaction, Transaction):
+            return PlainTextResponse("no transaction: another kind of message\n", 400)
+        refusal = host.submit(transaction)
+        return PlainTextResponse(f"{refusal or 'it waits for a block'}\n", 422 if refusal else 202)
+
     async def live(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -56,6 +76,7 @@ def make_app(host: Host, port: int) -> ASGIApp:
     routes = [
         Route("/v1/status", status),
         Route("/v1/events", events),
+        Route("/v1/transactions", transactions, methods=["POST"]),
         Route("/livez", live),
         Route("/readyz", ready),
     ]

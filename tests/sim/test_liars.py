@@ -76,8 +76,9 @@ def test_two_proposals_cost_a_little_and_the_liar_stays() -> None:
     assert (slashed.culprit, slashed.kind) == (liar, "DUPLICATE_PROPOSAL")
     state = world.peers[0].node.state
     assert state.validators.index_of(liar) is not None
-    bond = next(account.bond for account in state.ledger.trainers if account.key == liar)
-    assert bond == BOND - BOND // 200
+    stake = state.ledger.stake(liar)
+    assert stake is not None
+    assert stake.bond == BOND - BOND // 200
 
 
 def test_a_false_aggregate_is_refused_by_the_recomputation_of_every_honest_peer() -> None:

@@ -8,7 +8,7 @@ import pytest
 from support.light import follow
 
 from p2pfed.chain.light import rules_of, trusted_block, trusted_genesis
-from p2pfed.chain.proofs import account_key, find_account, prove_leaf
+from p2pfed.chain.proofs import account_key, find_account, find_stake, prove_leaf, stake_key
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.scenario import Scenario
 from p2pfed.sim.world import World
@@ -47,3 +47,5 @@ def test_a_light_client_agrees_with_every_peer_wherever_it_starts(kind: str) -> 
         for account in state.ledger.accounts.accounts:
             proof = prove_leaf(state.ledger, account_key(account.key))
             assert find_account(proof, state.header, account.key) == account
+            proof = prove_leaf(state.ledger, stake_key(account.key))
+            assert find_stake(proof, state.header, account.key) == state.ledger.stake(account.key)

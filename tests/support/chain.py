@@ -35,7 +35,7 @@ from p2pfed.types.genesis import Genesis, Params, Participant
 from p2pfed.types.message import SignedMessage
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
 from p2pfed.types.proposal import Proposal
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Bond, Transfer, Unbond, Unjail
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 
@@ -208,6 +208,18 @@ class World:
         publics = self.publics
         transfer = Transfer(publics[sender], publics[recipient], amount, fee, nonce, NO_SIGNATURE)
         return self.sign(transfer, self.keys[publics[sender]])
+
+    def bond(self, sender: int, amount: int, fee: int, nonce: int) -> Bond:
+        public = self.publics[sender]
+        return self.sign(Bond(public, amount, fee, nonce, NO_SIGNATURE), self.keys[public])
+
+    def unbond(self, sender: int, amount: int, fee: int, nonce: int) -> Unbond:
+        public = self.publics[sender]
+        return self.sign(Unbond(public, amount, fee, nonce, NO_SIGNATURE), self.keys[public])
+
+    def unjail(self, sender: int, fee: int, nonce: int) -> Unjail:
+        public = self.publics[sender]
+        return self.sign(Unjail(public, fee, nonce, NO_SIGNATURE), self.keys[public])
 
     def double_vote(self, validator: int, height: int | None = None) -> DuplicateVote:
         """Return proof that a validator of the next height prevoted twice at `height`."""

@@ -1,43 +1,43 @@
-"""Balances and bonds: what each participant owns, and how much was burned."""
+"""Balances: what each participant can spend, and how much was burned. What is at stake is in `staking`."""
 
 # The arguments are the contract of a module, used or not.
 # ruff: noqa: ARG001
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import msgspec
 
 from p2pfed.errors import InvalidTransaction
-from p2pfed.ledger.module import BurnBond, Pay, Payload, Tombstone
+from p2pfed.ledger.module import AddBond, AskExit, Burn, Context, Credit, Payload, Release, Run
 from p2pfed.primitives import codec
+from p2pfed.primitives.keys import is_public_key
 from p2pfed.types.message import Amount, Message, PublicKey
 from p2pfed.types.params import PARTICIPANTS_MAX
+from p2pfed.types.transaction import Bond, Transaction, Transfer, Unbond, Unjail, cost_of
 
 name = "accounts"
 
 
 class Account(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One participant. `nonce` counts its transfers; a tombstoned key neither votes nor trains any more."""
+    """One participant. `nonce` counts its transactions."""
 
     key: PublicKey
     balance: Amount
-    bond: Amount
     nonce: Amount
-    tombstoned: bool
 
 
 class AccountsState(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Accounts in ascending order of key. Balances, bonds and `burned` sum to the same total for ever."""
+    """Accounts in ascending order of key. With what is at stake they sum to the same total for ever."""
 
     accounts: Annotated[tuple[Account, ...], msgspec.Meta(min_length=1, max_length=PARTICIPANTS_MAX)]
     burned: Amount
 
     @property
     def total(self) -> int:
-        """Return what never changes: everything owned and everything burned."""
-        return self.burned + sum(account.balance + account.bond for account in self.accounts)
+        """Return everything that is spendable or burned."""
+        return self.burned + sum(account.balance for account in self.accounts)
 
     def account(self, key: bytes) -> Account | None:
         """Return the account of `key`, or None."""
@@ -45,23 +45,21 @@ class AccountsState(Message, frozen=True, array_like=True, forbid_unknown_fields
 
 
 def execute(
-    payload: Pay | BurnBond | Tombstone, sender: bytes, height: int, state: AccountsState
+    payload: Run | Credit | Burn, context: Context, state: AccountsState
 ) -> tuple[AccountsState, tuple[Payload, ...]]:
-    """Carry out a transfer, burn a part of a bond, or set a tombstone."""
+    """Charge a transaction and carry it out, free stake that has waited, or note what was burned."""
     match payload:
-        case Pay():
-            return _pay(payload, sender, state), ()
-        case BurnBond():
-            return _burn_bond(payload, state), ()
-        case Tombstone():
-            account = state.account(payload.key)
-            assert account is not None
-            return _with_account(state, msgspec.structs.replace(account, tombstoned=True)), ()
+        case Run():
+            return _run(payload.transaction, context, state)
+        case Credit():
+            return _credit(state, payload.key, payload.amount), ()
+        case Burn():
+            return msgspec.structs.replace(state, burned=state.burned + payload.amount), ()
 
 
-def end_block(height: int, state: AccountsState) -> AccountsState:
+def end_block(context: Context, state: AccountsState) -> tuple[AccountsState, tuple[Payload, ...]]:
     """Nothing falls due at the end of a block."""
-    return state
+    return state, ()
 
 
 def leaves(state: AccountsState) -> Iterator[tuple[bytes, bytes]]:
@@ -71,36 +69,57 @@ def leaves(state: AccountsState) -> Iterator[tuple[bytes, bytes]]:
         yield account.key, codec.encode(account)
 
 
-def _pay(payload: Pay, sender: bytes, state: AccountsState) -> AccountsState:
-    transfer = payload.transfer
-    assert transfer.sender == sender
-    payer, recipient = state.account(sender), state.account(transfer.recipient)
-    if payer is None or recipient is None:
-        stranger = sender if payer is None else transfer.recipient
-        raise InvalidTransaction(f"{stranger.hex()[:12]}… has no account in this network")
-    if transfer.nonce != payer.nonce:
-        raise InvalidTransaction(f"nonce {transfer.nonce} where {payer.nonce} is next")
-    cost = transfer.amount + transfer.fee
-    if cost == 0:
-        raise InvalidTransaction("a transfer of nothing")
+def _run(
+    transaction: Transaction, context: Context, state: AccountsState
+) -> tuple[AccountsState, tuple[Payload, ...]]:
+    payer = state.account(transaction.sender)
+    if payer is None:
+        raise InvalidTransaction(f"{transaction.sender.hex()[:12]}… has no account in this network")
+    if transaction.nonce != payer.nonce:
+        raise InvalidTransaction(f"nonce {transaction.nonce} where {payer.nonce} is next")
+    cost, fee = cost_of(transaction), transaction.fee
+    if not isinstance(transaction, Unjail) and transaction.amount + fee == 0:
+        raise InvalidTransaction(f"a {type(transaction).KIND} of nothing")
     if cost > payer.balance:
         raise InvalidTransaction(f"amount and fee are {cost}, the balance is {payer.balance}")
-    reward = transfer.fee // 2  # The proposer's half is rounded down and the rest burned.
+    reward = fee // 2  # The proposer's half is rounded down and the rest burned.
     paid = msgspec.structs.replace(payer, balance=payer.balance - cost, nonce=payer.nonce + 1)
-    state = _with_account(state, paid)
+    state, calls = _with_account(state, paid), tuple[Payload, ...]()
     # Each step reads the account again: payer, recipient and proposer may be one and the same.
-    state = _credit(state, transfer.recipient, transfer.amount)
-    state = _credit(state, payload.proposer, reward)
-    return msgspec.structs.replace(state, burned=state.burned + transfer.fee - reward)
+    match transaction:
+        case Transfer():
+            state = _credit(_opened(state, transaction, context), transaction.recipient, transaction.amount)
+        case Bond():
+            calls = (AddBond(transaction.sender, transaction.amount),)
+        case Unbond():
+            calls = (AskExit(transaction.sender, transaction.amount),)
+        case Unjail():
+            calls = (Release(transaction.sender),)
+        case _:
+            assert_never(transaction)
+    state = _credit(state, context.proposer, reward)
+    return msgspec.structs.replace(state, burned=state.burned + fee - reward), calls
 
 
-def _burn_bond(payload: BurnBond, state: AccountsState) -> AccountsState:
-    account = state.account(payload.key)
-    assert account is not None
-    assert 0 <= payload.numerator <= payload.denominator
-    burned = account.bond * payload.numerator // payload.denominator
-    state = _with_account(state, msgspec.structs.replace(account, bond=account.bond - burned))
-    return msgspec.structs.replace(state, burned=state.burned + burned)
+def _opened(state: AccountsState, transfer: Transfer, context: Context) -> AccountsState:
+    """Return the state with an account for the recipient: who is sent as much as a bond may join.
+
+    A smaller gift opens none, so that accounts, of which there are few, are not filled with dust.
+    """
+    key = transfer.recipient
+    if state.account(key) is not None:
+        return state
+    if transfer.amount < context.params.bond_min:
+        raise InvalidTransaction(
+            f"{key.hex()[:12]}… has no account in this network; "
+            f"{context.params.bond_min} would open one, not {transfer.amount}"
+        )
+    if not is_public_key(key):
+        raise InvalidTransaction(f"{key.hex()[:12]}… is no public key")
+    if len(state.accounts) >= PARTICIPANTS_MAX:
+        raise InvalidTransaction(f"there are {PARTICIPANTS_MAX} accounts already, and no room for another")
+    accounts = sorted((*state.accounts, Account(key, 0, 0)), key=lambda account: account.key)
+    return msgspec.structs.replace(state, accounts=tuple(accounts))
 
 
 def _credit(state: AccountsState, key: bytes, amount: int) -> AccountsState:

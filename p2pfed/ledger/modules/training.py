@@ -1,4 +1,4 @@
-"""Who trained: the last base height of each trainer, and who was in the last update set."""
+"""Who trained: the last base height of each trainer, the last update set, and who has to sit out."""
 
 # The arguments are the contract of a module, used or not.
 # ruff: noqa: ARG001
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from p2pfed.ledger.module import CountUpdates, Payload
+from p2pfed.ledger.module import Context, CountUpdates, Pause, Payload
 from p2pfed.primitives import codec
 from p2pfed.types.message import Height, Message, PublicKey
 from p2pfed.types.params import PARTICIPANTS_MAX
@@ -24,39 +24,57 @@ class LastBase(Message, frozen=True, array_like=True, forbid_unknown_fields=True
     base_height: Height
 
 
+class PausedUntil(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """`key` may not train up to the block of this height."""
+
+    key: PublicKey
+    height: Height
+
+
 class TrainingState(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     """`last_bases` by ascending key; `last_trainers` is the update set of the last height not EMPTY."""
 
     last_bases: Annotated[tuple[LastBase, ...], msgspec.Meta(max_length=PARTICIPANTS_MAX)]
     last_trainers: Annotated[tuple[PublicKey, ...], msgspec.Meta(max_length=PARTICIPANTS_MAX)]
+    paused: Annotated[tuple[PausedUntil, ...], msgspec.Meta(max_length=PARTICIPANTS_MAX)]
 
     def last_base(self, key: bytes) -> int:
         """Return the last base height of `key` that is used up, -1 for none."""
         return next((entry.base_height for entry in self.last_bases if entry.key == key), -1)
 
+    def is_paused(self, key: bytes, height: int) -> bool:
+        """Answer whether no update of `key` may stand in the block of `height`."""
+        return any(entry.key == key and height <= entry.height for entry in self.paused)
+
 
 def execute(
-    payload: CountUpdates,
-    sender: bytes,
-    height: int,
-    state: TrainingState,
+    payload: CountUpdates | Pause, context: Context, state: TrainingState
 ) -> tuple[TrainingState, tuple[Payload, ...]]:
-    """Note the update set of a height, so that no update counts twice."""
+    """Note the update set of a height, so that no update counts twice; or that a trainer has to sit out."""
+    if isinstance(payload, Pause):
+        others = (entry for entry in state.paused if entry.key != payload.key)
+        paused = sorted(
+            (*others, PausedUntil(payload.key, payload.until_height)), key=lambda entry: entry.key
+        )
+        return msgspec.structs.replace(state, paused=tuple(paused)), ()
     bases = {entry.key: entry.base_height for entry in state.last_bases}
     for key in (*payload.counted, *payload.dropped):
         assert bases.get(key, -1) < payload.base_height
         bases[key] = payload.base_height
     last_bases = tuple(LastBase(key, bases[key]) for key in sorted(bases))
-    return TrainingState(last_bases, state.last_trainers if payload.is_empty else payload.counted), ()
+    last_trainers = state.last_trainers if payload.is_empty else payload.counted
+    return msgspec.structs.replace(state, last_bases=last_bases, last_trainers=last_trainers), ()
 
 
-def end_block(height: int, state: TrainingState) -> TrainingState:
-    """Nothing falls due at the end of a block."""
-    return state
+def end_block(context: Context, state: TrainingState) -> tuple[TrainingState, tuple[Payload, ...]]:
+    """Forget pauses that are over."""
+    paused = tuple(entry for entry in state.paused if context.height < entry.height)
+    return msgspec.structs.replace(state, paused=paused), ()
 
 
 def leaves(state: TrainingState) -> Iterator[tuple[bytes, bytes]]:
-    """Yield one leaf a trainer under its key, and the last update set."""
+    """Yield one leaf a trainer under its key, who has to sit out, and the last update set."""
     yield b"last_trainers", codec.encode(state.last_trainers)
+    yield b"paused", codec.encode(state.paused)
     for entry in state.last_bases:
         yield entry.key, codec.encode(entry.base_height)

@@ -23,7 +23,6 @@ from p2pfed.primitives.digest import tagged
 from p2pfed.primitives.merkle import root
 from p2pfed.types.block import Body, Header
 from p2pfed.types.model import ModelState
-from p2pfed.types.params import EVIDENCE_AGE_HEIGHTS
 from p2pfed.types.update import UpdateHeader
 
 NETWORKS = [[100, 100, 100, 100], [90, 100, 110, 120, 130, 140, 150]]
@@ -279,17 +278,26 @@ def test_evidence_that_is_too_old_or_of_the_future_is_refused() -> None:
 
 
 def test_evidence_is_old_after_its_age_and_not_before() -> None:
-    world = World(NETWORKS[0])
+    world = World(NETWORKS[0], unbonding_heights=4, unbonding_ms=0)
     evidence = world.double_vote(0, 1)
-    for height, is_old in ((EVIDENCE_AGE_HEIGHTS, False), (EVIDENCE_AGE_HEIGHTS + 1, True)):
-        state = ChainState(
-            world.genesis, height, bytes(32), 0, 0, world.state.ledger, world.state.model, None
-        )
-        if is_old:
-            with pytest.raises(InvalidBlock, match="heights 2 to"):
-                convictions_of(state, [evidence])
-        else:
-            assert convictions_of(state, [evidence])[0].culprit == world.publics[0]
+    for _ in range(4):
+        world.advance(headers=())
+    assert convictions_of(world.state, [evidence])[0].culprit == world.publics[0]
+    world.advance(headers=())
+    with pytest.raises(InvalidBlock, match="evidence of height 1; heights 2 to 6 count"):
+        convictions_of(world.state, [evidence])
+
+
+def test_evidence_lives_until_time_is_over_too() -> None:
+    world = World(NETWORKS[0], unbonding_heights=4, unbonding_ms=1000)
+    evidence = world.double_vote(0, 1)
+    while world.state.time_ms < world.genesis.time_ms + 1000:
+        world.advance(headers=())
+        assert convictions_of(world.state, [evidence])
+    assert world.state.height > 5
+    while world.state.oldest_evidence == 1:
+        world.advance(headers=())
+    assert world.state.time_ms < world.genesis.time_ms + 1500
 
 
 def test_a_key_is_convicted_of_one_offence_once() -> None:
@@ -297,7 +305,7 @@ def test_a_key_is_convicted_of_one_offence_once() -> None:
     world.advance(evidence=(world.double_vote(0),))
     assert world.build(evidence=(world.double_vote(0, 1),))[1].evidence == ()
     header, body = body_with(world, evidence=(world.double_vote(0, 1),))
-    with pytest.raises(InvalidBlock, match="was convicted of E1 before"):
+    with pytest.raises(InvalidBlock, match="was convicted of E1 before, or of its kind"):
         check(world.state, header, body, world.payload)
 
 

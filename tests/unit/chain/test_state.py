@@ -131,7 +131,8 @@ def test_evidence_of_a_height_is_judged_by_the_set_of_that_height() -> None:
     world.advance()
     assert world.state.validators.index_of(culprit) == 4
     world.advance(evidence=(late,))
-    account = world.state.ledger.account(culprit)
-    assert account is not None
-    assert account.tombstoned
-    assert account.bond == 95
+    stake = world.state.ledger.stake(culprit)
+    assert stake is not None
+    assert stake.tombstoned
+    # Both lied within one window of 64 heights: 3 * 100 * (100 + 100) div 700.
+    assert stake.bond == world.state.ledger.stake(world.publics[3]).bond == 100 - 85

@@ -9,7 +9,7 @@ import pytest
 
 from p2pfed.cli import main as program
 from p2pfed.cli.demo import network_accuracies, verdict_on_mean
-from p2pfed.cli.founding_options import parse_byzantine, parse_stakes
+from p2pfed.cli.founding_options import parse_byzantine, parse_period_ms, parse_stakes
 from p2pfed.cli.init import read_members
 from p2pfed.cli.main import COMMANDS, cli
 from p2pfed.cli.watch import Target, parse_target
@@ -89,10 +89,11 @@ def test_the_home_comes_from_the_flag_then_the_environment_then_the_state_folder
 
 
 def test_members_are_keys_or_peer_ids_with_or_without_a_stake(tmp_path: Path) -> None:
-    other = PrivateKey(bytes([8]) * 32).public
+    other, third = (PrivateKey(bytes([seed]) * 32).public for seed in (8, 9))
     path = tmp_path / "members"
-    path.write_text(f"# the founders\n\n{PUBLIC.hex()}  # me\n{peer_id(other)} 25\n")
-    assert [(member.key, member.bond) for member in read_members(path)] == [(PUBLIC, 10), (other, 25)]
+    path.write_text(f"# the founders\n\n{PUBLIC.hex()}  # me\n{peer_id(other)} 25\n{peer_id(third)} 0 7\n")
+    members = [(member.key, member.bond, member.balance) for member in read_members(path)]
+    assert members == [(PUBLIC, 10, 0), (other, 25, 0), (third, 0, 7)]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +103,10 @@ def test_members_are_keys_or_peer_ids_with_or_without_a_stake(tmp_path: Path) ->
         (b"", "names no member"),
         (b"# nobody\n", "names no member"),
         (b"hello\n", ":1: 'hello' is neither a public key"),
-        (PUBLIC.hex().encode() + b"\n" + PUBLIC.hex().encode() + b" 0\n", ":2: "),
-        (PUBLIC.hex().encode() + b" 1 2\n", "is not KEY [STAKE]"),
-        (PUBLIC.hex().encode() + b" -3\n", "a stake of 1 or more"),
+        (PUBLIC.hex().encode() + b"\n" + PUBLIC.hex().encode() + b" -1\n", ":2: "),
+        (PUBLIC.hex().encode() + b" 1 2 3\n", "is not KEY [STAKE [BALANCE]]"),
+        (PUBLIC.hex().encode() + b" -3\n", "whole numbers"),
+        (PUBLIC.hex().encode() + b" 3 x\n", "whole numbers"),
         ("٣".encode(), "is neither a public key"),
         (b"05" + PUBLIC.hex().encode()[2:], "is neither a public key"),
     ],
@@ -148,10 +150,24 @@ def test_a_liar_that_makes_no_sense_is_refused(text: str, words: str) -> None:
     assert words in str(refused.value)
 
 
+def test_a_period_is_a_number_and_a_unit() -> None:
+    assert [parse_period_ms(text) for text in ("90s", "30m", "12h", "7d", "0s")] == [
+        90_000,
+        1_800_000,
+        43_200_000,
+        604_800_000,
+        0,
+    ]
+    for text in ("", "s", "7", "7w", "-1d", "367d", "1.5h", "٣d"):
+        with pytest.raises(UsageError, match="--unbonding takes"):
+            parse_period_ms(text)
+
+
 def test_stakes_are_one_whole_number_a_peer() -> None:
     assert parse_stakes(None, 3) == (10, 10, 10)
     assert parse_stakes("1, 2,3", 3) == (1, 2, 3)
-    for text in ("1,2", "1,2,0", "1,2,x", "1,2,-3", "1,2,", "", "1,2,٣", "1,2,2.5"):
+    assert parse_stakes("1,2,0", 3) == (1, 2, 0)
+    for text in ("1,2", "1,2,x", "1,2,-3", "1,2,", "", "1,2,٣", "1,2,2.5"):
         with pytest.raises(UsageError):
             parse_stakes(text, 3)
 

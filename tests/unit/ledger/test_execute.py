@@ -14,27 +14,39 @@ from p2pfed.ledger.execute import (
     execute_transaction,
     receipts_root,
 )
-from p2pfed.ledger.module import Convict, CountUpdates, Offence
+from p2pfed.ledger.module import Context, Convict, CountUpdates, Offence
 from p2pfed.ledger.state import LedgerState, genesis_ledger, next_seed
 from p2pfed.primitives.merkle import EMPTY_ROOT
 
 HEIGHT = 1
 
 
-def convicted(ledger: LedgerState, key: bytes, offence: Offence) -> LedgerState:
-    return execute_convictions(ledger, [Convict(key, offence, HEIGHT)], HEIGHT, key)
+def context_of(world: World, proposer: bytes | None = None) -> Context:
+    return world.state.context(proposer or world.publics[0], world.state.time_ms + 1)
+
+
+def convicted(world: World, key: bytes, offence: Offence) -> LedgerState:
+    conviction = Convict(key, offence, HEIGHT, 1000, 4000)
+    return execute_convictions(genesis_ledger(world.genesis), [conviction], context_of(world))
+
+
+def ended(world: World, ledger: LedgerState) -> LedgerState:
+    nothing = CountUpdates(0, (), (), is_empty=True)
+    return end_block(ledger, nothing, frozenset(world.publics), context_of(world))
 
 
 def test_a_conviction_reaches_every_module_that_it_concerns() -> None:
     world = World([1000] * 4)
     culprit = world.publics[2]
-    ledger = convicted(genesis_ledger(world.genesis), culprit, Offence.DUPLICATE_VOTE)
-    ledger = end_block(ledger, CountUpdates(0, (), (), is_empty=True), HEIGHT, world.publics[0])
-    account = ledger.account(culprit)
+    ledger = ended(world, convicted(world, culprit, Offence.DUPLICATE_VOTE))
+    stake, account = ledger.stake(culprit), ledger.account(culprit)
+    assert stake is not None
     assert account is not None
-    assert (account.bond, account.balance, account.tombstoned) == (950, 1000, True)
-    assert ledger.accounts.burned == 50
-    assert culprit not in {trainer.key for trainer in ledger.trainers}
+    # A quarter of the stake lied: three quarters of its bond.
+    assert (stake.bond, account.balance, stake.tombstoned) == (250, 1000, True)
+    assert ledger.accounts.burned == 750
+    assert ledger.total == genesis_ledger(world.genesis).total
+    assert culprit not in {trainer.key for trainer in ledger.trainers_at(2)}
     for height, count in ((1, 4), (2, 4), (3, 3)):
         validators = ledger.staking.validators_at(height)
         assert validators is not None
@@ -44,35 +56,65 @@ def test_a_conviction_reaches_every_module_that_it_concerns() -> None:
 def test_a_double_proposal_costs_little_and_nobody_leaves() -> None:
     world = World([1000] * 4)
     culprit = world.publics[2]
-    ledger = convicted(genesis_ledger(world.genesis), culprit, Offence.DUPLICATE_PROPOSAL)
-    ledger = end_block(ledger, CountUpdates(0, (), (), is_empty=True), HEIGHT, culprit)
-    account = ledger.account(culprit)
-    assert account is not None
-    assert (account.bond, account.tombstoned) == (995, False)
-    assert ledger.staking.validators_at(3) == world.genesis.validators
+    ledger = ended(world, convicted(world, culprit, Offence.DUPLICATE_PROPOSAL))
+    stake, validators = ledger.stake(culprit), ledger.staking.validators_at(3)
+    assert stake is not None
+    assert validators is not None
+    assert (stake.bond, stake.tombstoned) == (995, False)
+    assert [validator.power for validator in validators.validators] == [1000, 1000, 995, 1000]
+
+
+def test_who_sent_an_invalid_update_sits_out() -> None:
+    world = World([1000] * 4)
+    culprit = world.publics[2]
+    ledger = ended(world, convicted(world, culprit, Offence.INVALID_UPDATE))
+    for height, is_there in ((2, False), (3, False)):
+        assert (culprit in {trainer.key for trainer in ledger.trainers_at(height)}) is is_there
+    assert ledger.training.is_paused(culprit, 11)
+    assert not ledger.training.is_paused(culprit, 12)
 
 
 def test_only_the_sender_moves_its_money() -> None:
     world = World([1] * 4)
-    ledger, proposer = genesis_ledger(world.genesis), world.publics[3]
+    ledger, context = genesis_ledger(world.genesis), context_of(world, world.publics[3])
     transfer = world.transfer(0, 1, 10, 4, 0)
-    after = execute_transaction(ledger, transfer, HEIGHT, proposer, world.genesis.chain_id)
+    after = execute_transaction(ledger, transfer, context)
     assert [account.balance for account in after.accounts.accounts] == [986, 1010, 1000, 1002]
     stolen = msgspec.structs.replace(transfer, sender=world.publics[2])
-    for forged, chain_id in ((stolen, world.genesis.chain_id), (transfer, bytes(32))):
+    elsewhere = msgspec.structs.replace(context, chain_id=bytes(32))
+    for forged, where in ((stolen, context), (transfer, elsewhere)):
         with pytest.raises(InvalidTransaction, match="not signed by"):
-            execute_transaction(ledger, forged, HEIGHT, proposer, chain_id)
+            execute_transaction(ledger, forged, where)
 
 
 def test_a_refused_transaction_leaves_the_state_as_it_was() -> None:
     world = World([1] * 4)
     ledger = genesis_ledger(world.genesis)
     before = ledger.root
-    with pytest.raises(InvalidTransaction):
-        execute_transaction(
-            ledger, world.transfer(0, 1, 999, 2, 0), HEIGHT, world.publics[3], world.genesis.chain_id
-        )
+    for refused in (world.transfer(0, 1, 999, 2, 0), world.bond(0, 1000, 1, 0), world.unbond(0, 2, 1, 0)):
+        with pytest.raises(InvalidTransaction):
+            execute_transaction(ledger, refused, context_of(world))
     assert ledger.root == before
+
+
+def test_stake_goes_from_balance_to_bond_and_back() -> None:
+    world = World([100] * 4, unbonding_ms=0, unbonding_heights=4)
+    own = world.publics[0]
+    total = world.state.ledger.total
+    world.advance(transactions=(world.bond(0, 30, 2, 0),))
+    account, stake = world.state.ledger.account(own), world.state.ledger.stake(own)
+    assert account is not None
+    assert stake is not None
+    assert (account.balance, stake.bond) in ((968, 130), (969, 130))  # It may have proposed the block itself.
+    before = account.balance
+    world.advance(transactions=(world.unbond(0, 40, 0, 1),))
+    for _ in range(6):
+        world.advance()
+        assert world.state.ledger.total == total
+    account, stake = world.state.ledger.account(own), world.state.ledger.stake(own)
+    assert account is not None
+    assert stake is not None
+    assert (account.balance, stake.total) == (before + 40, 90)
 
 
 def test_each_height_has_a_seed_of_its_own() -> None:

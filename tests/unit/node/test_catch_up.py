@@ -6,7 +6,7 @@ from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.node.catch_up import MODEL_AGE_MAX, CatchUp
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Observe
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import BlockCommitted, StakeSlashed
+from p2pfed.node.facts import BlockCommitted, SetChanged, StakeSlashed
 from p2pfed.node.neighbours import Neighbours
 
 NOW_MS = 1_000
@@ -110,7 +110,7 @@ def test_a_conviction_in_a_fetched_block_is_told_as_one_in_a_block_of_our_own() 
     late.hear(PEER, LIE_HEIGHT + 1)
     late.take(PEER, steps(LIE_HEIGHT))
     facts = [effect.fact for effect in late.outbox if isinstance(effect, Observe)]
-    assert [type(fact) for fact in facts][-2:] == [BlockCommitted, StakeSlashed]
+    assert [type(fact) for fact in facts][-3:] == [BlockCommitted, StakeSlashed, SetChanged]
     told = [fact for fact in facts if isinstance(fact, StakeSlashed)]
     culprit = late.state.validators.validators[-1].key
     assert told == [StakeSlashed(LIE_HEIGHT, culprit, "DUPLICATE_VOTE")]

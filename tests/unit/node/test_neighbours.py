@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.chain import private_keys
+from support.chain import World, private_keys
 from support.lab import Lab, sent_by
 
 from p2pfed.errors import BadSignature, MalformedMessage, OutOfBounds
@@ -11,9 +11,11 @@ from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.node import events
 from p2pfed.node.effects import Blame, Dial, Disconnect, Effect, RememberPeers, Send
 from p2pfed.node.facts import PeerBlamed, PeerJoined, PeerLeft
+from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.update import UpdateHeader
+from p2pfed.types.validators import validator_set
 from p2pfed.types.vote import Prevote
 from p2pfed.types.wire import Digest, PeerRecords
 
@@ -28,7 +30,7 @@ def test_the_reachable_power_counts_pipes_and_ourselves() -> None:
     lab.start(connected=2)
     joined = lab.facts(PeerJoined)
     assert len(joined) == 2
-    bonds = {account.key: account.bond for account in lab.world.state.ledger.trainers}
+    bonds = {validator.key: validator.power for validator in lab.world.state.validators.validators}
     assert own == bonds[lab.key.public]
     assert joined[-1].connected_power == own + sum(bonds[key] for key in lab.others[:2])
     assert joined[-1].total_power == 100
@@ -192,3 +194,24 @@ def test_our_own_words_go_to_everybody() -> None:
     effects = lab.wait(2_000, events.Timer("collect", 1, 0)) + lab.wait(60_000, events.Timer("collect", 1, 0))
     sends = [effect for effect in of(effects, Send) if isinstance(effect.message, AvailMessage)]
     assert [effect.peers for effect in sends] == [tuple(lab.others)]
+
+
+def test_who_joins_the_validators_is_a_member_from_then_on() -> None:
+    world = World((10, 10, 10, 10))
+    stranger, own = PrivateKey(b"\x55" * 32), PrivateKey(b"\x56" * 32)
+    lab = Lab(world=world, key=own)
+    lab.start()
+    lab.step(events.PeerConnected(stranger.public, None))
+    table = lab.node.neighbours.table
+    assert not table.is_member(stranger.public)
+    assert not table.is_member(own.public)
+    before = lab.node.neighbours.connected_power
+    powers = {validator.key: validator.power for validator in world.state.validators.validators}
+    wider = validator_set((powers | {stranger.public: 5, own.public: 7}).items())
+    lab.node.neighbours.set_validators(world.state.validators, wider)
+    assert table.is_member(stranger.public)
+    assert table.is_member(own.public)
+    assert lab.node.neighbours.connected_power == before
+    lab.node.neighbours.set_validators(wider, wider)
+    assert lab.node.neighbours.connected_power == before + 12
+    assert stranger.public in lab.node.neighbours.awaited()

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from support.chain import World
 from support.lab import FOUR, Lab, sent_by
 
+from p2pfed.consensus.certificates import precommits_of, verify_commit
 from p2pfed.consensus.signer import SignAvail, Signed, SignPrevote, SignUpdate, decide, initial_record
 from p2pfed.errors import BadSignature, WrongHeight
 from p2pfed.node import events, height_messages
@@ -234,6 +235,33 @@ def test_what_is_late_costs_nobody_anything() -> None:
     lab = Lab(world=world)
     lab.start()
     assert lab.hear(late) == []
+
+
+def test_a_precommit_that_comes_after_the_decision_joins_the_next_last_commit() -> None:
+    world = World(FOUR)
+    header, _, after = world.build()
+    place = next(index for index in range(4) if world.key(index).public not in world.publics[:2])
+    votes = precommits_of(world.certify(header), world.state.validators)
+    world.last_commit = world.certify(header, [index for index in range(4) if index != place])
+    voters, world.state = world.state.validators, after
+    lab = Lab(world=world)
+    lab.start()
+    late, (other, _) = votes[place], votes[:2]
+    forged = replace(late, signature=other.signature)
+    lab.hear(forged)
+    assert [type(effect.fault) for effect in lab.all_of(Blame)] == [BadSignature]
+    for useless in (
+        other,
+        world.sign(replace(late, value_id=None), world.keys[voters.validators[place].key]),
+    ):
+        lab.hear(useless)
+        assert lab.node.last_commit == world.last_commit
+    lab.hear(late)
+    assert lab.node.last_commit is not None
+    verify_commit(lab.node.last_commit, voters, world.genesis.chain_id)
+    assert len(lab.node.last_commit.signatures) == 4
+    assert lab.node.work is not None
+    assert lab.node.work.last_commit == lab.node.last_commit
 
 
 def test_a_forged_message_costs_whoever_sent_it_and_changes_nothing() -> None:

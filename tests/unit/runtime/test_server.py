@@ -110,9 +110,7 @@ async def test_accounts_and_updates_are_proven(store: Store, disk: ThreadPoolExe
 async def test_a_block_whose_sets_are_forgotten_is_missing(store: Store, disk: ThreadPoolExecutor) -> None:
     """What the newest ledger does not hold any more belongs to validators whose bond may be gone."""
     server, ledger = Server(store, disk, lambda _: True), steps(3)[2].state.ledger
-    old = ledger.staking.sets[0]
-    sets = (msgspec.structs.replace(old, from_height=3), *ledger.staking.sets[1:])
-    later = msgspec.structs.replace(ledger.staking, sets=sets)
+    later = msgspec.structs.replace(ledger.staking, oldest=3)
     server._ledger = 3, msgspec.structs.replace(ledger, staking=later)
     assert await asked(server, GetLightBlock(2)) == Missing()
     assert isinstance(await asked(server, GetLightBlock(3)), LightBlock)

@@ -33,7 +33,7 @@ from p2pfed.types.params import (
 )
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.proposal import Proposal
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.transaction import Bond, Transfer, Unbond, Unjail
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.validators import Validator, ValidatorSet
 from p2pfed.types.vote import Precommit, Prevote
@@ -49,6 +49,9 @@ SIGNED: dict[str, SignedMessage] = {
     "precommit": Precommit(7, 1, A, 3, NONE),
     "proposal": Proposal(7, 1, A, -1, 3, NONE),
     "transfer": Transfer(KEY.public, b"\x02" + A, 5, 2, 0, NONE),
+    "bond": Bond(KEY.public, 5, 2, 0, NONE),
+    "unbond": Unbond(KEY.public, 5, 2, 0, NONE),
+    "unjail": Unjail(KEY.public, 2, 0, NONE),
     "peer record": PeerRecord(KEY.public, 1_700_000_000_000, ("/ip4/10.0.0.1/tcp/7400",), NONE),
 }
 # The first bytes of the digest that is signed; a change needs a decision record and another network version.
@@ -60,6 +63,9 @@ FROZEN = {
     "precommit": "b5b157e30b4e52d4",
     "proposal": "6caba114c9e38a0c",
     "transfer": "cb28c5a10c67128b",
+    "bond": "a586f143e014894b",
+    "unbond": "eaa2e9e9151520d8",
+    "unjail": "f428aafef7bad7c2",
     "peer record": "7ee9f9c6bb60e132",
 }
 
@@ -78,6 +84,14 @@ def test_a_signature_covers_every_field_before_it_and_the_network(name: str) -> 
     assert not signed.is_signed_by(PrivateKey(b"\x06" * 32).public, CHAIN)
 
 
+def test_a_signed_bond_is_no_signed_unbond() -> None:
+    bond, unbond = SIGNED["bond"], SIGNED["unbond"]
+    assert bond.body() == unbond.body()
+    signature = KEY.sign(bond.digest(CHAIN))
+    assert msgspec.structs.replace(bond, signature=signature).is_signed_by(KEY.public, CHAIN)
+    assert not msgspec.structs.replace(unbond, signature=signature).is_signed_by(KEY.public, CHAIN)
+
+
 @pytest.mark.parametrize("name", SIGNED)
 def test_the_digest_that_is_signed_never_changes(name: str) -> None:
     assert SIGNED[name].digest(CHAIN).hex()[:16] == FROZEN[name]
@@ -92,7 +106,7 @@ def test_each_signed_kind_has_a_domain_of_its_own() -> None:
 def test_no_two_messages_of_the_wire_share_a_tag() -> None:
     kinds = [*get_args(wire.ControlMessage), *get_args(wire.BulkRequest), *get_args(wire.BulkResponse)]
     tags = [kind.__struct_config__.tag for kind in [*kinds, PeerRecord, Proposal, Avail]]
-    assert len(set(tags)) == len(tags) == 30
+    assert len(set(tags)) == len(tags) == 35
 
 
 def test_the_name_of_an_update_is_over_its_body_not_its_signature() -> None:

@@ -13,12 +13,16 @@ import httpx
 import pytest
 
 from p2pfed.errors import LocalError
+from p2pfed.primitives import codec
 from p2pfed.runtime.feed import Entry, Feed
+from p2pfed.types.transaction import Bond
+from p2pfed.types.vote import Prevote
 from p2pfed.web import app as web_app
 from p2pfed.web.app import STREAMS_MAX, make_app
 from p2pfed.web.interface import WebInterface
 
 PORT = 8400
+KEY = b"\x02" + bytes(32)
 STATUS = {"schema": "p2pfed.status/1", "height": 7}
 
 
@@ -242,3 +246,22 @@ async def test_a_strangers_bytes_are_no_line_of_our_log(host: Any, capfd: pytest
         assert b"400" in await reader.readline()
         writer.close()
     assert capfd.readouterr() == ("", "")
+
+
+async def test_a_signed_transaction_is_taken_and_a_refusal_is_told(host: Any) -> None:
+    taken: list[Any] = []
+    host.submit = lambda transaction: taken.append(transaction) or ("no money" if transaction.fee else "")
+    good, bad = Bond(KEY, 5, 0, 0, bytes(64)), Bond(KEY, 5, 1, 0, bytes(64))
+    vote = Prevote(1, 0, None, -1, 0, bytes(64))
+    async with client(host) as asking:
+        answers = [
+            await asking.post("/v1/transactions", content=data)
+            for data in (codec.encode(good), codec.encode(bad), codec.encode(vote), b"x", bytes(513))
+        ]
+        elsewhere = await asking.post(
+            "/v1/transactions", content=codec.encode(good), headers={"origin": "http://evil.example"}
+        )
+    assert [answer.status_code for answer in answers] == [202, 422, 400, 400, 413]
+    assert answers[1].text == "no money\n"
+    assert elsewhere.status_code == 403
+    assert taken == [good, bad]

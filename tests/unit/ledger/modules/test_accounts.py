@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import pytest
+from support.chain import make_genesis, private_keys
 
 from p2pfed.errors import InvalidTransaction
-from p2pfed.ledger.module import BurnBond, Pay, Tombstone
+from p2pfed.ledger.module import AddBond, AskExit, Burn, Context, Credit, Payload, Release, Run
 from p2pfed.ledger.modules import accounts
 from p2pfed.ledger.modules.accounts import Account, AccountsState
-from p2pfed.types.transaction import Transfer
+from p2pfed.types.params import PARTICIPANTS_MAX
+from p2pfed.types.transaction import Bond, Transaction, Transfer, Unbond, Unjail
 
-A, B, C, STRANGER = (bytes([2]) + bytes(31) + bytes([place]) for place in range(4))
+A, B, C, STRANGER = (key.public for key in private_keys(4))
+NONE = bytes(64)
+GENESIS = make_genesis([1], bond_min=5)
+CONTEXT = Context(GENESIS.chain_id, GENESIS.params, 1, 1, C)
 
 
 def state_of(*balances: int) -> AccountsState:
     return AccountsState(
-        tuple(
-            Account(key, balance, 1000, 0, tombstoned=False)
-            for key, balance in zip((A, B, C), balances, strict=False)
-        ),
-        0,
+        tuple(Account(key, balance, 0) for key, balance in zip((A, B, C), balances, strict=False)), 0
     )
+
+
+def run(state: AccountsState, transaction: Transaction) -> tuple[AccountsState, tuple[Payload, ...]]:
+    return accounts.execute(Run(transaction), CONTEXT, state)
 
 
 def pay(
     state: AccountsState, sender: bytes, recipient: bytes, amount: int, fee: int, nonce: int = 0
 ) -> AccountsState:
-    transfer = Transfer(sender, recipient, amount, fee, nonce, bytes(64))
-    after, calls = accounts.execute(Pay(transfer, C), sender, 1, state)
+    after, calls = run(state, Transfer(sender, recipient, amount, fee, nonce, NONE))
     assert calls == ()
     assert after.total == state.total
     return after
@@ -64,31 +68,66 @@ def test_each_nonce_is_used_once_and_in_order(nonce: int) -> None:
     pay(state, A, B, 1, 0, 1)
 
 
-def test_strangers_neither_pay_nor_receive() -> None:
-    for sender, recipient in ((STRANGER, A), (A, STRANGER)):
-        with pytest.raises(InvalidTransaction, match="has no account"):
-            pay(state_of(100, 0, 0), sender, recipient, 1, 0)
+def test_strangers_pay_nothing() -> None:
+    with pytest.raises(InvalidTransaction, match="has no account"):
+        pay(state_of(100, 0, 0), STRANGER, A, 1, 0)
 
 
-def test_a_transfer_of_nothing_is_refused() -> None:
-    with pytest.raises(InvalidTransaction, match="of nothing"):
-        pay(state_of(100, 0, 0), A, B, 0, 0)
+def test_who_is_sent_a_whole_bond_gets_an_account() -> None:
+    state = pay(state_of(100, 0, 0), A, STRANGER, 5, 0)
+    account = state.account(STRANGER)
+    assert account == Account(STRANGER, 5, 0)
+    keys = [entry.key for entry in state.accounts]
+    assert keys == sorted(keys)
+    with pytest.raises(InvalidTransaction, match="5 would open one, not 4"):
+        pay(state_of(100, 0, 0), A, STRANGER, 4, 0)
+    with pytest.raises(InvalidTransaction, match="is no public key"):
+        pay(state_of(100, 0, 0), A, bytes(33), 5, 0)
+
+
+def test_there_are_no_more_accounts_than_the_limit() -> None:
+    others = tuple(
+        Account(b"\x03" + number.to_bytes(32, "big"), 0, 0) for number in range(PARTICIPANTS_MAX - 3)
+    )
+    full = AccountsState((*state_of(100, 0, 0).accounts, *others), 0)
+    with pytest.raises(InvalidTransaction, match="512 accounts already"):
+        pay(full, A, STRANGER, 5, 0)
+    pay(full, A, B, 5, 0)
 
 
 @pytest.mark.parametrize(
-    ("numerator", "denominator", "bond"), [(1, 20, 950), (1, 200, 995), (1, 3, 667), (1, 1, 0)]
+    "transaction",
+    [Transfer(A, B, 0, 0, 0, NONE), Bond(A, 0, 0, 0, NONE), Unbond(A, 0, 0, 0, NONE)],
 )
-def test_a_burnt_share_of_a_bond_is_rounded_down(numerator: int, denominator: int, bond: int) -> None:
-    state = state_of(1, 2, 3)
-    after, _ = accounts.execute(BurnBond(B, numerator, denominator), C, 1, state)
-    assert [account.bond for account in after.accounts] == [1000, bond, 1000]
-    assert after.burned == 1000 - bond
-    assert after.total == state.total
-    assert balances(after) == [1, 2, 3]
+def test_a_transaction_about_nothing_is_refused(transaction: Transaction) -> None:
+    with pytest.raises(InvalidTransaction, match="of nothing"):
+        run(state_of(100, 0, 0), transaction)
 
 
-def test_a_tombstone_takes_nothing_but_the_vote() -> None:
-    state = state_of(1, 2, 3)
-    after, _ = accounts.execute(Tombstone(B), C, 1, state)
-    assert [account.tombstoned for account in after.accounts] == [False, True, False]
-    assert after.total == state.total
+@pytest.mark.parametrize(
+    ("transaction", "balance", "call"),
+    [
+        (Bond(A, 60, 7, 0, NONE), 33, AddBond(A, 60)),
+        (Unbond(A, 60, 7, 0, NONE), 93, AskExit(A, 60)),
+        (Unjail(A, 7, 0, NONE), 93, Release(A)),
+        (Unjail(A, 0, 0, NONE), 100, Release(A)),
+    ],
+)
+def test_a_change_of_stake_costs_its_fee_and_is_carried_on(
+    transaction: Transaction, balance: int, call: Payload
+) -> None:
+    after, calls = run(state_of(100, 0, 0), transaction)
+    assert calls == (call,)
+    account = after.account(A)
+    assert account is not None
+    assert (account.balance, account.nonce) == (balance, 1)
+    bonded = 60 if isinstance(transaction, Bond) else 0
+    assert after.total + bonded == 100
+
+
+def test_what_is_free_again_is_spendable_and_what_is_burned_is_counted() -> None:
+    state, _ = accounts.execute(Credit(B, 7), CONTEXT, state_of(1, 2, 3))
+    assert balances(state) == [1, 9, 3]
+    state, _ = accounts.execute(Burn(4), CONTEXT, state)
+    assert state.burned == 4
+    assert accounts.end_block(CONTEXT, state) == (state, ())

@@ -1,73 +1,305 @@
-"""A validator set changes two heights after its block, and is remembered while evidence counts."""
+"""The set moves within its bounds, is remembered while evidence counts, and stake is free only after that."""
 
 from __future__ import annotations
 
-from p2pfed.ledger.module import Leave
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+from support.chain import make_genesis, private_keys
+
+from p2pfed.errors import InvalidTransaction
+from p2pfed.ledger.churn import moved_powers
+from p2pfed.ledger.module import (
+    AddBond,
+    AskExit,
+    Burn,
+    Context,
+    Credit,
+    Expire,
+    Payload,
+    Present,
+    Release,
+    Slash,
+    Tombstone,
+)
 from p2pfed.ledger.modules import staking
-from p2pfed.ledger.modules.staking import SetFrom, StakingState
-from p2pfed.types.params import EVIDENCE_AGE_HEIGHTS
-from p2pfed.types.validators import ValidatorSet, validator_set
+from p2pfed.ledger.modules.staking import StakingState
+from p2pfed.ledger.stake import Stake
+from p2pfed.ledger.state import genesis_ledger
+from p2pfed.types.genesis import Participant
+from p2pfed.types.params import (
+    ABSENCES_MAX,
+    EPOCH_HEIGHTS,
+    JAIL_HEIGHTS,
+    POWER_CHANGES_MAX,
+    VALIDATORS_MAX,
+    WITHDRAWALS_MAX,
+)
 
-KEYS = [bytes([2]) + bytes(31) + bytes([place]) for place in range(4)]
-WHOLE = validator_set((key, 10 + place) for place, key in enumerate(KEYS))
-
-
-def start() -> StakingState:
-    return StakingState((SetFrom(1, WHOLE),), ())
-
-
-def block(state: StakingState, height: int, *leaving: bytes) -> StakingState:
-    for key in leaving:
-        state, calls = staking.execute(Leave(key), KEYS[0], height, state)
-        assert calls == ()
-    return staking.end_block(height, state)
-
-
-def keys_at(state: StakingState, height: int) -> list[bytes]:
-    validators = state.validators_at(height)
-    assert isinstance(validators, ValidatorSet)
-    return [validator.key for validator in validators.validators]
+KEYS = [key.public for key in private_keys(6)]
+A, B, C, D, E, F = KEYS
+STEP_MS = 10
 
 
-def test_who_leaves_at_a_height_votes_for_one_height_more() -> None:
-    state = block(start(), 7, KEYS[1])
-    assert keys_at(state, 7) == keys_at(state, 8) == KEYS
-    assert keys_at(state, 9) == keys_at(state, 1000) == [KEYS[0], KEYS[2], KEYS[3]]
+class Chain:
+    """The staking slice of a network, block after block; everybody is alive unless a block says who is."""
+
+    def __init__(self, *bonds: int, **params: Any) -> None:
+        participants = tuple(Participant(key, bond, 0) for key, bond in zip(KEYS, bonds, strict=False))
+        period = {"unbonding_ms": 0, "unbonding_heights": 16}
+        genesis = make_genesis(bonds, participants=participants, **(period | params))
+        self.genesis = genesis
+        self.state: StakingState = genesis_ledger(genesis).staking
+        self.height = 0
+        self.calls: tuple[Payload, ...] = ()
+
+    def context(self, height: int) -> Context:
+        return Context(self.genesis.chain_id, self.genesis.params, height, height * STEP_MS, A)
+
+    def block(self, *payloads: Any, alive: Iterable[bytes] = KEYS) -> Chain:
+        """Execute a block of `payloads`; `calls` is what it asks of other modules."""
+        self.height += 1
+        context, calls = self.context(self.height), list[Payload]()
+        for payload in (*payloads, Present(frozenset(alive))):
+            self.state, more = staking.execute(payload, context, self.state)
+            calls += more
+        self.state, more = staking.end_block(context, self.state)
+        self.calls = (*calls, *more)
+        bonded = [stake.power <= stake.bond for stake in self.state.stakes]
+        assert all(bonded) or all(stake.tombstoned for stake in self.state.stakes)
+        return self
+
+    def blocks(self, count: int, **more: Any) -> Chain:
+        for _ in range(count):
+            self.block(**more)
+        return self
+
+    def powers(self, height: int | None = None) -> dict[bytes, int]:
+        """Return the powers of the set that the last block fixed, or of `height`."""
+        validators = self.state.validators_at(self.height + 2 if height is None else height)
+        assert validators is not None
+        return {validator.key: validator.power for validator in validators.validators}
+
+    def stake(self, key: bytes) -> Stake:
+        stake = self.state.stake(key)
+        assert stake is not None
+        return stake
 
 
-def test_changes_of_two_blocks_in_a_row_add_up() -> None:
-    state = block(block(start(), 7, KEYS[1]), 8, KEYS[3])
-    assert keys_at(state, 8) == KEYS
-    assert keys_at(state, 9) == [KEYS[0], KEYS[2], KEYS[3]]
-    assert keys_at(state, 10) == [KEYS[0], KEYS[2]]
+def test_a_bond_votes_two_heights_later() -> None:
+    chain = Chain(10, 10, 10, 10).block().block(AddBond(E, 5))
+    assert chain.powers(3) == {A: 10, B: 10, C: 10, D: 10}
+    assert chain.powers(4) == {A: 10, B: 10, C: 10, D: 10, E: 5}
+    assert chain.stake(E).bond == 5
 
 
-def test_powers_stay_as_they_were() -> None:
-    changed = block(start(), 1, KEYS[0]).validators_at(3)
-    assert changed is not None
-    assert [validator.power for validator in changed.validators] == [11, 12, 13]
+def test_no_more_than_an_eighth_is_added_or_removed_in_an_epoch() -> None:
+    chain = Chain(10, 10, 10, 10).block(AddBond(E, 8), AskExit(A, 10))
+    assert chain.powers() == {A: 5, B: 10, C: 10, D: 10, E: 5}
+    chain.blocks(EPOCH_HEIGHTS - 1)
+    assert chain.powers() == {A: 5, B: 10, C: 10, D: 10, E: 5}
+    chain.block()
+    assert chain.powers() == {B: 10, C: 10, D: 10, E: 8}
+
+
+def test_who_asked_first_is_served_first() -> None:
+    first, second = (
+        Chain(10, 10, 10, 10).block(AddBond(one, 5)).block(AddBond(two, 5)) for one, two in ((E, F), (F, E))
+    )
+    assert E in first.powers()
+    assert F not in first.powers()
+    assert F in second.powers()
+    assert first.blocks(EPOCH_HEIGHTS - 1).powers()[F] == 5
+
+
+def test_even_a_tiny_network_can_grow() -> None:
+    chain = Chain(1, 1).block(AddBond(C, 2))
+    assert chain.powers() == {A: 1, B: 1, C: 1}
+    assert chain.blocks(EPOCH_HEIGHTS).powers() == {A: 1, B: 1, C: 2}
+
+
+def test_what_leaves_the_vote_waits_and_is_then_free() -> None:
+    chain = Chain(10, 10, 10, 10).block(AskExit(A, 4))
+    assert chain.powers() == {A: 6, B: 10, C: 10, D: 10}
+    assert (chain.stake(A).bond, chain.stake(A).exiting) == (6, 0)
+    assert [(entry.amount, entry.last_height) for entry in chain.stake(A).withdrawals] == [(4, 2)]
+    # Evidence of height 2 may be in block 18 and not in block 19: the stake is free when 18 has ended.
+    while chain.height < 17:
+        chain.block()
+        assert Credit(A, 4) not in chain.calls
+    assert chain.block().calls == (Credit(A, 4), Expire(3))
+    assert chain.stake(A).withdrawals == ()
+
+
+def test_what_has_not_voted_yet_leaves_without_the_budget() -> None:
+    chain = Chain(10, 10, 10, 10).block(AddBond(E, 9)).block(AskExit(E, 4))
+    assert chain.powers()[E] == 5
+    assert (chain.stake(E).bond, chain.stake(E).exiting) == (5, 0)
+
+
+def test_who_has_taken_all_home_is_forgotten() -> None:
+    chain = Chain(10, 10, 10, 10).block(AddBond(E, 5)).block(AskExit(E, 5))
+    assert E not in chain.powers()
+    chain.blocks(15)
+    assert chain.stake(E).withdrawals
+    chain.blocks(4)
+    assert chain.state.stake(E) is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "match"),
+    [
+        (AddBond(F, 4), "at least 5 is needed"),
+        (AddBond(A, 0), "of nothing"),
+        (AskExit(A, 0), "of nothing"),
+        (AskExit(A, 11), "11 where 10 is bonded"),
+        (AskExit(A, 6), "4 would stay bonded; leave 5 or more, or nothing"),
+        (AskExit(F, 1), "1 where 0 is bonded"),
+        (Release(A), "is not in jail"),
+        (Release(F), "is not in jail"),
+    ],
+)
+def test_what_the_rules_refuse(payload: Any, match: str) -> None:
+    chain = Chain(10, 10, 10, 10, bond_min=5)
+    with pytest.raises(InvalidTransaction, match=match):
+        staking.execute(payload, chain.context(1), chain.state)
+
+
+def test_a_tombstone_takes_the_vote_at_once_and_the_rest_can_be_taken_home() -> None:
+    chain = Chain(10, 10, 10, 10).block(Slash(B, 3), Tombstone(B))
+    assert Burn(3) in chain.calls
+    assert chain.powers(2)[B] == 10
+    assert chain.powers(3) == {A: 10, C: 10, D: 10}
+    with pytest.raises(InvalidTransaction, match="never votes again"):
+        chain.block(AddBond(B, 5))
+    chain.height -= 1
+    assert chain.block(AskExit(B, 7)).stake(B).bond == 0
+    chain.blocks(40)
+    assert chain.stake(B).tombstoned  # Remembered for ever: the key must not come back.
+
+
+def test_a_slash_lowers_the_power_at_once_and_reaches_what_waits() -> None:
+    chain = (
+        Chain(10, 10, 10, 10).block(AskExit(A, 4)).block(Slash(A, 7), Slash(B, 6), Slash(C, 6), Slash(D, 6))
+    )
+    assert chain.powers() == {B: 4, C: 4, D: 4}  # More than an eighth: slashing is exempt.
+    assert chain.stake(A).total == 3
+    assert [entry.amount for entry in chain.stake(A).withdrawals] == [3]
+    assert chain.block(Slash(A, 100)).calls == (Burn(3),)
+
+
+def test_a_bond_below_the_minimum_after_a_slash_does_not_vote() -> None:
+    chain = Chain(10, 10, 10, 10, bond_min=8).block(Slash(A, 3))
+    assert chain.powers() == {B: 10, C: 10, D: 10}
+    assert chain.stake(A).bond == 7
+    chain.block(AddBond(A, 1))
+    assert chain.powers()[A] == 5  # Within the budget of the epoch.
 
 
 def test_a_change_that_would_leave_nobody_is_not_applied() -> None:
-    state = block(start(), 7, *KEYS)
-    assert state == start()
-    alone = block(start(), 7, *KEYS[:3])
-    assert keys_at(alone, 9) == [KEYS[3]]
-    assert block(alone, 8, KEYS[3]) == alone
+    chain = Chain(10, 20).block(Tombstone(A), Tombstone(B))
+    assert chain.powers() == {A: 10, B: 20}
+    assert chain.blocks(2 * EPOCH_HEIGHTS).powers() == {A: 10, B: 20}
+    chain.block(AddBond(C, 5))
+    assert chain.powers() == {A: 10, B: 20, C: 3}
+    assert chain.block().powers() == {C: 3}
 
 
-def test_a_block_without_change_changes_nothing() -> None:
-    assert block(start(), 7) == start()
-    gone = block(start(), 7, KEYS[1])
-    assert block(gone, 8, KEYS[1]) == gone
+def test_the_last_power_is_not_taken_home() -> None:
+    chain = Chain(8).block(AskExit(A, 8)).blocks(16 * EPOCH_HEIGHTS)
+    assert chain.powers() == {A: 1}
+    assert (chain.stake(A).bond, chain.stake(A).exiting) == (1, 1)
+
+
+def test_who_is_missing_in_more_than_half_of_a_hundred_heights_is_jailed() -> None:
+    chain = Chain(10, 10, 10, 10).blocks(ABSENCES_MAX, alive=(A, B, C))
+    assert chain.powers()[D] == 10
+    chain.block(alive=(A, B, C))
+    assert chain.powers(chain.height + 1)[D] == 10
+    assert chain.powers() == {A: 10, B: 10, C: 10}
+    assert chain.stake(D).jailed_at == ABSENCES_MAX + 1
+    assert chain.stake(D).bond == 10  # A jail costs nothing.
+
+
+def test_one_sign_of_life_in_two_heights_is_enough() -> None:
+    chain = Chain(10, 10, 10, 10)
+    for _ in range(150):
+        chain.block(alive=(A, B, C)).block()
+    assert chain.powers()[D] == 10
+
+
+def test_a_jail_that_would_leave_nobody_is_not_applied() -> None:
+    chain = Chain(10, 10).blocks(ABSENCES_MAX + 10, alive=())
+    assert len(chain.powers()) == 1
+    chain.blocks(2 * ABSENCES_MAX, alive=())
+    assert len(chain.powers()) == 1
+
+
+def test_a_jail_ends_on_request_and_not_before_ten_heights() -> None:
+    chain = Chain(10, 10, 10, 10).blocks(ABSENCES_MAX + 1, alive=(A, B, C))
+    jailed = chain.height
+    chain.blocks(JAIL_HEIGHTS - 2)
+    with pytest.raises(
+        InvalidTransaction, match=f"jailed by block {jailed}; block {jailed + JAIL_HEIGHTS} may"
+    ):
+        chain.block(Release(D))
+    assert D not in chain.powers()
+    chain.block(Release(D))
+    assert chain.powers()[D] == 5  # It comes back as fast as anybody may come.
+    assert chain.stake(D).jailed_at == 0
+    # It votes again two heights later, and its absences are counted anew.
+    assert D in chain.block(alive=(A, B, C)).blocks(ABSENCES_MAX, alive=(A, B, C)).powers()
+    assert D not in chain.block(alive=(A, B, C)).powers()
 
 
 def test_sets_are_remembered_exactly_as_long_as_evidence_counts() -> None:
-    state = block(start(), 7, KEYS[1])
-    last_voted = 8  # The block of height 8 + AGE may still hold evidence against it.
-    state = block(state, last_voted + EVIDENCE_AGE_HEIGHTS - 1)
-    assert keys_at(state, last_voted) == KEYS
-    state = block(state, last_voted + EVIDENCE_AGE_HEIGHTS)
-    assert state.validators_at(last_voted) is None
-    assert keys_at(state, last_voted + 1) == [KEYS[0], KEYS[2], KEYS[3]]
-    assert len(state.sets) == 1
+    chain = Chain(10, 10, 10, 10).block(AddBond(E, 5)).blocks(17)
+    assert chain.state.oldest == 3
+    assert chain.state.validators_at(2) is None
+    assert chain.powers(3)[E] == 5
+    chain = Chain(10, 10, 10, 10).block().block(AddBond(E, 5)).blocks(17)
+    assert chain.state.oldest == 4
+    assert len(chain.stake(E).powers) == 1
+
+
+def test_evidence_counts_until_heights_and_time_are_over() -> None:
+    slow = Chain(10, 10, unbonding_ms=0, unbonding_heights=30).blocks(30)
+    assert slow.state.oldest == 1
+    assert slow.block().state.oldest == 2
+    long = Chain(10, 10, unbonding_ms=640, unbonding_heights=4).blocks(64)
+    assert long.state.oldest == 1
+    assert long.block().state.oldest == 2
+    assert long.blocks(20).state.oldest == 22
+    # A period that is no multiple of 64 steps is rounded up by less than a step.
+    odd = Chain(10, 10, unbonding_ms=64 * 25, unbonding_heights=4).blocks(400)
+    assert 400 - 163 <= odd.state.oldest <= 400 - 159
+    assert len(odd.state.marks) < 70
+
+
+def test_a_restless_key_waits_so_that_little_is_remembered() -> None:
+    chain = Chain(1000, 1000, 1000, 1000, unbonding_heights=4096)
+    for _ in range(POWER_CHANGES_MAX // 2 + 20):
+        chain.block(AddBond(A, 1)).block(AskExit(A, 1))
+    assert len(chain.stake(A).powers) == POWER_CHANGES_MAX
+    assert len(chain.stake(A).withdrawals) == WITHDRAWALS_MAX
+    assert chain.stake(A).total == 1000 + POWER_CHANGES_MAX // 2 + 20
+    assert chain.block(Tombstone(A)).powers() == {B: 1000, C: 1000, D: 1000}
+
+
+def test_the_largest_bonds_have_the_seats() -> None:
+    bonds = [100] * VALIDATORS_MAX
+    stakes = [
+        msgspec.structs.replace(Chain(1).stake(A), key=b"\x02" + place.to_bytes(32, "big"), bond=bond)
+        for place, bond in enumerate([*bonds, 101, 99])
+    ]
+    powers = {stake.key: 100 if place < VALIDATORS_MAX else 0 for place, stake in enumerate(stakes)}
+    moved, added, removed = moved_powers(stakes, powers, 1, 5000, 5000)
+    assert sum(1 for power in moved.values() if power) == VALIDATORS_MAX
+    assert moved[stakes[-2].key] == added == 101
+    assert moved[stakes[-3].key] == 0  # Of the smallest bonds the one with the largest key goes.
+    assert moved[stakes[-1].key] == 0
+    assert removed == 100
+    # Where nothing may be removed yet there is no seat to take.
+    assert moved_powers(stakes, powers, 1, 5000, 0)[0] == powers

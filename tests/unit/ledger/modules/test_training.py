@@ -1,27 +1,36 @@
-"""An update counts once, and the last update set is remembered."""
+"""An update counts once, the last update set is remembered, and who sent an invalid one sits out."""
 
 from __future__ import annotations
 
 import pytest
+from support.chain import make_genesis
 
-from p2pfed.ledger.module import CountUpdates
+from p2pfed.ledger.module import Context, CountUpdates, Pause
 from p2pfed.ledger.modules import training
 from p2pfed.ledger.modules.training import TrainingState
 
 A, B, C = (bytes([2]) + bytes(31) + bytes([place]) for place in range(3))
-START = TrainingState((), ())
+START = TrainingState((), (), ())
+GENESIS = make_genesis([1])
+
+
+def context(height: int) -> Context:
+    return Context(GENESIS.chain_id, GENESIS.params, height, height, A)
 
 
 def count(
     state: TrainingState, base: int, *counted: bytes, dropped: tuple[bytes, ...] = (), is_empty: bool = False
 ) -> TrainingState:
-    after, calls = training.execute(CountUpdates(base, counted, dropped, is_empty), A, base + 1, state)
+    after, calls = training.execute(CountUpdates(base, counted, dropped, is_empty), context(base + 1), state)
     assert calls == ()
-    return training.end_block(base + 1, after)
+    after, calls = training.end_block(context(base + 1), after)
+    assert calls == ()
+    return after
 
 
 def test_nobody_has_trained_at_first() -> None:
     assert START.last_base(A) == -1
+    assert not START.is_paused(A, 1)
 
 
 def test_counted_and_dropped_updates_are_used_up() -> None:
@@ -43,3 +52,15 @@ def test_an_empty_height_uses_updates_up_and_leaves_the_last_set() -> None:
     state = count(count(START, 0, A, B), 1, C, is_empty=True)
     assert state.last_trainers == (A, B)
     assert state.last_base(C) == 1
+
+
+def test_a_pause_lasts_exactly_so_long_and_a_later_one_replaces_it() -> None:
+    state, calls = training.execute(Pause(B, 19), context(9), START)
+    assert calls == ()
+    assert [state.is_paused(B, height) for height in (10, 19, 20)] == [True, True, False]
+    assert not state.is_paused(A, 10)
+    state = count(state, 17)
+    assert state.is_paused(B, 19)
+    longer, _ = training.execute(Pause(B, 30), context(18), state)
+    assert [entry.height for entry in longer.paused] == [30]
+    assert count(state, 18).paused == ()
