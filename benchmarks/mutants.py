@@ -34,12 +34,6 @@ import msgspec  # noqa: F401
 import numpy as np  # noqa: F401
 import pytest
 
-# The first failure is enough: to make it smaller takes longer than to find it.
-hypothesis.settings.register_profile(
-    "mutants", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate], database=None, derandomize=True
-)
-hypothesis.settings.load_profile("mutants")
-
 ROOT = Path(__file__).resolve().parent.parent
 ROOM = Path("p2pfed/consensus")
 LOG_WRITER = (
@@ -152,7 +146,6 @@ class Source:
         """Return the file with `node` replaced by `code`."""
         start, end = self._span(node)
         data = self.data[:start] + code.encode() + self.data[end:]
-        compile(data, self.name, "exec")
         body = data[self._whole[0] : self._whole[1] + len(data) - len(self.data)]
         shown = " ".join((before or self.text_of(node)).split())
         line: int = node.lineno  # type: ignore[attr-defined]
@@ -300,6 +293,7 @@ class Judge:
         path = self.folder / ROOM / (mutant.file if mutant else "quorum.py")
         original = path.read_text(encoding="utf-8")
         if mutant is not None:
+            compile(mutant.text, mutant.file, "exec")  # One that is no Python would pass for killed.
             path.write_text(mutant.text, encoding="utf-8")
             cached = Path(importlib.util.cache_from_source(str(path)))
             cached.unlink(missing_ok=True)  # Two texts of one second and length look alike to it.
@@ -325,6 +319,12 @@ class Judge:
         log = os.open(self.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        quick = (
+            hypothesis.Phase.explicit,
+            hypothesis.Phase.generate,
+        )  # To make a failure smaller takes long.
+        hypothesis.settings.register_profile("mutants", phases=quick, database=None, derandomize=True)
+        hypothesis.settings.load_profile("mutants")
         watcher = Watcher()
         for stage in stages:
             pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *stage], plugins=[watcher])

@@ -12,7 +12,7 @@ from p2pfed.consensus.amnesia import AmnesiaWatch
 from p2pfed.consensus.certificates import AnyVote, commit_cert, polka_cert, precommits_of, prevotes_of
 from p2pfed.consensus.evidence import Claim, claim_of, duplicate_vote
 from p2pfed.consensus.quorum import has_honest_voice, has_quorum
-from p2pfed.types.bitmap import bitmap_of, indices_of
+from p2pfed.types.bitmap import bitmap_of, verify_bitmap
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Amnesia, DuplicateVote
 from p2pfed.types.params import ROUND_MAX
@@ -35,6 +35,7 @@ class _Tally(Struct):
     votes: dict[int, tuple[Vote, ...]] = field(default_factory=dict)
     power_by_claim: dict[Claim, int] = field(default_factory=dict)
     power: int = 0
+    senders: int = 0  # Bit i: validator i sent one; little-endian, these are the bytes of a bitmap.
     has_quorum: bool = False  # Of any votes.
     has_nil_quorum: bool = False
 
@@ -98,6 +99,7 @@ class VoteKeeper:
         tally.votes[index] = (*earlier, vote)
         self._count += 1
         if not earlier:
+            tally.senders |= 1 << index
             self._count_any(tally, power)
         self._count_claim(tally, vote, power)
         forgotten = self._watch.add(vote)
@@ -146,9 +148,11 @@ class VoteKeeper:
 
     def summary(self, round_: int, *, has_proposal: bool) -> RoundVotes:
         """Return whose votes of a round are held, for a gossip digest."""
-        held, size = self._rounds.get(round_) or _Round(), len(self._validators)
-        prevotes, precommits = bitmap_of(held.prevotes.votes, size), bitmap_of(held.precommits.votes, size)
-        return RoundVotes(round_, prevotes, precommits, has_proposal)
+        held, size = self._rounds.get(round_) or _Round(), (len(self._validators) + 7) // 8
+        prevotes, precommits = held.prevotes.senders, held.precommits.senders
+        return RoundVotes(
+            round_, prevotes.to_bytes(size, "little"), precommits.to_bytes(size, "little"), has_proposal
+        )
 
     def missing(self, theirs: RoundVotes) -> tuple[Vote, ...]:
         """Return votes of senders that a peer lacks, by its own word; the first held of each sender.
@@ -156,15 +160,12 @@ class VoteKeeper:
         Raises:
             MalformedMessage: A bitmap is not one over these validators.
         """
-        size = len(self._validators)
-        knows = indices_of(theirs.prevotes, size), indices_of(theirs.precommits, size)
+        for bitmap in (theirs.prevotes, theirs.precommits):
+            verify_bitmap(bitmap, len(self._validators))
         held = self._rounds.get(theirs.round)
         if held is None:
             return ()
-        lacking: list[Vote] = []
-        for tally, known in zip((held.prevotes, held.precommits), knows, strict=True):
-            lacking += [tally.votes[index][0] for index in sorted(tally.votes.keys() - known)]
-        return tuple(lacking)
+        return (*_lacking(held.prevotes, theirs.prevotes), *_lacking(held.precommits, theirs.precommits))
 
     def first_votes(self, round_: int) -> tuple[Vote, ...]:
         """Return all votes of a round, the first held of each sender and kind."""
@@ -232,6 +233,12 @@ def _says_nothing_new(vote: Vote, held: tuple[Vote, ...]) -> bool:
         return True
     claim = claim_of(vote)
     return any(claim_of(earlier) == claim for earlier in held)
+
+
+def _lacking(tally: _Tally, bitmap: bytes) -> list[Vote]:
+    """Return the first vote of each sender that `bitmap` lacks, ascending by sender."""
+    lacking = tally.senders & ~int.from_bytes(bitmap, "little")
+    return [tally.votes[index][0] for index in range(lacking.bit_length()) if lacking >> index & 1]
 
 
 def _alike(vote: AnyVote, tally: _Tally) -> list[AnyVote]:

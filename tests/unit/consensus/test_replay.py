@@ -158,6 +158,22 @@ def test_a_proposer_that_waited_for_its_value_asks_for_it_again(committee: Commi
     assert kinds == [io.GetValue, io.Schedule]
 
 
+def test_what_is_answered_or_over_is_not_asked_again(committee: Committee) -> None:
+    """A value found invalid is not checked again; COLLECT that a voice ended is not left again."""
+    peer, header = Logged(committee, "D"), committee.header(round0=2)
+    peer.take(
+        VoteReceived(committee.prevote("A", 2, None)),
+        VoteReceived(committee.prevote("B", 2, None)),
+        CollectEnded(),
+        ProposalReceived(committee.proposal(2, header)),
+        ValueReady(header.value_id, is_valid=False),
+    )
+    outcome = peer.replay()
+    assert outcome is not None
+    assert outcome.engine.again(outcome.words) == outcome.words
+    assert outcome.words[0] == SendPrevote(2, None, -1)
+
+
 def test_a_word_that_the_log_lost_after_it_was_signed_is_said_again(committee: Committee) -> None:
     """The record is durable, then the log, then the word; what it brings back to us may be lost."""
     peer, header = Logged(committee, "D"), committee.header()
@@ -241,14 +257,12 @@ def test_an_engine_that_began_from_a_record_is_replayed_from_it(committee: Commi
 
 
 def test_a_decision_that_was_not_stored_is_found_again(committee: Committee, peer: Logged) -> None:
-    value_id = committee.header().value_id
-    peer.take(io.CommitReceived(committee.commit("ABC", 0, value_id)))
+    commit = committee.commit("ABC", 0, committee.header().value_id)
+    peer.take(io.CommitReceived(commit))
     outcome = peer.replay()
     assert outcome is not None
-    assert [type(output) for output in outcome.engine.again(outcome.words)][-2:] == [
-        io.PublishCommit,
-        io.Decided,
-    ]
+    decided = (io.PublishCommit(commit), io.Decided(commit, is_ready=True))
+    assert outcome.engine.again(outcome.words)[-2:] == decided
 
 
 def test_values_that_count_as_valid_are_named_with_their_headers(committee: Committee, peer: Logged) -> None:

@@ -13,7 +13,7 @@ from p2pfed.consensus.quorum import has_honest_voice, has_quorum
 from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.errors import MalformedMessage
 from p2pfed.primitives.digest import sha256
-from p2pfed.types.evidence import Amnesia
+from p2pfed.types.evidence import Amnesia, DuplicateVote
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import RoundVotes
 
@@ -242,3 +242,10 @@ def test_most_votes_bring_no_new_fact(keeper: VoteKeeper) -> None:
     assert before[0] == before[1] < before[2] < before[3]  # A voice; then a quorum and its certificate.
     keeper.add(FOUR.prevote("D", 0, X))
     assert keeper.changes == before[3]
+
+
+def test_one_vote_can_prove_two_lies(keeper: VoteKeeper) -> None:
+    for vote in (FOUR.precommit("A", 1, X), FOUR.prevote("A", 2, None)):
+        assert keeper.add(vote) == ()
+    lies = keeper.add(FOUR.prevote("A", 2, Y, 0))
+    assert [type(lie) for lie in lies] == [DuplicateVote, Amnesia]
