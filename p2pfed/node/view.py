@@ -80,6 +80,6 @@ def _step(node: Node) -> str:
         return "finished"
     if node.sync is not None:
         return "state_sync"
-    if node.is_listening:
+    if node.twin.is_listening:
         return "listening"
     return node.work.engine.current_step.name.lower() if node.work else "catching_up"

@@ -14,11 +14,10 @@ from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.chain.light import rules_of, trusted_genesis
-from p2pfed.chain.recovery import usable_history
 from p2pfed.chain.snapshot import block_of, model_of, state_after
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Entry
-from p2pfed.errors import BadChunk, DiskFull, InvalidBlock, PeerFault
+from p2pfed.errors import BadChunk, DiskFull, InvalidBlock, LocalError, PeerFault, StorageFault
 from p2pfed.learning.session import Session
 from p2pfed.node import effects, events
 from p2pfed.node.effects import Effect
@@ -31,8 +30,8 @@ from p2pfed.primitives.merkle import chunk_root
 from p2pfed.sim.bulk import Pulls
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.learner import train
-from p2pfed.sim.log_checker import LogChecker
-from p2pfed.storage.log import Log
+from p2pfed.sim.log_checker import LogChecker, open_log
+from p2pfed.sim.power import PowerCut, Switch
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body
 from p2pfed.types.genesis import Genesis
@@ -79,9 +78,12 @@ class SimPeer:
         self._clock_ms = 0  # It never runs backwards within a life.
         self._life = 0
         self._log_checker = LogChecker()
-        self._due_crashes = sorted(
-            (crash.effect, crash.down_ms) for crash in world.scenario.crashes if crash.peer == number
-        )
+        crashes = [crash for crash in world.scenario.crashes if crash.peer == number]
+        self._due_crashes = sorted((one.effect, one.down_ms) for one in crashes if not one.at)
+        self.switch = Switch([(one.at, one.effect, one.down_ms) for one in crashes if one.at])
+        self.log_missing = ""  # Why the last start could not use the log of its height.
+        self.started_ms = 0
+        self.spoke_ms: int | None = None  # When it first spoke in this life.
 
     @property
     def public(self) -> bytes:
@@ -100,11 +102,22 @@ class SimPeer:
         return self.is_up and self.node.state.height >= height and self.node.state.model is not None
 
     def start(self) -> None:
-        """Begin a life from what the disk holds."""
-        world = self._world
-        state, last_commit = self.disk.recover()
+        """Begin a life from what the disk holds; what production refuses to start with is a halt."""
         self.is_up = True
         self._life += 1
+        self.started_ms, self.spoke_ms = self._world.now_ms, None
+        self.disk.watch(self.switch.pass_point)
+        try:
+            self._start()
+        except PowerCut as cut:
+            self._crash(cut.down_ms)
+        except (LocalError, StorageFault) as error:
+            self.is_up = False
+            self._world.judge.halted(self, str(error))
+
+    def _start(self) -> None:
+        world = self._world
+        state, last_commit = self.disk.recover()
         self._clock_ms = 0
         self._pulls = Pulls(self)
         history = self._open_log(state)
@@ -145,8 +158,8 @@ class SimPeer:
             return
         world.told(self, event, name)
         self._clock_ms = max(self._clock_ms, world.now_ms + self._skew_ms + world.clock_ms(self))
+        asked, number = self._actor.step(event, self._clock_ms), 0
         try:
-            asked = self._actor.step(event, self._clock_ms)
             for number, effect in enumerate(asked):
                 if self._due_crashes and self._due_crashes[0][0] <= self.effects_done:
                     self.check_log(asked[number:])
@@ -154,6 +167,10 @@ class SimPeer:
                     return
                 self.effects_done += 1
                 self._carry_out(effect)
+        except PowerCut as cut:
+            self.check_log(asked[number + 1 :])
+            self._crash(cut.down_ms)
+            return
         except DiskFull:
             self._stop_until_cleaned()
         if not self.byzantine:
@@ -167,6 +184,9 @@ class SimPeer:
             if self.is_up and self._life == life:
                 try:
                     action()
+                except PowerCut as cut:
+                    self.check_log()
+                    self._crash(cut.down_ms)
                 except DiskFull:
                     self._stop_until_cleaned()
 
@@ -191,13 +211,10 @@ class SimPeer:
 
     def _open_log(self, state: ChainState) -> tuple[Entry, ...]:
         """Read the log as at any start; return what it holds of the height after `state`."""
-        self._log = Log(self.disk.log_files, self._world.genesis.chain_id)
-        entries, _ = self._log.open()
-        self._world.judge.found(self, self._log_checker.recovered(entries))
-        disk = self.disk
-        return usable_history(
-            entries, state.next_height, disk.body, lambda root: disk.blob(root) is not None
-        )[0]
+        found = open_log(self.disk, self._world.genesis.chain_id, state.next_height, self._log_checker)
+        self._log, self.log_missing = found.log, found.missing
+        self._world.judge.found(self, found.problem)
+        return found.history
 
     def _crash(self, down_ms: int) -> None:
         self.is_up = False
@@ -209,16 +226,17 @@ class SimPeer:
         match effect:
             case effects.Persist():
                 self.disk.save_record(effect.record)
+                self._speak()
                 if not self.byzantine:
                     world.judge.checkers.persisted(self.public, effect.record)
             case effects.Append():
                 self.disk.verify_room()
-                self._log.append(effect.entry)
-                self._log_checker.append(effect.entry)
+                self._log_checker.append(self._log.append(effect.entry), effect.entry)
             case effects.SyncLog():
                 self.disk.verify_room()
                 self._log.sync()
                 self._log_checker.synced()
+                self._speak()
             case effects.Send():
                 self._send(effect)
             case effects.ScheduleTimeout():
@@ -256,12 +274,13 @@ class SimPeer:
                 self.disk.save_base(effect.block, effect.state)
                 world.stored(self, effect.block, effect.state)
             case effects.StoreBlock():
+                self.disk.save_polkas(effect.polkas)
                 self.disk.save_block(effect.block, effect.state)
                 self.heard.clear()
                 self._pulls.passed(effect.block.header.height)
                 world.stored(self, effect.block, effect.state)
             case effects.StorePolkas():
-                pass  # Nothing of a run reads them again; `storage` keeps them on real disks.
+                self.disk.save_polkas(effect.polkas)
             case effects.RememberPeers():
                 self.disk.save_peers(effect.records)
             case effects.Dial():
@@ -284,6 +303,11 @@ class SimPeer:
             case _:
                 assert_never(effect)
 
+    def _speak(self) -> None:
+        """Note when this life takes part again: something it says is durable now."""
+        if self.spoke_ms is None:
+            self.spoke_ms = self._world.now_ms
+
     def _send(self, effect: effects.Send) -> None:
         data, message, name = self._world.decoded(effect.message)  # What we send is what they read.
         self._world.speaks(self, message)
@@ -304,7 +328,7 @@ class SimPeer:
 
     def _build(self, effect: effects.BuildProposal) -> None:
         header, body, state = propose.build(effect.state, effect.inputs, effect.round, self._payload)
-        self.disk.put(codec.encode(body))
+        self.disk.save_pending(body)
         self.handle(events.ProposalBuilt(header.height, effect.round, header, body, state))
 
     def _check(self, effect: effects.CheckProposal) -> None:
@@ -314,6 +338,7 @@ class SimPeer:
         except InvalidBlock as refusal:
             self.handle(events.ProposalChecked(value_id, None, str(refusal)))
         else:
+            self.disk.save_pending(effect.body)
             self.handle(events.ProposalChecked(value_id, state, ""))
 
     def _checked(self, effect: effects.CheckProposal) -> ChainState:

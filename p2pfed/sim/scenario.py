@@ -33,15 +33,21 @@ _FILTERED: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 
 
-class Crash(Struct, frozen=True, forbid_unknown_fields=True):
-    """`peer` dies right before its effect number `effect` (from 0, over all lives); back after `down_ms`."""
+class Crash(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`peer` dies right before its effect number `effect` (from 0, over all lives); back after `down_ms`.
+
+    at: Where `effect` counts the passings of a crash point of its disk instead: the point's name, or "write"
+        for all of them together. It dies there, inside a write.
+    """
 
     peer: int
     effect: int
     down_ms: int
+    at: str = ""
 
     def __str__(self) -> str:
-        return f"crash of peer {self.peer} before its effect {self.effect}, for {self.down_ms} ms"
+        where = f"at {self.at} {self.effect}" if self.at else f"before its effect {self.effect}"
+        return f"crash of peer {self.peer} {where}, for {self.down_ms} ms"
 
 
 class Late(Struct, frozen=True, forbid_unknown_fields=True):
