@@ -55,7 +55,6 @@ class Network(World):
         self._said: dict[tuple[int, str], bytes] = {}  # (peer, place) -> what was said there in any life.
         self._told: set[tuple[int, int, str]] = set()  # (peer, life, line): what is not told twice.
         self._done: list[tuple[int, str]] = []
-        self._speaks, self.judge.speaks = self.judge.speaks, self.speaks  # type: ignore[method-assign]
         self._halts, self.judge.halted = self.judge.halted, self.halted  # type: ignore[method-assign]
         for peer in self.peers:
             self.after(0, peer.start)
@@ -63,7 +62,7 @@ class Network(World):
     # What happens
 
     def speaks(self, peer: SimPeer, message: ControlMessage) -> None:
-        self._speaks(peer, message)
+        super().speaks(peer, message)
         own = self._own_words(peer, message)
         if own is not None:
             place, line, words = own
@@ -71,8 +70,8 @@ class Network(World):
             again = "" if (peer.number, 0, line) not in self._told else " again"
             self._tell(peer, line + (again if before == words else ", and that is ANOTHER"), line)
 
-    def told(self, peer: SimPeer, event: Event) -> None:
-        super().told(peer, event)
+    def told(self, peer: SimPeer, event: Event, name: str = "") -> None:
+        super().told(peer, event, name)
         if isinstance(event, events.Trained):
             self._tell(peer, f"trained payload {self._payload_letter(event.payload_root)}")
 

@@ -9,6 +9,7 @@ from p2pfed.chain.state import ChainState
 from p2pfed.node import events
 from p2pfed.node.facts import SetChanged
 from p2pfed.sim import world as world_module
+from p2pfed.sim.faults import Fault
 from p2pfed.sim.learner import found
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.scenario import Crash, Scenario
@@ -72,8 +73,7 @@ def test_a_validator_joins_and_another_leaves_under_loss_and_crashes() -> None:
     scenario = Scenario(
         peers=5,
         heights=10,
-        loss=0.1,
-        heal_ms=3_000,
+        faults=(Fault("loss", 0, 3_000, permille=100),),
         crashes=(Crash(NEWCOMER, 90, 500), Crash(LEAVER, 130, 500), Crash(0, 170, 500)),
     )
     world = Movers(scenario)
