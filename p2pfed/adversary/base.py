@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
 
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft
+from p2pfed.consensus.signer import SignRequest
 from p2pfed.node import events
 from p2pfed.node.effects import Effect
 from p2pfed.node.events import Event
@@ -51,6 +52,14 @@ class Adversary:
     def shown(self, data: bytes) -> bytes:
         """Return what it sends for a chunk with these bytes; an honest peer sends them as they are."""
         return data
+
+    def bend_signing(self, change: Callable[[SignRequest], SignRequest]) -> None:
+        """Let the node inside sign something else than it wants to, by the rules, and believe that it did.
+
+        A message that is changed only on its way out would contradict the certificates that the node makes.
+        """
+        hand, sign = self.node.hand, self.node.hand.sign
+        hand.sign = lambda request: sign(change(request))  # type: ignore[method-assign]
 
     @property
     def own_index(self) -> int | None:

@@ -8,10 +8,21 @@ from math import isfinite, nan
 from msgspec import Struct, field
 
 from p2pfed.adversary.alie import Alie
+from p2pfed.adversary.amnesiac import Amnesiac
+from p2pfed.adversary.availability_liar import AvailabilityLiar
 from p2pfed.adversary.base import Adversary, Means
+from p2pfed.adversary.censor import Censor
+from p2pfed.adversary.flooder import Flooder
+from p2pfed.adversary.forger import Forger
+from p2pfed.adversary.late_voter import LateVoter
 from p2pfed.adversary.malformed import BadChunks, GarbageBytes, GarbagePayload, WithheldPayload, WrongShape
+from p2pfed.adversary.mutator import Mutator
+from p2pfed.adversary.nil_voter import NilVoter
 from p2pfed.adversary.poisoners import HugeNorm, Noise, SignFlip
 from p2pfed.adversary.protocol import DoubleVote, EquivocatingProposer, Silent, WrongAggregate
+from p2pfed.adversary.replayer import Replayer
+from p2pfed.adversary.twins import Twins
+from p2pfed.adversary.withholder import Withholder
 from p2pfed.errors import UsageError
 from p2pfed.node.node import Node
 from p2pfed.primitives.keys import PrivateKey
@@ -38,6 +49,17 @@ KINDS: dict[str, Kind] = {
     "double_vote": Kind(DoubleVote),
     "equivocating_proposer": Kind(EquivocatingProposer),
     "wrong_aggregate": Kind(WrongAggregate),
+    "nil_voter": Kind(NilVoter),
+    "late_voter": Kind(LateVoter, {"delay_ms": 1_500.0}),
+    "amnesiac": Kind(Amnesiac),
+    "withholder": Kind(Withholder),
+    "availability_liar": Kind(AvailabilityLiar),
+    "censor": Kind(Censor),
+    "forger": Kind(Forger),
+    "replayer": Kind(Replayer),
+    "flooder": Kind(Flooder, {"messages": 2_500.0}),
+    "mutator": Kind(Mutator),
+    "twins": Kind(Twins),
 }
 
 

@@ -78,8 +78,9 @@ class PeerTable:
     clock of the caller.
     """
 
-    def __init__(self, own: bytes, *, member_keys: Iterable[bytes]) -> None:
+    def __init__(self, own: bytes, *, member_keys: Iterable[bytes], mesh_degree: int = MESH_DEGREE) -> None:
         self.own = own
+        self.mesh_degree = mesh_degree
         members = frozenset(member_keys)
         self._peers = {key: _Peer(is_member=True) for key in sorted(members) if key != own}
         self._is_observer = own not in members
@@ -161,7 +162,7 @@ class PeerTable:
 
         Observers take no place in the mesh: with keys made to measure they would sit between members.
         """
-        members = push_targets(self.own, self._connected(members=True), source)
+        members = push_targets(self.own, self._connected(members=True), source, self.mesh_degree)
         return tuple(
             sorted(members + tuple(peer for peer in self._connected(members=False) if peer != source))
         )

@@ -36,11 +36,12 @@ class Neighbours:
         member_keys: tuple[bytes, ...],
         validators: ValidatorSet,
         outbox: list[Effect],
+        mesh_degree: int = MESH_DEGREE,
     ) -> None:
         self._key = key
         self._chain_id = chain_id
         self._members = frozenset(member for member in member_keys if member != key.public)
-        self.table = PeerTable(key.public, member_keys=member_keys)
+        self.table = PeerTable(key.public, member_keys=member_keys, mesh_degree=mesh_degree)
         self._exchange = Exchange(self.table, chain_id)
         self._limiters: dict[bytes, RateLimiter] = {}
         self._seen = Seen(SEEN_MAX)
@@ -163,7 +164,7 @@ class Neighbours:
             return
         connected = self.table.connected_members()
         is_rare = isinstance(message, ProposalMessage | Evidence)
-        if not is_rare and len(connected) == len(self._members) <= MESH_DEGREE:
+        if not is_rare and len(connected) == len(self._members) <= self.table.mesh_degree:
             observers = [peer for peer in self.table.push_targets(source) if not self.table.is_member(peer)]
             self._send(tuple(observers), message)
         else:

@@ -10,6 +10,7 @@ from p2pfed.consensus.journal import Ended, Entry
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
+from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, ledger_facts
 from p2pfed.node.digesting import digest_of, lacking
@@ -58,6 +59,7 @@ class Node:
         records: Peer records remembered from the last run.
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
+        mesh_degree: To how many members it pushes.
         sync_plan: How to join by state; `state` is that of genesis then, without its model.
         checkpoint: Height and hash of a block that a person knows to be final.
     """
@@ -73,6 +75,7 @@ class Node:
         records: Iterable[PeerRecord] = (),
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
+        mesh_degree: int = MESH_DEGREE,
         sync_plan: SyncPlan | None = None,
         checkpoint: tuple[int, bytes] | None = None,
     ) -> None:
@@ -84,7 +87,9 @@ class Node:
         self._height_final = genesis.params.height_final
         self._outbox: list[Effect] = []
         members = tuple(participant.key for participant in genesis.participants)
-        self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
+        self.neighbours = Neighbours(
+            key, genesis.chain_id, members, state.validators, self._outbox, mesh_degree
+        )
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
@@ -96,7 +101,7 @@ class Node:
             self._catch_up.is_paused = True
             self.sync = StateSync(sync_plan, genesis.manifest, self.neighbours, self._outbox)
         self._early = EarlyMessages()
-        self._twin = Doppelganger(self.hand, state, preset, self._outbox)
+        self.twin = Doppelganger(self.hand, state, preset, self._outbox)
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
         self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
@@ -107,11 +112,6 @@ class Node:
     def is_finished(self) -> bool:
         """Answer whether the last height that genesis names is final."""
         return 0 < self._height_final <= self.state.height
-
-    @property
-    def is_listening(self) -> bool:
-        """Answer whether nothing is signed yet, for this key may run in another place (R6)."""
-        return self._twin.is_listening
 
     @property
     def is_everyone_finished(self) -> bool:
@@ -146,11 +146,11 @@ class Node:
                         self.neighbours.tell(event.peer, missed)
                     if self.sync is not None:
                         self.sync.connect(event.peer, now_ms)
-                    self._twin.listen(self.neighbours, now_ms)
+                    self.twin.listen(self.neighbours, now_ms)
                     self._refresh(now_ms)
             case events.PeerDisconnected():
                 self.neighbours.disconnect(event.peer, now_ms)
-                self._twin.listen(self.neighbours, now_ms)
+                self.twin.listen(self.neighbours, now_ms)
                 self._catch_up.forget(event.peer)
                 self._answered_ms.pop(event.peer, None)
                 if self.sync is not None:
@@ -223,8 +223,8 @@ class Node:
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
         height, current = height_of(message), self.state.next_height
-        if self.is_listening:
-            self._twin.hear(self.state, message)
+        if self.twin.is_listening:
+            self.twin.hear(self.state, message)
         if height < current:
             self.last_commit = self._catch_up.take_late(self.state, self.last_commit, peer, message)
             if self.work is not None:
@@ -274,7 +274,7 @@ class Node:
                 self._catch_up.proceed(self.state)
             self._schedule_gossip()
         elif timer.kind == "listen":
-            self._twin.listen(self.neighbours, now_ms)
+            self.twin.listen(self.neighbours, now_ms)
             self._start_height(now_ms)
         elif timer.kind == "sync":
             self._is_sync_due = False
@@ -358,7 +358,7 @@ class Node:
 
     def _start_height(self, now_ms: int) -> None:
         """Begin the next height, unless it is under way, the model is missing, or all is done."""
-        if self.work is not None or self.is_listening:
+        if self.work is not None or self.twin.is_listening:
             return
         if self.is_finished:
             self._early.pop_all()

@@ -36,6 +36,9 @@ class Values:
         self._outbox = outbox
         self._values: dict[bytes, Value] = {}
 
+    def __len__(self) -> int:
+        return len(self._values)
+
     def get(self, value_id: bytes) -> Value | None:
         return self._values.get(value_id)
 

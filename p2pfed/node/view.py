@@ -52,6 +52,12 @@ def view_of(node: Node, now_ms: int) -> View:
     )
 
 
+def kept(node: Node) -> tuple[int, int, int]:
+    """Return how many messages of the next height, proofs and transactions wait; each has its limit."""
+    shared = node._shared
+    return len(node._early.messages), len(shared.evidence), len(shared.transactions)
+
+
 def waiting_for(work: HeightWork) -> tuple[bytes, ...]:
     """Return the keys whose message this peer waits for at its step, ascending."""
     engine, validators = work.engine, work.state.validators.validators
@@ -74,6 +80,6 @@ def _step(node: Node) -> str:
         return "finished"
     if node.sync is not None:
         return "state_sync"
-    if node.is_listening:
+    if node.twin.is_listening:
         return "listening"
     return node.work.engine.current_step.name.lower() if node.work else "catching_up"

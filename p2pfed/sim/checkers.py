@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.signer import SignRecord
 from p2pfed.errors import PeerFault, WrongHeight
+from p2pfed.node.evidence_pool import EVIDENCE_POOL_MAX
+from p2pfed.node.height_messages import EARLY_MESSAGES_MAX
+from p2pfed.node.values import VALUES_MAX
+from p2pfed.node.view import kept
 from p2pfed.primitives.digest import sha256
 from p2pfed.sim.disk import Disk
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
+from p2pfed.types.params import ROUNDS_AHEAD_MAX, TRANSACTION_POOL_MAX
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ControlMessage, ProposalMessage
+
+if TYPE_CHECKING:
+    from p2pfed.sim.peer import SimPeer
 
 Place = tuple[str, int, int]  # Kind, height, round: where a peer may speak once.
 Final = tuple[bytes, bytes, bytes]  # Roots of a final block: value id, state root, model root.
@@ -20,16 +30,24 @@ Final = tuple[bytes, bytes, bytes]  # Roots of a final block: value id, state ro
 class Checkers:
     """The laws of a run. What breaks one is a sentence in `violations`; the run ends there."""
 
-    def __init__(self, honest: dict[bytes, int]) -> None:
+    def __init__(
+        self, honest: dict[bytes, int], *, struck: frozenset[bytes] = frozenset(), is_safe: bool = True
+    ) -> None:
         self.violations: list[str] = []
         self.final: dict[int, Final] = {}
+        self.forks: set[int] = set()  # Heights of which two blocks are final, where that is allowed.
         self._honest = honest  # Public key -> number, observers included.
+        self._struck = struck  # Honest, but its disk was made to forget: it may contradict itself.
+        self._is_safe = is_safe
         self._records: dict[bytes, tuple[int, int, int]] = {}
         self._total: dict[bytes, int] = {}  # All that is owned, at stake or burned: it never changes.
         self._said: dict[tuple[bytes, Place], bytes] = {}
+        self._locks: dict[bytes, tuple[int, int]] = {}  # Height and locked round.
 
     def persisted(self, peer: bytes, record: SignRecord) -> None:
         """The signer never goes back, also across restarts."""
+        if peer in self._struck:
+            return
         place = (record.height, record.round, record.step)
         before = self._records.get(peer, (0, -1, 0))
         if place < before:
@@ -39,7 +57,7 @@ class Checkers:
     def speaks(self, peer: bytes, message: ControlMessage, state: ChainState, disk: Disk) -> None:
         """A peer says one thing at each place in all its lives, and what it says is on its disk before."""
         own = _own_words(peer, message, state)
-        if own is None:
+        if own is None or peer in self._struck:
             return
         place, words = own
         said = self._said.get((peer, place))
@@ -56,7 +74,10 @@ class Checkers:
         final = (header.value_id, header.state_root, header.model_root)
         agreed = self.final.setdefault(header.height, final)
         if agreed != final:
-            self._fail(peer, f"a fork at height {header.height}: {final[0].hex()} and {agreed[0].hex()}")
+            self.forks.add(header.height)
+            if self._is_safe:
+                self._fail(peer, f"a fork at height {header.height}: {final[0].hex()} and {agreed[0].hex()}")
+            return
         if state.model is not None and state.model.root != header.model_root:
             self._fail(peer, f"the model at height {header.height} is not the one that was agreed")
         before = self.final.get(header.height - 1)
@@ -65,22 +86,73 @@ class Checkers:
         if self._total.setdefault(state.chain_id, state.ledger.total) != state.ledger.total:
             self._fail(peer, f"stake appeared or vanished at height {header.height}")
         for conviction in state.ledger.slashing.convictions:
-            if conviction.key in self._honest:
+            if self._is_blameless(conviction.key):
                 self._fail(conviction.key, f"it is honest and was convicted of E{conviction.offence}")
 
     def blamed(self, peer: bytes, culprit: bytes, fault: PeerFault) -> None:
         """No honest peer finds fault with another, but for a message of the wrong height."""
-        if culprit in self._honest and not isinstance(fault, WrongHeight):
+        if self._is_blameless(culprit) and not isinstance(fault, WrongHeight):
             self._fail(peer, f"it blames honest peer {self._honest[culprit]}: {fault}")
 
+    def accused(self, peer: bytes, culprit: bytes, kind: str) -> None:
+        """No evidence names an honest peer."""
+        if self._is_blameless(culprit):
+            self._fail(peer, f"it accuses honest peer {self._honest[culprit]} of {kind}")
+
     def halted(self, peer: bytes, reason: str) -> None:
-        self._fail(peer, f"it halted: {reason}")
+        """Nobody honest stops, unless so many lie that it must."""
+        if self._is_safe:
+            self._fail(peer, f"it halted: {reason}")
+
+    def died(self, peer: bytes, record: SignRecord) -> None:
+        """What was not durable was never said: the lock on disk is the one that counts."""
+        self._locks[peer] = (record.height, record.lock_round)
+
+    def after(self, peer: SimPeer) -> None:
+        """After every event: the lock never goes down within a height, and what is kept has its bounds."""
+        node, public = peer.node, peer.public
+        work = node.work
+        if work is None or not peer.is_up:
+            return
+        place = (work.height, work.engine.locked_round)
+        before = self._locks.get(public)
+        if place == before:
+            return  # Votes pile up by rounds and heights; a bound that is broken shows at the next lock too.
+        if before is not None and public not in self._struck:
+            if place[0] == before[0] and place[1] < before[1]:
+                self._fail(public, f"its lock of height {place[0]} went from round {before[1]} to {place[1]}")
+            if place[0] < before[0]:
+                self._fail(public, f"it went back from height {before[0]} to {place[0]}")
+        self._locks[public] = place
+
+    def bounds(self, peer: SimPeer) -> None:
+        """What a peer keeps of others has its limits."""
+        early, proofs, transactions = kept(peer.node)
+        work = peer.node.work
+        counts = [
+            ("early messages", early, EARLY_MESSAGES_MAX),
+            ("pieces of evidence", proofs, EVIDENCE_POOL_MAX),
+            ("transactions", transactions, TRANSACTION_POOL_MAX),
+        ]
+        if work is not None:
+            validators, trainers = len(work.state.validators), len(work.state.trainers)
+            rounds = max(work.engine.round, 0) + 1 + ROUNDS_AHEAD_MAX
+            listed = sum(len(message.update_ids) for message in work.pool.avails.values())
+            counts += [
+                ("votes", work.engine.votes_held, 4 * validators * rounds),
+                ("values", len(work.values), VALUES_MAX),
+                ("availability votes", len(work.pool.avails), validators),
+                ("update headers", len(work.pool.known), 2 * trainers + listed),
+            ]
+        for what, count, most in counts:
+            if count > most:
+                self._fail(peer.public, f"it keeps {count} {what}, more than {most}")
 
     def broke(self, peer: bytes, text: str) -> None:
         self._fail(peer, text)
 
-    def stalled(self, text: str) -> None:
-        self.violations.append(text)
+    def _is_blameless(self, key: bytes) -> bool:
+        return key in self._honest and key not in self._struck
 
     def _fail(self, peer: bytes, text: str) -> None:
         self.violations.append(f"peer {self._honest[peer]}: {text}")

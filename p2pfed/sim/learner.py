@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 from p2pfed.aggregation.payload import encode_payload
 from p2pfed.chain.genesis import verify_genesis
@@ -18,7 +19,7 @@ from p2pfed.types.model import ModelState
 
 GENESIS_TIME_MS = 1_700_000_000_000
 UPDATE_BITS = 12
-BOND, BALANCE = 1_000, 1_000  # So much that 0.5 % of it is not nothing.
+BALANCE = 1_000
 # One pass over the data in large steps: about a millisecond, and the model is useful after ten heights.
 _PARAMS = {"epochs": "1", "batch": "64", "lr": "0.5", "holdout": "0"}
 DATA_SEED = 7  # Not the run's: five hundred schedules share one split and load it once.
@@ -37,16 +38,23 @@ def _found(peers: int) -> tuple[Session, ModelState]:
     return founder, found_in_process(founder, UPDATE_BITS).model
 
 
-def found(keys: tuple[PrivateKey, ...], heights: int) -> tuple[Genesis, ModelState]:
-    """Return the genesis of a network of `keys` (ascending) with equal stake, and its first model."""
+def found(
+    keys: tuple[PrivateKey, ...],
+    bonds: tuple[int, ...],
+    preset: Literal["local", "lan", "wan"],
+    heights: int,
+) -> tuple[Genesis, ModelState]:
+    """Return the genesis of a network of `keys` (ascending) with these stakes, and its first model."""
     founder, model = _found(len(keys))
     genesis = Genesis(
         version=1,
         name="simulation",
         time_ms=GENESIS_TIME_MS,
         transport="memory",
-        params=Params("local", ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, 4, heights),
-        participants=tuple(Participant(key.public, BOND, BALANCE) for key in keys),
+        params=Params(preset, ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, 4, heights),
+        participants=tuple(
+            Participant(key.public, bond, BALANCE) for key, bond in zip(keys, bonds, strict=True)
+        ),
         manifest=founder.manifest,
         model_root=model.root,
         update_exponents=tuple(model.update_exponents.tolist()),

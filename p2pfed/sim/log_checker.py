@@ -4,33 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
+from p2pfed.chain.recovery import usable_history
 from p2pfed.consensus.journal import Began, Ended, Entry, Said, decode_entry, encode_entry, input_of
 from p2pfed.consensus.replay import fingerprint, history_of
 from p2pfed.errors import PeerFault
 from p2pfed.node.height import HeightWork
+from p2pfed.sim.disk import Disk
+from p2pfed.storage.log import Log, survey
+
+ROTATE_BYTES = 4_000  # Small, so that a run of a few heights has several files.
+HEIGHTS_KEPT = 4  # No more is asked for; the log keeps two beside the one under way.
 
 
 class LogChecker:
-    """Everything that one peer appended in all its lives, and how much of it was promised to be durable."""
+    """What one peer appended in all its lives, by number, and how much of it was promised to be durable."""
 
     def __init__(self) -> None:
-        self._told: list[Entry] = []
-        self._promised = 0
+        self._told: dict[int, Entry] = {}
+        self._begun: list[int] = []  # The numbers of the newest Began entries, one for each height.
+        self._promised = -1
 
-    def append(self, entry: Entry) -> None:
-        self._told.append(decode_entry(*encode_entry(entry)))
+    def append(self, seq: int, entry: Entry) -> None:
+        self._told[seq] = entry
+        if isinstance(entry, Began) and entry.record is None:
+            self._begun.append(seq)
+            if len(self._begun) > HEIGHTS_KEPT:
+                first = self._begun.pop(0)
+                for old in [seq for seq in self._told if seq < first]:
+                    del self._told[old]
 
     def synced(self) -> None:
-        self._promised = len(self._told)
+        self._promised = max(self._told, default=-1)
 
-    def recovered(self, entries: Sequence[Entry]) -> str:
-        """Take in what a start read; return what is wrong with it, or nothing."""
-        told, self._told = self._told, list(entries)
-        promised, self._promised = self._promised, len(entries)
-        if len(entries) < promised:
-            return f"its log has {len(entries)} entries after a crash, {promised} were durable"
-        if self._told != told[: len(entries)]:
-            return "its log holds what it never appended"
+    def recovered(self, entries: Sequence[tuple[int, Entry]]) -> str:
+        """Take in what a start read, numbered; return what is wrong with it, or nothing."""
+        last = entries[-1][0] if entries else -1
+        if last < self._promised:
+            return f"its log ends at entry {last} after a crash, {self._promised} was durable"
+        for seq, entry in entries:
+            told = self._told.get(seq)
+            if told is not None and _again(told) != entry:
+                return f"entry {seq} of its log is not what it appended"
+        self._told = {seq: entry for seq, entry in self._told.items() if seq <= last}
+        self._begun = [seq for seq in self._begun if seq <= last]
+        self._promised = last
         return ""
 
     def compare(self, work: HeightWork | None, coming: Sequence[Entry] = ()) -> str:
@@ -42,7 +61,7 @@ class LogChecker:
         """
         if work is None:
             return ""
-        history = history_of([*self._told, *coming], work.height)
+        history = history_of([_again(entry) for entry in (*self._told.values(), *coming)], work.height)
         if not history:
             return f"its log has nothing of height {work.height}"
         began = history[0]
@@ -57,3 +76,30 @@ class LogChecker:
         if fingerprint(engine) != fingerprint(work.engine):
             return f"going through its log of height {work.height} again gives another state"
         return ""
+
+
+class LogFound(Struct, frozen=True):
+    """A log opened for writing, what it holds of the height to work on, and why that is nothing.
+
+    problem: What is wrong with it, by the checker; nothing if all is well.
+    """
+
+    log: Log
+    history: tuple[Entry, ...]
+    missing: str
+    problem: str
+
+
+def open_log(disk: Disk, chain_id: bytes, height: int, checker: LogChecker) -> LogFound:
+    """Open the log of a disk as at any start, for the height after its newest block."""
+    kept = survey(disk.log_files, chain_id).entries()
+    log = Log(disk.log_files, chain_id, ROTATE_BYTES)
+    entries, _ = log.open()
+    problem = checker.recovered(kept)
+    history, missing = usable_history(entries, height, disk.body, lambda root: disk.blob(root) is not None)
+    return LogFound(log, history, missing, problem)
+
+
+def _again(entry: Entry) -> Entry:
+    """Return the entry as it comes back from its encoding."""
+    return decode_entry(*encode_entry(entry))

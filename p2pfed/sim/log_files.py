@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from random import Random
 
+from p2pfed.sim.power import PointHook, ignore_point
+
 SECTOR_BYTES = 512  # What a disk writes whole or not at all.
 
 
@@ -14,6 +16,7 @@ class MemoryFiles:
     def __init__(self) -> None:
         self._synced: dict[str, bytes] = {}
         self._tails: dict[str, bytes] = {}
+        self.pass_point: PointHook = ignore_point
 
     def lose(self) -> None:
         """Lose the power: of what was not synced some sectors stay; in the same run the same ones."""
@@ -27,6 +30,12 @@ class MemoryFiles:
             self._synced[name] += bytes(kept)
         self._tails.clear()
 
+    def image(self) -> MemoryFiles:
+        """Return a copy of what is synced now."""
+        other = MemoryFiles()
+        other._synced = dict(self._synced)
+        return other
+
     def names(self) -> list[str]:
         return sorted(self._synced)
 
@@ -37,18 +46,25 @@ class MemoryFiles:
         return self._synced[name] + self._tails.get(name, b"")
 
     def create(self, name: str, data: bytes) -> None:
+        self.pass_point("log.rotate")
         self._synced[name] = data
+        self.pass_point("log.rotated")
 
     def append(self, name: str, data: bytes) -> None:
+        self.pass_point("log.begin")
         self._tails[name] = self._tails.get(name, b"") + data
+        self.pass_point("log.written")
 
     def sync(self, name: str) -> None:
         self._synced[name] += self._tails.pop(name, b"")
+        self.pass_point("log.durable")
 
     def cut(self, name: str, size: int) -> None:
         self._synced[name] = self.read(name)[:size]
         self._tails.pop(name, None)
+        self.pass_point("log.cut")
 
     def delete(self, name: str) -> None:
         del self._synced[name]
         self._tails.pop(name, None)
+        self.pass_point("log.dropped")

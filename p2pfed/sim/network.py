@@ -4,60 +4,147 @@ from __future__ import annotations
 
 from random import Random
 
-from p2pfed.sim.scenario import Partition, Scenario
+from p2pfed.sim.faults import DELAY_TAIL_MS_MAX, SHARE_MAX, WIRE_FAULTS, Fault, divides
+from p2pfed.sim.scenario import Scenario
 
 Pipe = tuple[int, int]  # Two peers, the smaller number first.
+_BREAKS_PIPES = ("disconnect", "flapping")
 
 
 class Network:
-    """Which pipes are open and how long a message takes; the dice are the run's."""
+    """Which pipes are open and how long a message takes; the dice are the run's.
+
+    fired: How often each fault of the scenario struck, by its number.
+    """
 
     def __init__(self, scenario: Scenario, dice: Random) -> None:
-        self._scenario = scenario
-        self._dice = dice
+        self.fired = [0] * len(scenario.faults)
+        self._random = dice.random
+        self._shortest, longest = scenario.delay_ms
+        self._span = longest - self._shortest + 1
+        kinds = (*WIRE_FAULTS, "disconnect")
+        self._faults = [
+            (number, fault) for number, fault in enumerate(scenario.faults) if fault.kind in kinds
+        ]
+        self._last_ms = max((fault.until_ms for _, fault in self._faults), default=0)
         self._pipes: dict[Pipe, int] = {}  # Its number, so that a message of an older pipe is known.
+        self._partners: dict[int, set[int]] = {}
         self._opened = 0
+        self._free_us: dict[int, int] = {}  # When a sender of limited bandwidth is done with what it sends.
 
     def open(self, first: int, second: int) -> None:
         """Open a pipe; there is none yet."""
         assert self.pipe(first, second) is None
         self._opened += 1
         self._pipes[_pipe(first, second)] = self._opened
+        self._partners.setdefault(first, set()).add(second)
+        self._partners.setdefault(second, set()).add(first)
 
     def close(self, first: int, second: int) -> bool:
         """Close the pipe; answer whether there was one."""
-        return self._pipes.pop(_pipe(first, second), None) is not None
+        if self._pipes.pop(_pipe(first, second), None) is None:
+            return False
+        self._partners[first].discard(second)
+        self._partners[second].discard(first)
+        return True
 
     def pipe(self, first: int, second: int) -> int | None:
         """Return the number of the open pipe between two peers."""
-        return self._pipes.get(_pipe(first, second))
+        return self._pipes.get((first, second) if first < second else (second, first))
 
     def partners(self, peer: int) -> tuple[int, ...]:
         """Return who has a pipe with `peer`, ascending."""
-        return tuple(sorted(sum(pair) - peer for pair in self._pipes if peer in pair))
+        return tuple(sorted(self._partners.get(peer, ())))
 
     def is_cut(self, first: int, second: int, at_ms: int) -> bool:
-        """Answer whether a partition stands between two peers."""
-        return any(_divides(partition, first, second, at_ms) for partition in self._scenario.partitions)
+        """Answer whether no pipe can be opened: something stands between two peers, one way or the other."""
+        if at_ms >= self._last_ms:
+            return False
+        for number, fault in self._faults:
+            if fault.is_on(at_ms) and (
+                divides(fault, first, second, at_ms) or divides(fault, second, first, at_ms)
+            ):
+                self.fired[number] += 1
+                return True
+        return False
 
-    def delays(self, first: int, second: int, at_ms: int) -> tuple[int, ...]:
+    def broken(self, at_ms: int) -> tuple[Pipe, ...]:
+        """Return the pipes that a fault tears now, ascending."""
+        torn = []
+        for number, fault in self._faults:
+            if fault.kind in _BREAKS_PIPES and fault.is_on(at_ms):
+                cut = [pipe for pipe in self._pipes if divides(fault, *pipe, at_ms)]
+                self.fired[number] += len(cut)
+                torn += cut
+        return tuple(sorted(set(torn)))
+
+    def tears(self) -> tuple[int, ...]:
+        """Return when pipes are torn, ascending."""
+        times = {fault.from_ms for _, fault in self._faults if fault.kind == "disconnect"}
+        for _, fault in self._faults:
+            if fault.kind == "flapping":
+                times.update(range(fault.from_ms, fault.until_ms, 2 * fault.amount))
+        return tuple(sorted(times))
+
+    def delays(self, sender: int, receiver: int, kind: str, size: int, at_ms: int) -> tuple[int, ...]:
         """Return after how long each copy of a message arrives: none where it is lost, two where doubled."""
-        scenario, is_bad = self._scenario, at_ms < self._scenario.heal_ms
-        if self.is_cut(first, second, at_ms) or (is_bad and self._dice.random() < scenario.loss):
-            return ()
-        copies = 2 if is_bad and self._dice.random() < scenario.duplicate else 1
-        return tuple(self.delay_ms(at_ms) for _ in range(copies))
+        delay_ms = self._shortest + int(self._random() * self._span)
+        if at_ms >= self._last_ms:
+            return (delay_ms,)
+        copies: tuple[int, ...] = (delay_ms,)
+        for number, fault in self._faults:
+            if not fault.is_on(at_ms):
+                continue
+            after = self._strike(fault, sender, receiver, kind, size, at_ms, copies)
+            if after is not copies:
+                self.fired[number] += 1
+                copies = after
+                if not copies:
+                    break
+        return copies
 
-    def delay_ms(self, at_ms: int) -> int:
-        """Return one way's time."""
-        shortest, longest = self._scenario.delay_ms
-        return self._dice.randint(shortest, longest if at_ms < self._scenario.heal_ms else max(shortest, 5))
+    def _strike(
+        self,
+        fault: Fault,
+        sender: int,
+        receiver: int,
+        kind: str,
+        size: int,
+        at_ms: int,
+        copies: tuple[int, ...],
+    ) -> tuple[int, ...]:
+        """Return the copies that a fault leaves: the very same ones where it spares the message."""
+        match fault.kind:
+            case "loss" | "delay" | "duplicate" | "reorder" | "filter":
+                if fault.peers and receiver not in fault.peers:
+                    return copies
+                if fault.kind == "filter" and kind not in fault.messages:
+                    return copies
+                if self._random() * SHARE_MAX >= fault.permille:
+                    return copies
+                return self._bend(fault, copies)
+            case "bandwidth":
+                if fault.peers and sender not in fault.peers:
+                    return copies
+                started_us = max(self._free_us.get(sender, 0), at_ms * 1_000)
+                self._free_us[sender] = started_us + size * 1_000_000 // fault.amount
+                wait_ms = self._free_us[sender] // 1_000 - at_ms
+                return copies if wait_ms <= 0 else tuple(delay_ms + wait_ms for delay_ms in copies)
+            case _:
+                return () if divides(fault, sender, receiver, at_ms) else copies
+
+    def _bend(self, fault: Fault, copies: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what is left of a message that a fault of chance struck."""
+        match fault.kind:
+            case "duplicate":
+                return (*copies, copies[0] + int(self._random() * fault.amount))
+            case "reorder":
+                return (copies[0] + int(self._random() * fault.amount), *copies[1:])
+            case "delay":  # A Pareto tail: most wait little, a few very long.
+                tail_ms = int(fault.amount * ((1 - self._random()) ** -0.8 - 1))
+                return (copies[0] + min(DELAY_TAIL_MS_MAX, tail_ms), *copies[1:])
+        return ()
 
 
 def _pipe(first: int, second: int) -> Pipe:
-    return min(first, second), max(first, second)
-
-
-def _divides(partition: Partition, first: int, second: int, at_ms: int) -> bool:
-    is_now = partition.from_ms <= at_ms < partition.until_ms
-    return is_now and (first in partition.group) != (second in partition.group)
+    return (first, second) if first < second else (second, first)

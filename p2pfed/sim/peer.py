@@ -14,11 +14,10 @@ from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.chain.light import rules_of, trusted_genesis
-from p2pfed.chain.recovery import usable_history
 from p2pfed.chain.snapshot import block_of, model_of, state_after
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Entry
-from p2pfed.errors import BadChunk, InvalidBlock, PeerFault
+from p2pfed.errors import BadChunk, DiskFull, InvalidBlock, LocalError, PeerFault, StorageFault
 from p2pfed.learning.session import Session
 from p2pfed.node import effects, events
 from p2pfed.node.effects import Effect
@@ -31,16 +30,16 @@ from p2pfed.primitives.merkle import chunk_root
 from p2pfed.sim.bulk import Pulls
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.learner import train
-from p2pfed.sim.log_checker import LogChecker
-from p2pfed.sim.trace import summary
-from p2pfed.storage.log import Log
+from p2pfed.sim.log_checker import LogChecker, open_log
+from p2pfed.sim.power import PowerCut, Switch
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block, Body
+from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX, HEIGHT_MAX
 from p2pfed.types.snapshot import BODY, EXPONENTS, LEDGER, MODEL, Part
 from p2pfed.types.update import UpdateHeader
-from p2pfed.types.wire import ControlMessage, decode_control
+from p2pfed.types.wire import ControlMessage
 
 if TYPE_CHECKING:
     from p2pfed.sim.world import World
@@ -48,8 +47,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NEVER = HEIGHT_MAX  # The parts of a snapshot are wanted until they are here.
-TRAIN_MS = (10, 120)  # Shortest and longest; drawn for each training.
-COMPUTE_MS = (1, 8)
+COMPUTE_MS = (1, 8)  # Shortest and longest; drawn for each block that is built or checked.
 PORT = 7400
 
 
@@ -72,19 +70,28 @@ class SimPeer:
         self.disk = disk
         self.byzantine = byzantine
         self.is_up = False
+        self.heard: set[bytes] = set()  # Since its newest block, to count what comes twice.
         self.effects_done = 0  # Over all lives: what crashes are counted in.
         self._world = world
         self._learner = learner
         self._skew_ms = skew_ms
+        self._clock_ms = 0  # It never runs backwards within a life.
         self._life = 0
         self._log_checker = LogChecker()
-        self._due_crashes = sorted(
-            (crash.effect, crash.down_ms) for crash in world.scenario.crashes if crash.peer == number
-        )
+        crashes = [crash for crash in world.scenario.crashes if crash.peer == number]
+        self._due_crashes = sorted((one.effect, one.down_ms) for one in crashes if not one.at)
+        self.switch = Switch([(one.at, one.effect, one.down_ms) for one in crashes if one.at])
+        self.log_missing = ""  # Why the last start could not use the log of its height.
+        self.started_ms = 0
+        self.spoke_ms: int | None = None  # When it first spoke in this life.
 
     @property
     def public(self) -> bytes:
         return self.key.public
+
+    @property
+    def genesis(self) -> Genesis:
+        return self._world.genesis
 
     @property
     def address(self) -> Multiaddr:
@@ -95,11 +102,23 @@ class SimPeer:
         return self.is_up and self.node.state.height >= height and self.node.state.model is not None
 
     def start(self) -> None:
-        """Begin a life from what the disk holds."""
-        world = self._world
-        state, last_commit = self.disk.recover()
+        """Begin a life from what the disk holds; what production refuses to start with is a halt."""
         self.is_up = True
         self._life += 1
+        self.started_ms, self.spoke_ms = self._world.now_ms, None
+        self.disk.watch(self.switch.pass_point)
+        try:
+            self._start()
+        except PowerCut as cut:
+            self._crash(cut.down_ms)
+        except (LocalError, StorageFault) as error:
+            self.is_up = False
+            self._world.judge.halted(self, str(error))
+
+    def _start(self) -> None:
+        world = self._world
+        state, last_commit = self.disk.recover()
+        self._clock_ms = 0
         self._pulls = Pulls(self)
         history = self._open_log(state)
         self.node = Node(
@@ -111,6 +130,7 @@ class SimPeer:
             records=self.disk.load_peers(),
             contacts=() if self.number == 0 else (world.peers[0].address,),
             is_learning=self._learner is not None,
+            mesh_degree=world.scenario.mesh_degree,
             sync_plan=self._sync_plan(),
         )
         self._actor: Node | Adversary = self.node
@@ -132,15 +152,29 @@ class SimPeer:
         if not self.is_up:
             return
         world = self._world
-        world.trace.add(world.now_ms, self.number, summary(event))
-        asked = self._actor.step(event, world.now_ms + self._skew_ms)
-        for number, effect in enumerate(asked):
-            if self._due_crashes and self._due_crashes[0][0] <= self.effects_done:
-                self.check_log(asked[number:])
-                self._crash(self._due_crashes.pop(0)[1])
-                return
-            self.effects_done += 1
-            self._carry_out(effect)
+        wait_ms = world.pause_ms(self)
+        if wait_ms:
+            self.later(wait_ms, lambda: self.handle(event))
+            return
+        world.told(self, event)
+        self._clock_ms = max(self._clock_ms, world.now_ms + self._skew_ms + world.clock_ms(self))
+        asked, number = self._actor.step(event, self._clock_ms), 0
+        try:
+            for number, effect in enumerate(asked):
+                if self._due_crashes and self._due_crashes[0][0] <= self.effects_done:
+                    self.check_log(asked[number:])
+                    self._crash(self._due_crashes.pop(0)[1])
+                    return
+                self.effects_done += 1
+                self._carry_out(effect)
+        except PowerCut as cut:
+            self.check_log(asked[number + 1 :])
+            self._crash(cut.down_ms)
+            return
+        except DiskFull:
+            self._stop_until_cleaned()
+        if not self.byzantine:
+            world.judge.checkers.after(self)
 
     def later(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Do something in this life, if it lasts."""
@@ -148,24 +182,39 @@ class SimPeer:
 
         def act() -> None:
             if self.is_up and self._life == life:
-                action()
+                try:
+                    action()
+                except PowerCut as cut:
+                    self.check_log()
+                    self._crash(cut.down_ms)
+                except DiskFull:
+                    self._stop_until_cleaned()
 
         self._world.after(delay_ms, act)
+
+    def kill(self, down_ms: int) -> bool:
+        """Let the peer die now; answer whether it lived."""
+        if self.is_up:
+            self._crash(down_ms)
+            return True
+        return False
+
+    def _stop_until_cleaned(self) -> None:
+        """Stop as production does where the disk is full; its operator makes room and starts it again."""
+        if self.is_up:
+            self._crash(max(0, self.disk.full_until_ms - self._world.virtual_ms) + 1)
 
     def check_log(self, coming: Sequence[Effect | AdversaryEffect] = ()) -> None:
         """Check that the log, with what is still to be appended, gives the state of the engine."""
         entries = [effect.entry for effect in coming if isinstance(effect, effects.Append)]
-        self._world.found(self, self._log_checker.compare(self.node.work, entries))
+        self._world.judge.found(self, self._log_checker.compare(self.node.work, entries))
 
     def _open_log(self, state: ChainState) -> tuple[Entry, ...]:
         """Read the log as at any start; return what it holds of the height after `state`."""
-        self._log = Log(self.disk.log_files, self._world.genesis.chain_id)
-        entries, _ = self._log.open()
-        self._world.found(self, self._log_checker.recovered(entries))
-        disk = self.disk
-        return usable_history(
-            entries, state.next_height, disk.body, lambda root: disk.blob(root) is not None
-        )[0]
+        found = open_log(self.disk, self._world.genesis.chain_id, state.next_height, self._log_checker)
+        self._log, self.log_missing = found.log, found.missing
+        self._world.judge.found(self, found.problem)
+        return found.history
 
     def _crash(self, down_ms: int) -> None:
         self.is_up = False
@@ -177,20 +226,24 @@ class SimPeer:
         match effect:
             case effects.Persist():
                 self.disk.save_record(effect.record)
-                world.persisted(self, effect.record)
+                self._speak()
+                if not self.byzantine:
+                    world.judge.checkers.persisted(self.public, effect.record)
             case effects.Append():
-                self._log.append(effect.entry)
-                self._log_checker.append(effect.entry)
+                self.disk.verify_room()
+                self._log_checker.append(self._log.append(effect.entry), effect.entry)
             case effects.SyncLog():
+                self.disk.verify_room()
                 self._log.sync()
                 self._log_checker.synced()
+                self._speak()
             case effects.Send():
                 self._send(effect)
             case effects.ScheduleTimeout():
                 self.later(effect.delay_ms, lambda: self.handle(events.TimerFired(effect.timer)))
             case effects.Train():
                 if self._learner is not None:
-                    self.later(world.draw(TRAIN_MS), lambda: self._train(effect))
+                    self.later(world.work_ms(self, world.scenario.train_ms), lambda: self._train(effect))
             case effects.FetchPayload():
                 self._fetch_payload(effect)
             case effects.FetchBody():
@@ -200,9 +253,9 @@ class SimPeer:
             case effects.FetchModel():
                 self._fetch_model(effect)
             case effects.BuildProposal():
-                self.later(world.draw(COMPUTE_MS), lambda: self._build(effect))
+                self.later(world.work_ms(self, COMPUTE_MS), lambda: self._build(effect))
             case effects.CheckProposal():
-                self.later(world.draw(COMPUTE_MS), lambda: self._check(effect))
+                self.later(world.work_ms(self, COMPUTE_MS), lambda: self._check(effect))
             case effects.AskSnapshot():
                 self._ask(
                     effect.peer,
@@ -221,11 +274,13 @@ class SimPeer:
                 self.disk.save_base(effect.block, effect.state)
                 world.stored(self, effect.block, effect.state)
             case effects.StoreBlock():
+                self.disk.save_polkas(effect.polkas)
                 self.disk.save_block(effect.block, effect.state)
+                self.heard.clear()
                 self._pulls.passed(effect.block.header.height)
                 world.stored(self, effect.block, effect.state)
             case effects.StorePolkas():
-                pass  # Nothing of a run reads them again; `storage` keeps them on real disks.
+                self.disk.save_polkas(effect.polkas)
             case effects.RememberPeers():
                 self.disk.save_peers(effect.records)
             case effects.Dial():
@@ -237,9 +292,9 @@ class SimPeer:
             case effects.Observe():
                 world.observed(self, effect.fact)
             case effects.Halt():
-                world.halted(self, effect.reason)
+                world.judge.halted(self, effect.reason)
             case Craft():
-                self.later(world.draw(COMPUTE_MS), lambda: self._craft(effect))
+                self.later(world.work_ms(self, COMPUTE_MS), lambda: self._craft(effect))
             case SendBytes():
                 for peer in effect.peers:
                     world.send(self, peer, effect.data)
@@ -248,10 +303,14 @@ class SimPeer:
             case _:
                 assert_never(effect)
 
+    def _speak(self) -> None:
+        """Note when this life takes part again: something it says is durable now."""
+        if self.spoke_ms is None:
+            self.spoke_ms = self._world.now_ms
+
     def _send(self, effect: effects.Send) -> None:
-        data = codec.encode(effect.message)
-        message = decode_control(data)  # Once for all receivers; what we send is what they read.
-        self._world.speaks(self, message)
+        data, message = self._world.decoded(effect.message)  # What we send is what they read.
+        self._world.judge.speaks(self, message)
         for peer in effect.peers:
             self._world.send(self, peer, data, message)
 
@@ -268,7 +327,7 @@ class SimPeer:
 
     def _build(self, effect: effects.BuildProposal) -> None:
         header, body, state = propose.build(effect.state, effect.inputs, effect.round, self._payload)
-        self.disk.put(codec.encode(body))
+        self.disk.save_pending(body)
         self.handle(events.ProposalBuilt(header.height, effect.round, header, body, state))
 
     def _check(self, effect: effects.CheckProposal) -> None:
@@ -278,6 +337,7 @@ class SimPeer:
         except InvalidBlock as refusal:
             self.handle(events.ProposalChecked(value_id, None, str(refusal)))
         else:
+            self.disk.save_pending(effect.body)
             self.handle(events.ProposalChecked(value_id, state, ""))
 
     def _craft(self, effect: Craft) -> None:
@@ -368,7 +428,7 @@ class SimPeer:
                 data = None
             answer(data)
 
-        self._world.request(self, peer, lambda other: other.serve(root), take)
+        self._world.request(self, peer, lambda other: other.serve(root), take, len)
 
     def serve(self, root: bytes) -> bytes | None:
         """Return a blob for whoever asks; a liar may keep it back."""

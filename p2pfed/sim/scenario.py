@@ -1,93 +1,294 @@
-"""What a simulated run is: who lies, what the network does, who dies when. One value, so a run repeats."""
+"""What a simulated run is: who lies, what goes wrong, who dies when. One value, so a run repeats."""
 
 from __future__ import annotations
 
 from random import Random
+from typing import Literal
 
+import msgspec
 from msgspec import Struct
+
+from p2pfed.adversary.registry import verify_spec
+from p2pfed.errors import UsageError
+from p2pfed.gossip.mesh import MESH_DEGREE
+from p2pfed.sim.faults import BRIDGE, Fault, FaultKind, verify_fault
+from p2pfed.types.params import PARTICIPANTS_MAX, STAKE_TOTAL_MAX
 
 # A peer carries out 20 to 30 effects a height when nothing goes wrong, so crashes fall all over a run.
 EFFECTS_PER_HEIGHT = 30
+BOND = 1_000  # So much that 0.5 % of it is not nothing.
+PEERS_MAX = 2_000  # Memory: a peer costs about a megabyte.
+FAULTS_MAX = 64
+TOML_BYTES_MAX = 1 << 20
+
+# Drawn by `random_scenario`; `disconnect` and `kill` are partition and crash once more.
+DRAWN: tuple[FaultKind, ...] = (
+    "loss", "delay", "duplicate", "reorder", "one_way", "partition", "ring", "bridge", "flapping",
+    "bandwidth", "filter", "disconnect", "pause", "clock", "slow", "kill", "full_disk",
+)  # fmt: skip
+_FILTERED: tuple[tuple[str, ...], ...] = (
+    ("proposal",), ("prevote",), ("prevote", "polka"), ("precommit",), ("precommit", "commit"), ("avail",),
+    ("update",), ("bulk",), ("digest",),
+)  # fmt: skip
 
 
-class Crash(Struct, frozen=True):
-    """`peer` dies right before its effect number `effect` (from 0, over all lives); back after `down_ms`."""
+class Crash(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`peer` dies right before its effect number `effect` (from 0, over all lives); back after `down_ms`.
+
+    at: Where `effect` counts the passings of a crash point of its disk instead: the point's name, or "write"
+        for all of them together. It dies there, inside a write.
+    """
 
     peer: int
     effect: int
     down_ms: int
+    at: str = ""
+
+    def __str__(self) -> str:
+        where = f"at {self.at} {self.effect}" if self.at else f"before its effect {self.effect}"
+        return f"crash of peer {self.peer} {where}, for {self.down_ms} ms"
 
 
-class Partition(Struct, frozen=True):
-    """From `from_ms` to `until_ms` nothing passes between `group` and the rest. Their pipes stay open."""
-
-    group: tuple[int, ...]
-    from_ms: int
-    until_ms: int
-
-
-class Late(Struct, frozen=True):
+class Late(Struct, frozen=True, forbid_unknown_fields=True):
     """`peer` has an empty disk and is not there before `from_ms`; it joins by state."""
 
     peer: int
     from_ms: int
 
 
-class Scenario(Struct, frozen=True):
+class Expect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What must come of a run besides the laws; the same in virtual time and with real processes.
+
+    heights: The least and the most final blocks at the end; none: all heights of the scenario.
+    convicted: The members that the ledger has convicted, all of them; None: not looked at.
+    """
+
+    heights: tuple[int, int] | None = None
+    convicted: tuple[int, ...] | None = None
+
+
+class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One run. Times are in virtual ms from its start; peers are numbered from 0, the liars are the last.
 
-    peers: Members of genesis, with equal stake.
+    about: One line for people.
+    peers: Members of genesis, at most PARTICIPANTS_MAX.
     heights: The network ends there.
     byzantine: A liar for each entry, as `adversary.registry` spells them.
     observers: Peers that genesis doesn't list, numbered after the members.
-    loss, duplicate: The share of messages that never arrive, that arrive twice.
+    stakes: The bond of each member; none: BOND each.
+    preset: Of waits, as genesis names it.
+    mesh_degree: To how many members a peer pushes; as many as there are: pushed directly, never passed on.
     delay_ms: The shortest and the longest way of a message; it is drawn anew for each, so they overtake.
+    train_ms: How long a training takes.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
-    heal_ms: From then on nothing is lost or doubled, and delays are the shortest.
+    late: Peers that join by state.
+    faults, crashes: What goes wrong, in the order in which `keep` counts them.
+    run_ms: The run ends then, wherever it is; 0: once all have all heights.
+    expect: What must have come of it.
+    is_shared: Signatures and blocks are checked once for all peers: pure functions, computed once.
     """
 
+    about: str = ""
     peers: int = 4
     heights: int = 20
     byzantine: tuple[str, ...] = ()
     observers: int = 0
-    loss: float = 0.0
-    duplicate: float = 0.0
+    stakes: tuple[int, ...] = ()
+    preset: Literal["local", "lan", "wan"] = "local"
+    mesh_degree: int = MESH_DEGREE
     delay_ms: tuple[int, int] = (1, 10)
+    train_ms: tuple[int, int] = (10, 120)
     skew_ms: int = 0
-    heal_ms: int = 0
+    faults: tuple[Fault, ...] = ()
     crashes: tuple[Crash, ...] = ()
-    partitions: tuple[Partition, ...] = ()
     late: tuple[Late, ...] = ()
+    run_ms: int = 0
+    expect: Expect = Expect()
+    is_shared: bool = False
     seed: int = 1
 
+    @property
+    def heal_ms(self) -> int:
+        """When the last fault is over; crashes count in effects and are not in it."""
+        return max((fault.until_ms for fault in self.faults), default=0)
 
-def random_scenario(seed: int, peers: int, heights: int, byzantine: tuple[str, ...]) -> Scenario:
-    """Return the schedule of `seed`: loss, delays, doubles, crashes and at most one partition."""
+    @property
+    def faulty(self) -> tuple[int, ...]:
+        """The members that may contradict themselves: liars, and who comes back from an old image."""
+        liars = {*range(self.peers - len(self.byzantine), self.peers)}
+        struck = {peer for fault in self.faults if fault.kind == "old_image" for peer in fault.peers}
+        return tuple(sorted(liars | {peer for peer in struck if peer < self.peers}))
+
+    @property
+    def bonds(self) -> tuple[int, ...]:
+        return self.stakes or (BOND,) * self.peers
+
+    @property
+    def is_safe(self) -> bool:
+        """Answer whether less than a third of the stake is faulty, so that there must be no fork."""
+        return 3 * sum(self.bonds[peer] for peer in self.faulty) < sum(self.bonds)
+
+    @property
+    def parts(self) -> tuple[Fault | Crash, ...]:
+        """What `keep` chooses from."""
+        return (*self.faults, *self.crashes)
+
+
+def keep(scenario: Scenario, numbers: tuple[int, ...]) -> Scenario:
+    """Return the scenario with only these of its parts; raises UsageError for a number that is not there."""
+    parts = scenario.parts
+    wrong = [number for number in numbers if not 0 <= number < len(parts)]
+    if wrong:
+        there = f"it has 0 to {len(parts) - 1}" if parts else "it has none"
+        raise UsageError(f"this run has no fault {wrong[0]}; {there}")
+    kept = [parts[number] for number in sorted(set(numbers))]
+    return msgspec.structs.replace(
+        scenario,
+        faults=tuple(part for part in kept if isinstance(part, Fault)),
+        crashes=tuple(part for part in kept if isinstance(part, Crash)),
+    )
+
+
+def load_scenario(data: bytes, where: str) -> Scenario:
+    """Return the scenario in TOML; `where` names it in errors.
+
+    Raises:
+        UsageError: Not TOML, an unknown key, or a value that makes no sense; says which.
+    """
+    if len(data) > TOML_BYTES_MAX:
+        raise UsageError(f"{where} has {len(data)} bytes; at most {TOML_BYTES_MAX} are read")
+    try:
+        scenario = msgspec.toml.decode(data, type=Scenario)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{where}: {error}") from None
+    verify_scenario(scenario, where)
+    return scenario
+
+
+def dump_scenario(scenario: Scenario) -> str:
+    """Return the scenario as TOML; `load_scenario` reads it back."""
+    plain: dict[str, object] = msgspec.to_builtins(scenario)
+    tables = {name: plain.pop(name, []) for name in ("late", "faults", "crashes")}
+    expect = plain.pop("expect", {})
+    lines = _pairs(plain)
+    lines += ["[expect]", *_pairs(expect)] if expect else []
+    for name, rows in tables.items():
+        for row in rows if isinstance(rows, list | tuple) else ():
+            lines += [f"[[{name}]]", *_pairs(row)]
+    return "\n".join(lines) + "\n"
+
+
+def _pairs(table: object) -> list[str]:
+    """Return the lines of a TOML table of numbers, texts, truths and lists; JSON spells them alike."""
+    assert isinstance(table, dict)
+    return [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in table.items()]
+
+
+def verify_scenario(scenario: Scenario, where: str) -> None:
+    """Raise UsageError where a run makes no sense."""
+    everybody = scenario.peers + scenario.observers
+    for name, value, low, high in (
+        ("peers", scenario.peers, 1, PARTICIPANTS_MAX),
+        ("observers", scenario.observers, 0, PEERS_MAX - scenario.peers),
+        ("heights", scenario.heights, 1, 1_000_000),
+        ("mesh_degree", scenario.mesh_degree, 1, PARTICIPANTS_MAX),
+        ("skew_ms", scenario.skew_ms, 0, 3_600_000),
+        ("run_ms", scenario.run_ms, 0, 1_000_000_000),
+        ("byzantine", len(scenario.byzantine), 0, scenario.peers),
+        ("faults", len(scenario.faults), 0, FAULTS_MAX),
+        ("crashes", len(scenario.crashes), 0, FAULTS_MAX),
+    ):
+        if not low <= value <= high:
+            raise UsageError(f"{where}: {name} is {value}; it goes from {low} to {high}")
+    for name, (shortest, longest) in (("delay_ms", scenario.delay_ms), ("train_ms", scenario.train_ms)):
+        if not 0 <= shortest <= longest <= 3_600_000:
+            raise UsageError(f"{where}: {name} goes from {shortest} to {longest}")
+    if len(scenario.stakes) not in (0, scenario.peers):
+        raise UsageError(f"{where}: {len(scenario.stakes)} stakes for {scenario.peers} peers")
+    if any(stake < 1 for stake in scenario.stakes) or sum(scenario.bonds) > STAKE_TOTAL_MAX // 2:
+        raise UsageError(f"{where}: each stake is 1 or more, all of them at most {STAKE_TOTAL_MAX // 2}")
+    for spec in scenario.byzantine:
+        verify_spec(spec)
+    for number, fault in enumerate(scenario.faults):
+        verify_fault(fault, everybody, f"{where}: fault {number}")
+    for late in scenario.late:
+        if not (0 < late.peer < everybody and late.from_ms >= 0):
+            raise UsageError(f"{where}: peer {late.peer} is late; 1 to {everybody - 1} may be")
+    for crash in scenario.crashes:
+        if not (0 <= crash.peer < everybody and crash.effect >= 0 and crash.down_ms >= 0):
+            raise UsageError(f"{where}: {crash}: peers are 0 to {everybody - 1}, numbers not negative")
+
+
+def random_scenario(
+    seed: int,
+    peers: int,
+    heights: int,
+    byzantine: tuple[str, ...],
+    kinds: tuple[FaultKind, ...] = DRAWN,
+) -> Scenario:
+    """Return the schedule of `seed`: one to five faults of these kinds, up to four crashes, wrong clocks."""
     dice = Random(seed)
     heal_ms = dice.randint(2_000, 20_000)
+    faults = tuple(
+        draw_fault(dice, dice.choice(kinds), peers, peers - len(byzantine), heal_ms)
+        for _ in range(dice.randint(1, 5))
+    )
     crashes = tuple(
         Crash(
             dice.randrange(peers - len(byzantine)),
             dice.randrange(EFFECTS_PER_HEIGHT * heights),
             dice.randint(100, 5_000),
         )
-        for _ in range(dice.randint(1, 6))
+        for _ in range(dice.randint(0, 4))
     )
-    partitions: tuple[Partition, ...] = ()
-    if dice.random() < 0.3:
-        group = tuple(sorted(dice.sample(range(peers), dice.randint(1, peers // 2))))
-        start_ms = dice.randint(0, heal_ms)
-        partitions = (Partition(group, start_ms, start_ms + dice.randint(500, 5_000)),)
     return Scenario(
         peers=peers,
         heights=heights,
         byzantine=byzantine,
-        loss=dice.choice((0.0, 0.02, 0.1, 0.3)),
-        duplicate=dice.choice((0.0, 0.05, 0.3)),
-        delay_ms=(1, dice.choice((5, 50, 300))),
+        delay_ms=(1, dice.choice((5, 5, 50))),
         skew_ms=dice.choice((0, 0, 400)),
-        heal_ms=heal_ms,
+        faults=faults,
         crashes=crashes,
-        partitions=partitions,
         seed=seed,
     )
+
+
+def draw_fault(dice: Random, kind: FaultKind, peers: int, honest: int, heal_ms: int) -> Fault:
+    """Return a fault of this kind among `peers`, of whom the first `honest` are; it is over by `heal_ms`."""
+    from_ms = int(dice.random() ** 2 * heal_ms / 2)
+    until_ms = from_ms + 1 + int((0.1 + 0.9 * dice.random()) * (heal_ms - from_ms - 1))
+    mixed = dice.sample(range(peers), peers)
+    group, one = tuple(sorted(mixed[: dice.randint(1, max(1, peers // 2))])), (dice.randrange(honest),)
+    match kind:
+        case "loss":
+            return Fault(kind, from_ms, until_ms, permille=dice.choice((20, 100, 300)))
+        case "delay":
+            share, scale_ms = dice.choice((300, 1_000)), dice.choice((30, 200))
+            return Fault(kind, from_ms, until_ms, permille=share, amount=scale_ms)
+        case "duplicate":
+            return Fault(kind, from_ms, until_ms, permille=dice.choice((50, 300)), amount=300)
+        case "reorder":
+            share, span_ms = dice.choice((100, 400)), dice.choice((60, 900))
+            return Fault(kind, from_ms, until_ms, permille=share, amount=span_ms)
+        case "one_way":
+            return Fault(kind, from_ms, until_ms, tuple(mixed[:2]) if peers > 1 else (0, 0))
+        case "ring":
+            return Fault(kind, from_ms, until_ms, tuple(mixed))
+        case "bridge":
+            left = (peers - 1) // 2
+            return Fault(kind, from_ms, until_ms, (*mixed[1 : 1 + left], BRIDGE, mixed[0]))
+        case "flapping":
+            return Fault(kind, from_ms, until_ms, group, amount=dice.choice((200, 1_500)))
+        case "bandwidth":
+            return Fault(kind, from_ms, until_ms, amount=dice.choice((20_000, 200_000)))
+        case "filter":
+            share, messages = dice.choice((500, 1_000, 1_000)), dice.choice(_FILTERED)
+            return Fault(kind, from_ms, until_ms, group, share, messages=messages)
+        case "clock":
+            return Fault(kind, from_ms, until_ms, one, amount=dice.choice((-5_000, 400, 60_000)))
+        case "slow":
+            return Fault(kind, from_ms, until_ms, one, amount=dice.choice((700, 2_500)))
+        case "pause" | "kill" | "full_disk" | "old_image":
+            return Fault(kind, from_ms, until_ms, one)
+        case _:
+            return Fault(kind, from_ms, until_ms, group)

@@ -12,19 +12,22 @@ from msgspec import Struct
 
 from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
-from p2pfed.consensus.signer import SignRecord
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
+from p2pfed.node.events import Event
 from p2pfed.node.facts import Fact
+from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
+from p2pfed.sim.accidents import Accidents
 from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
-from p2pfed.sim.checkers import Checkers
 from p2pfed.sim.disk import Disk
+from p2pfed.sim.judge import Judge
 from p2pfed.sim.learner import GENESIS_TIME_MS, accuracy, found, session
 from p2pfed.sim.network import Network
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.scenario import Scenario
-from p2pfed.sim.trace import Trace
+from p2pfed.sim.trace import Trace, summary
+from p2pfed.sim.transcript import Witness, kind_of, words
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block
 from p2pfed.types.wire import ControlMessage, decode_control
@@ -35,6 +38,9 @@ START_MS = GENESIS_TIME_MS + 1_000
 STALL_MS = 60_000  # Longer than any honest wait: EMPTY after 60 s of silence is not met, somebody trains.
 # The others hear of a death when the pipe breaks; what was on its way by then still arrives.
 DEATH_NOTICE_MS = 50
+DECODED_MAX = 1 << 16  # Messages kept decoded; a forgotten one is decoded again.
+ANSWER_BYTES = 1_000  # An answer whose size nobody counts: a manifest, a light block.
+REQUEST_BYTES = 100  # A pull's question, or an answer that there is nothing.
 
 
 class Result(Struct, frozen=True):
@@ -43,7 +49,14 @@ class Result(Struct, frozen=True):
     heights: The newest height of each peer, in their order.
     decided: The value id of every final height, from 1 on.
     violations: What broke a law; empty in a good run.
+    crashes: Lives that ended, whatever ended them.
     accuracy: Of the last common model on the public digits.
+    forks: Heights with two final blocks; more than none ends a run, and is allowed from a third of liars on.
+    accused_power: The power that a fork convicts of E1 or E2, the least one; None where there was none.
+    included: Updates that all honest signers held and that the block had to carry, over all heights.
+    fired: How often each fault of the scenario struck.
+    messages, message_bytes: That arrived, pulls included.
+    duplicates: Messages that came to a peer after it had heard the very same.
     """
 
     heights: tuple[int, ...]
@@ -54,28 +67,39 @@ class Result(Struct, frozen=True):
     virtual_ms: int
     crashes: int
     accuracy: float
+    forks: int = 0
+    accused_power: int | None = None
+    included: int = 0
+    fired: tuple[int, ...] = ()
+    messages: int = 0
+    message_bytes: int = 0
+    duplicates: int = 0
 
 
 class World:
     """All peers of a run, their wires and the clock. `facts` is all that was observed, in order."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, witness: Witness | None = None) -> None:
         self.scenario = scenario
         self.now_ms = START_MS
         self.trace = Trace()
         self.facts: list[tuple[int, int, Fact | Boast]] = []  # (virtual time, peer, fact)
         self.blames: list[tuple[int, bytes, PeerFault]] = []  # (peer, culprit, fault)
         self.crashes = 0
+        self.messages = self.message_bytes = self.duplicates = 0
+        self._witness = witness
+        self._decoded: dict[bytes, tuple[bytes, ControlMessage]] = {}
         self._dice = Random(scenario.seed)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._network = Network(scenario, self._dice)
+        self._accidents = Accidents(scenario, self._network.fired)
         everyone = [
             PrivateKey(self._dice.randbytes(31).rjust(32, b"\1"))
             for _ in range(scenario.peers + scenario.observers)
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
-        self.genesis, model = found(keys, scenario.heights)
+        self.genesis, model = found(keys, scenario.bonds, scenario.preset, scenario.heights)
         self.peers: list[SimPeer] = []
         liars_from = scenario.peers - len(scenario.byzantine)
         for number, key in enumerate((*keys, *everyone[scenario.peers :])):
@@ -93,8 +117,9 @@ class World:
             )
         self._by_key = {peer.public: peer for peer in self.peers}
         self.honest = tuple(peer for peer in self.peers if not peer.byzantine)
-        self.checkers = Checkers({peer.public: peer.number for peer in self.honest})
-        self._calm_ms = self._last_fault_ms()
+        self.judge = Judge(scenario, self.peers, model)
+        arrivals = [late.from_ms for late in scenario.late]
+        self._calm_ms = START_MS + max(scenario.heal_ms, *arrivals, 0)
         self._progress_ms = START_MS
 
     def run(self) -> Result:
@@ -104,31 +129,51 @@ class World:
             if peer.number in late:
                 peer.disk.wipe()
             self.after(late.get(peer.number, 0), peer.start)
+        self._accidents.schedule(self)
+        for at_ms in self._network.tears():
+            self.after(at_ms, self._tear)
         while self._heap and not self.is_over:
             self.now_ms, _, action = heapq.heappop(self._heap)
-            if self.now_ms > max(self._progress_ms, self._calm_ms) + STALL_MS:
-                self.checkers.stalled(f"no progress for {STALL_MS} ms: heights {self._heights()}")
+            if 0 < self.scenario.run_ms < self.virtual_ms:
+                break
+            if not self.scenario.run_ms and self.now_ms > max(self._progress_ms, self._calm_ms) + STALL_MS:
+                self.judge.violations.append(f"no progress for {STALL_MS} ms: heights {self._heights()}")
                 break
             action()
         for peer in self.honest:
-            if peer.is_up and not self.checkers.violations:
+            if peer.is_up and not self.judge.violations:
                 peer.check_log()
         return self._result()
 
     @property
     def is_over(self) -> bool:
-        """Answer whether a law is broken, or every honest peer is up and has the last model."""
+        """Answer whether a law is broken, the chain forked, or all honest are up and have the last model."""
         last = self.scenario.heights
-        return bool(self.checkers.violations) or all(peer.has_model_of(last) for peer in self.honest)
+        if self.judge.violations or self.judge.checkers.forks:
+            return True
+        return all(peer.has_model_of(last) for peer in self.honest)
 
     def after(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Do something `delay_ms` from now, after what is due then already."""
         assert delay_ms >= 0
         heapq.heappush(self._heap, (self.now_ms + delay_ms, next(self._order), action))
 
-    def draw(self, bounds: tuple[int, int]) -> int:
-        """Return how long some work takes this time."""
-        return self._dice.randint(*bounds)
+    def work_ms(self, peer: SimPeer, bounds: tuple[int, int]) -> int:
+        """Return how long some work of a peer takes this time."""
+        return self._dice.randint(*bounds) + self._accidents.work_ms(peer.number, self.virtual_ms)
+
+    def pause_ms(self, peer: SimPeer) -> int:
+        """Return how long a peer stands still from now on."""
+        return self._accidents.pause_ms(peer.number, self.virtual_ms)
+
+    def clock_ms(self, peer: SimPeer) -> int:
+        """Return how far a peer's clock has jumped."""
+        return self._accidents.clock_ms(peer.number, self.virtual_ms)
+
+    @property
+    def virtual_ms(self) -> int:
+        """The time since the start, in which scenarios count."""
+        return self.now_ms - START_MS
 
     # Pipes
 
@@ -141,27 +186,32 @@ class World:
             for other in others:
                 if self._network.pipe(peer.number, other.number) is not None:
                     return  # It dialled us meanwhile.
-                if other.is_up and not self._network.is_cut(peer.number, other.number, self._virtual_ms()):
+                if other.is_up and not self._network.is_cut(peer.number, other.number, self.virtual_ms):
                     self._network.open(peer.number, other.number)
                     self.trace.add(self.now_ms, peer.number, f"pipe {other.number}")
+                    self._note(peer.number, f"opens a pipe to {other.number}")
                     other.handle(events.PeerConnected(peer.public, None))
                     peer.handle(events.PeerConnected(other.public, other.address))
                     return
             peer.handle(events.DialFailed(addresses))
 
-        peer.later(self._network.delay_ms(self._virtual_ms()), arrive)
+        delays = self._network.delays(peer.number, peer.number, "dial", 0, self.virtual_ms)
+        peer.later(delays[0] if delays else REQUEST_TIMEOUT_MS, arrive)
 
     def disconnect(self, peer: SimPeer, public: bytes) -> None:
         """Close a pipe by one end's wish; both ends learn of it before anything else happens."""
         other = self._by_key[public]
         if self._network.close(peer.number, other.number):
+            self._note(peer.number, f"has no pipe to {other.number} any more")
             self.after(0, lambda: peer.handle(events.PeerDisconnected(other.public)))
             self.after(0, lambda: other.handle(events.PeerDisconnected(peer.public)))
 
     def died(self, peer: SimPeer, down_ms: int) -> None:
         """Break a dead peer's pipes after a while, and bring it back."""
         self.crashes += 1
+        self.judge.checkers.died(peer.public, peer.disk.load_record())
         self.trace.add(self.now_ms, peer.number, "crash")
+        self._note(peer.number, f"dies, for {down_ms} ms")
         for number in self._network.partners(peer.number):
             other = self.peers[number]
             self.after(DEATH_NOTICE_MS, lambda other=other: self.disconnect(other, peer.public))  # type: ignore[misc]
@@ -173,6 +223,16 @@ class World:
         """Return whom a peer has a pipe with."""
         return tuple(self.peers[number].public for number in self._network.partners(peer.number))
 
+    def decoded(self, message: ControlMessage) -> tuple[bytes, ControlMessage]:
+        """Return the bytes of a message and what a receiver reads in them, made once for all who send it."""
+        data = codec.encode(message)
+        shared = self._decoded.get(data)
+        if shared is None:
+            if len(self._decoded) >= DECODED_MAX:
+                self._decoded.clear()
+            shared = self._decoded[data] = (data, decode_control(data))
+        return shared
+
     def send(self, peer: SimPeer, public: bytes, data: bytes, message: ControlMessage | None = None) -> None:
         """Carry a message over an open pipe; what is no message arrives as its sender's misdeed."""
         other = self._by_key[public]
@@ -183,12 +243,17 @@ class World:
         def arrive() -> None:
             if self._network.pipe(peer.number, other.number) != pipe:
                 return
+            self.messages += 1
+            self.message_bytes += len(data)
+            self.duplicates += data in other.heard
+            other.heard.add(data)
             try:
                 other.hear(peer.public, data, message or decode_control(data))
             except PeerFault as fault:
                 other.handle(events.PeerMisbehaved(peer.public, fault))
 
-        for delay_ms in self._network.delays(peer.number, other.number, self._virtual_ms()):
+        kind = "garbage" if message is None else kind_of(message)
+        for delay_ms in self._network.delays(peer.number, other.number, kind, len(data), self.virtual_ms):
             self.after(delay_ms, arrive)
 
     def request(
@@ -197,17 +262,35 @@ class World:
         public: bytes,
         ask: Callable[[SimPeer], T | None],
         answer: Callable[[T | None], None],
+        size: Callable[[T], int] = lambda _: ANSWER_BYTES,
     ) -> None:
         """Ask another peer and call `answer`, with None where it has nothing or there is no way."""
         other = self._by_key[public]
-        there = self._network.delays(peer.number, other.number, self._virtual_ms())
         if self._network.pipe(peer.number, other.number) is None or not other.is_up:
             peer.later(1, lambda: answer(None))
-        elif not there:
-            peer.later(REQUEST_TIMEOUT_MS, lambda: answer(None))
+            return
+        there = self._network.delays(peer.number, other.number, "bulk", REQUEST_BYTES, self.virtual_ms)
+        started_ms = self.now_ms
+
+        def give_up() -> None:
+            peer.later(max(0, started_ms + REQUEST_TIMEOUT_MS - self.now_ms), lambda: answer(None))
+
+        def arrive() -> None:
+            found = ask(other) if other.is_up else None
+            bulk_bytes = REQUEST_BYTES if found is None else size(found)
+            self.messages += 1
+            self.message_bytes += bulk_bytes
+            back = self._network.delays(other.number, peer.number, "bulk", bulk_bytes, self.virtual_ms)
+            if back and self.now_ms + back[0] <= started_ms + REQUEST_TIMEOUT_MS:
+                peer.later(back[0], lambda: answer(found))
+            else:
+                give_up()
+
+        delay_ms = there[0] + self.pause_ms(other) if there else REQUEST_TIMEOUT_MS
+        if delay_ms < REQUEST_TIMEOUT_MS:
+            peer.later(delay_ms, arrive)
         else:
-            back_ms = self._network.delay_ms(self._virtual_ms())
-            peer.later(there[0] + back_ms, lambda: answer(ask(other) if other.is_up else None))
+            give_up()
 
     def ask_blocks(self, peer: SimPeer, public: bytes, from_height: int) -> None:
         """Answer FetchBlocks."""
@@ -216,69 +299,74 @@ class World:
             public,
             lambda other: other.serve_blocks(from_height),
             lambda blocks: peer.take_blocks(public, blocks or ()),
+            lambda blocks: sum(len(codec.encode(block)) for block in blocks),
         )
 
     # What peers did
 
-    def persisted(self, peer: SimPeer, record: SignRecord) -> None:
-        if not peer.byzantine:
-            self.checkers.persisted(peer.public, record)
-
-    def speaks(self, peer: SimPeer, message: ControlMessage) -> None:
-        if not peer.byzantine:
-            self.checkers.speaks(peer.public, message, peer.node.state, peer.disk)
+    def told(self, peer: SimPeer, event: Event) -> None:
+        self.trace.add(self.now_ms, peer.number, summary(event))
+        if isinstance(event, events.MessageReceived):
+            self.judge.hears(peer, event.message)
+        if self._witness is not None:
+            self._witness(self.virtual_ms, peer.number, words(event, self._name))
 
     def stored(self, peer: SimPeer, block: Block, state: ChainState) -> None:
         self.trace.add(self.now_ms, peer.number, f"block {block.header.value_id.hex()}")
+        self._note(peer.number, f"stores block {block.header.height}: {block.header.value_id.hex()[:6]}")
         if not peer.byzantine:
             self._progress_ms = self.now_ms
-            self.checkers.stored(peer.public, block, state)
+        self.judge.stored(peer, block, state)
 
     def blamed(self, peer: SimPeer, culprit: bytes, fault: PeerFault) -> None:
         self.blames.append((peer.number, culprit, fault))
-        if not peer.byzantine:
-            self.checkers.blamed(peer.public, culprit, fault)
-
-    def found(self, peer: SimPeer, problem: str) -> None:
-        """Note what is wrong with a peer's log; an empty text: nothing."""
-        if problem and not peer.byzantine:
-            self.checkers.broke(peer.public, problem)
-
-    def halted(self, peer: SimPeer, reason: str) -> None:
-        if not peer.byzantine:
-            self.checkers.halted(peer.public, reason)
+        self.judge.blamed(peer, culprit, fault)
 
     def observed(self, peer: SimPeer, fact: Fact | Boast) -> None:
-        self.facts.append((self._virtual_ms(), peer.number, fact))
+        self.facts.append((self.virtual_ms, peer.number, fact))
+        if not isinstance(fact, Boast):
+            self.judge.observed(peer, fact)
 
-    def _virtual_ms(self) -> int:
-        """Return the time since the start, in which scenarios count."""
-        return self.now_ms - START_MS
+    def _tear(self) -> None:
+        """Break the pipes that a fault cuts now."""
+        for first, second in self._network.broken(self.virtual_ms):
+            self.disconnect(self.peers[first], self.peers[second].public)
 
-    def _last_fault_ms(self) -> int:
-        ends = [partition.until_ms for partition in self.scenario.partitions]
-        arrivals = [late.from_ms for late in self.scenario.late]
-        return START_MS + max(self.scenario.heal_ms, *ends, *arrivals, 0)
+    def _name(self, public: bytes) -> str:
+        peer = self._by_key.get(public)
+        return f"peer {peer.number}" if peer is not None else public.hex()[:6]
+
+    def _note(self, number: int, text: str) -> None:
+        if self._witness is not None:
+            self._witness(self.virtual_ms, number, text)
 
     def _heights(self) -> tuple[int, ...]:
         return tuple(peer.disk.height for peer in self.peers)
 
     def _result(self) -> Result:
-        final = self.checkers.final
+        accused, final = self.judge.convict(), self.judge.checkers.final
         best = max(self.honest, key=lambda peer: peer.disk.height)
         state = best.disk.recover()[0]
+        self.judge.compare(state)
         return Result(
             heights=self._heights(),
             decided=tuple(final[height][0] for height in sorted(final)),
-            violations=tuple(self.checkers.violations),
+            violations=tuple(self.judge.violations),
             trace_hash=self.trace.digest(),
             events=self.trace.events,
-            virtual_ms=self._virtual_ms(),
+            virtual_ms=self.virtual_ms,
             crashes=self.crashes,
             accuracy=accuracy(session(0, self.scenario.peers), state) if state.model is not None else 0.0,
+            forks=len(self.judge.checkers.forks),
+            accused_power=accused,
+            included=self.judge.chain.included,
+            fired=tuple(self._network.fired),
+            messages=self.messages,
+            message_bytes=self.message_bytes,
+            duplicates=self.duplicates,
         )
 
 
-def run(scenario: Scenario) -> Result:
+def run(scenario: Scenario, witness: Witness | None = None) -> Result:
     """Run a scenario to its end. The same one gives the same result, bit for bit."""
-    return World(scenario).run()
+    return World(scenario, witness).run()

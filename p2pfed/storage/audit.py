@@ -24,6 +24,8 @@ from p2pfed.storage.blob_store import BlobStore
 from p2pfed.storage.block_store import BASE, BlockStore, blobs_named_by
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
+from p2pfed.storage.log import survey
+from p2pfed.storage.log_files import FolderFiles
 from p2pfed.storage.peers_file import load_peers
 from p2pfed.storage.scan import Problem, Row, Scan, shown
 from p2pfed.storage.schema import BLOBS, BLOCKS, LEDGERS, META, PENDING, POLKAS
@@ -98,6 +100,12 @@ def _audit_small_files(home: Home, genesis: Genesis, report: AuditReport) -> Non
             load()
         except (StorageFault, LocalError) as error:
             report.problems.append(Problem("the file", path.name, "what was saved", str(error)))
+    try:
+        damage = survey(FolderFiles(home.wal), genesis.chain_id).damage
+    except (StorageFault, LocalError) as error:
+        damage = str(error)
+    if damage:
+        report.problems.append(Problem("the write-ahead log", "data/wal", "whole entries", damage))
 
 
 class _Replay:

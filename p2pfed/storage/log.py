@@ -63,6 +63,14 @@ class Survey(Struct):
         """
         return [(frame.seq, _entry(frame)) for frame in self.frames if frame.kind not in (_OPENED, SYNCED)]
 
+    def newest(self) -> list[Entry]:
+        """Return the entries of the newest engine, and the Ended before them: all that a start asks for."""
+        frames = [frame for frame in self.frames if frame.kind not in (_OPENED, SYNCED)]
+        begun = [at for at, frame in enumerate(frames) if frame.kind == "began"]
+        first = begun[-1] if begun else len(frames)
+        ended = [frame for frame in frames[:first] if frame.kind == "ended"][-1:]
+        return [_entry(frame) for frame in (*ended, *frames[first:])]
+
 
 def survey(files: LogFiles, chain_id: bytes) -> Survey:
     """Read the whole log and change nothing.
@@ -119,7 +127,7 @@ class Log:
         self.syncs = 0
 
     def open(self) -> tuple[Sequence[Entry], int]:
-        """Return the entries and how many bytes of a torn tail were cut; the log can be appended to then.
+        """Return `Survey.newest` and how many bytes of a torn tail were cut; the log can be appended to then.
 
         Raises:
             LocalError: It is the log of another chain.
@@ -131,7 +139,7 @@ class Log:
                 f"{found.damage}; run `p2pfed repair`: it cuts the log there, "
                 "and the peer goes on from vote_state.json"
             )
-        entries = [entry for _, entry in found.entries()]
+        entries = found.newest()
         self._kept = found.files
         if self._kept and not self._kept[-1].is_whole:
             self._cut(self._kept[-1])
@@ -142,8 +150,8 @@ class Log:
             self._begin_file()
         return entries, found.torn_bytes
 
-    def append(self, entry: Entry) -> None:
-        """Add an entry; it is durable after the next `sync`."""
+    def append(self, entry: Entry) -> int:
+        """Add an entry and return its number; it is durable after the next `sync`."""
         kind, body = encode_entry(entry)
         if isinstance(entry, Began):
             self._height = entry.height
@@ -153,6 +161,7 @@ class Log:
         self._add(kind, body)
         if isinstance(entry, Ended):
             crashpoint("log.ended")
+        return self._next_seq - 1
 
     def sync(self) -> None:
         """Make every entry so far durable (W2); rotate where the file is full.

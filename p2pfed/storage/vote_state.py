@@ -10,9 +10,28 @@ from p2pfed.errors import StorageFault
 from p2pfed.storage.files import read_small, render_json, replace_file
 
 
-def _render(record: bytes) -> bytes:
+def render_record(record: bytes) -> bytes:
+    """Return the content of the file: one spelling for each record."""
     checksum = hashlib.sha256(record).hexdigest()
     return render_json({"version": 1, "record": record.hex(), "checksum": checksum})
+
+
+def parse_record(data: bytes, where: str) -> bytes:
+    """Return the record in the content of the file `where`.
+
+    Raises:
+        StorageFault: It is not byte for byte what `render_record` returns.
+    """
+    try:
+        record = bytes.fromhex(json.loads(data)["record"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        record = None
+    if record is None or render_record(record) != data:
+        raise StorageFault(
+            f"{where} is damaged, and voting without it could sign twice; put back this very file, "
+            "or start with --new-signer once no other process can vote with this key"
+        )
+    return record
 
 
 class VoteStateFile:
@@ -28,18 +47,7 @@ class VoteStateFile:
             StorageFault: The file is damaged: not byte for byte what `save` writes.
         """
         data = read_small(self.path)
-        if data is None:
-            return None
-        try:
-            record = bytes.fromhex(json.loads(data)["record"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            record = None
-        if record is None or _render(record) != data:
-            raise StorageFault(
-                f"{self.path} is damaged, and voting without it could sign twice; put back this very file, "
-                "or start with --new-signer once no other process can vote with this key"
-            )
-        return record
+        return None if data is None else parse_record(data, str(self.path))
 
     def save(self, record: bytes) -> None:
         """Replace the record; durable on return.
@@ -47,4 +55,4 @@ class VoteStateFile:
         Raises:
             DiskFull, StorageFault: The old record stands, and nothing may be signed.
         """
-        replace_file(self.path, _render(record), "vote_state")
+        replace_file(self.path, render_record(record), "vote_state")

@@ -147,4 +147,5 @@ class Transcript:
 
 if __name__ == "__main__":
     for path in map(Path, sys.argv[1:]):
-        path.write_text(Transcript().run(path.read_text()))
+        if "\nnetwork " not in path.read_text():  # Those are `scripts.network`'s.
+            path.write_text(Transcript().run(path.read_text()))

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import pytest
 
+from p2pfed import errors
 from p2pfed.adversary.effects import Boast
 from p2pfed.adversary.registry import KINDS
 from p2pfed.node.facts import (
@@ -16,8 +17,10 @@ from p2pfed.node.facts import (
     UpdateReceived,
     UpdateRefused,
 )
-from p2pfed.sim.learner import BOND
-from p2pfed.sim.scenario import Crash, Scenario
+from p2pfed.sim.campaign import find_scenario
+from p2pfed.sim.faults import Fault
+from p2pfed.sim.scenario import BOND, Crash, Scenario
+from p2pfed.sim.signatures import Signatures
 from p2pfed.sim.world import Result, World
 
 F = TypeVar("F")
@@ -35,22 +38,26 @@ def facts(world: World, kind: type[F], peer: int | None = None) -> list[F]:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_no_liar_of_four_stops_the_honest_or_splits_them(kind: str) -> None:
-    world, result = played(kind)
+    world, result = played(kind, heights=6)
     assert result.violations == ()
-    assert result.heights[:LIAR] == (8, 8, 8)
-    assert facts(world, Boast, LIAR) or kind == "wrong_shape"
+    assert result.heights[:LIAR] == (6, 6, 6)
+    assert facts(world, Boast, LIAR) or kind in ("wrong_shape", "bad_chunks")
     assert not facts(world, Boast, 0)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_no_liar_of_four_stops_the_honest_on_a_bad_network(kind: str) -> None:
-    _, result = played(kind, heights=4, loss=0.2, duplicate=0.2, delay_ms=(1, 60), heal_ms=4_000, seed=5)
+    bad = (
+        Fault("loss", 0, 4_000, permille=200),
+        Fault("duplicate", 0, 4_000, permille=200, amount=100),
+    )
+    _, result = played(kind, heights=3, faults=bad, delay_ms=(1, 60), seed=5)
     assert result.violations == ()
-    assert result.heights[:LIAR] == (4, 4, 4)
+    assert result.heights[:LIAR] == (3, 3, 3)
 
 
 def test_two_votes_are_proven_in_a_block_and_the_liar_neither_votes_nor_trains_two_heights_later() -> None:
-    world, result = played("double_vote")
+    world, result = played("double_vote", heights=14)
     assert result.violations == ()
     liar = world.peers[LIAR].public
     (slashed,) = facts(world, StakeSlashed, 0)
@@ -130,6 +137,56 @@ def test_garbage_bytes_cost_their_sender_its_pipes_and_nobody_else_is_blamed() -
     assert result.virtual_ms > 2_000
     assert {culprit for _, culprit, _ in world.blames} == {world.peers[LIAR].public}
     assert {peer for peer, _, _ in world.blames} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("forger", "BadSignature"),
+        ("mutator", "PeerFault"),
+        ("flooder:messages=9000", "RateExceeded"),
+    ],
+)
+def test_lies_that_anybody_can_see_cost_their_sender_its_pipes(kind: str, fault: str) -> None:
+    world, result = played(kind, heights=6)
+    assert result.violations == ()
+    blamed = [found for peer, culprit, found in world.blames if culprit == world.peers[LIAR].public]
+    assert any(isinstance(found, getattr(errors, fault)) for found in blamed)
+    assert {culprit for _, culprit, _ in world.blames} == {world.peers[LIAR].public}
+    assert min(result.heights[:LIAR]) == 6
+    assert not world.peers[0].node.neighbours.table.is_connected(world.peers[LIAR].public)
+
+
+@pytest.mark.parametrize("kind", ["nil_voter", "withholder", "availability_liar"])
+def test_sins_that_break_no_signed_word_convict_nobody(kind: str) -> None:
+    world, result = played(kind, heights=6)
+    assert result.violations == ()
+    assert not facts(world, StakeSlashed)
+    assert not [culprit for peer, culprit, _ in world.blames if peer != LIAR]
+
+
+def test_a_censor_gets_no_update_out_that_all_honest_hold() -> None:
+    world, result = played("censor", heights=6)
+    victim = world.genesis.participants[0].key
+    blocks = facts(world, BlockCommitted, 0)
+    mine = world.peers[LIAR].public
+    assert any(block.header.proposer == mine for block in world.peers[0].disk.blocks(1, 6))
+    assert all(victim in fact.trainers for fact in blocks)
+    assert result.included >= 3 * len(blocks)
+
+
+def test_a_key_that_runs_twice_is_convicted() -> None:
+    scenario = find_scenario("twins")
+    assert scenario.expect.convicted == (LIAR,)
+    assert World(scenario).run().violations == ()
+
+
+def test_a_fork_by_a_key_that_runs_twice_convicts_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = find_scenario("fork")
+    result = World(scenario).run()
+    assert (result.violations, result.forks, result.accused_power) == ((), 1, 1_500)
+    monkeypatch.setattr(Signatures, "add", lambda *_: None)
+    assert World(scenario).run().violations == ("the fork at height 1 convicts 0 of 3500",)
 
 
 def test_an_observer_follows_without_a_voice() -> None:

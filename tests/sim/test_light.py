@@ -9,6 +9,7 @@ from support.light import follow
 
 from p2pfed.chain.light import rules_of, trusted_block, trusted_genesis
 from p2pfed.chain.proofs import account_key, find_account, find_stake, prove_leaf, stake_key
+from p2pfed.sim.faults import Fault
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.scenario import Scenario
 from p2pfed.sim.world import World
@@ -30,7 +31,9 @@ def shown(peer: SimPeer, height: int) -> LightBlock:
 
 @pytest.mark.parametrize("kind", ["double_vote", "equivocating_proposer", "silent"])
 def test_a_light_client_agrees_with_every_peer_wherever_it_starts(kind: str) -> None:
-    world = World(Scenario(heights=HEIGHTS, byzantine=(kind,), loss=0.1, seed=3))
+    world = World(
+        Scenario(heights=HEIGHTS, byzantine=(kind,), faults=(Fault("loss", 0, 2_000, permille=100),), seed=3)
+    )
     assert world.run().violations == ()
     genesis = world.peers[0].node.state.genesis
     rules, now_ms = rules_of(genesis), shown(world.peers[0], HEIGHTS).header.time_ms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pfed.node.facts import BlockCommitted, SnapshotChosen, StateSynced
+from p2pfed.sim.faults import Fault
 from p2pfed.sim.scenario import Crash, Late, Scenario
 from p2pfed.sim.world import World
 from p2pfed.storage import retention
@@ -56,6 +57,11 @@ def test_a_liar_that_serves_bad_chunks_is_named_and_the_next_holder_takes_over()
 def test_a_joiner_that_is_killed_begins_again() -> None:
     crashes = tuple(Crash(4, effect, 300) for effect in (6, 12, 20))
     scenario = Scenario(
-        heights=HEIGHTS, observers=1, crashes=crashes, late=(Late(4, 3_000),), loss=0.05, seed=9
+        heights=HEIGHTS,
+        observers=1,
+        crashes=crashes,
+        late=(Late(4, 3_000),),
+        faults=(Fault("loss", 0, 8_000, permille=50),),
+        seed=9,
     )
     joined(scenario, 4)

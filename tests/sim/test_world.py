@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from p2pfed.sim.__main__ import repeat_line, run_schedule
-from p2pfed.sim.scenario import Crash, Partition, Scenario, random_scenario
+from p2pfed.sim.faults import Fault
+from p2pfed.sim.scenario import Crash, Scenario, random_scenario
 from p2pfed.sim.world import World, run
 
 SIGN_FLIP = ("sign_flip:scale=4",)
@@ -25,8 +25,8 @@ def test_four_peers_on_a_good_network_agree_on_twenty_models_that_learn() -> Non
 
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_whatever_the_network_does_there_is_one_chain(seed: int) -> None:
-    result = run_schedule(seed, 4, 10, SIGN_FLIP)
-    assert result.violations == (), repeat_line(seed, 4, 10, SIGN_FLIP)
+    result = run(random_scenario(seed, 4, 10, SIGN_FLIP))
+    assert result.violations == ()
     assert result.heights[:3] == (10, 10, 10)
     assert result.accuracy > 0.5
 
@@ -63,7 +63,7 @@ def test_heights_wait_while_a_third_of_the_stake_is_away_and_go_on_when_it_retur
 
 
 def test_a_partition_stops_both_halves_and_its_end_joins_them() -> None:
-    result = run(Scenario(heights=6, partitions=(Partition((0, 1), 500, 20_000),)))
+    result = run(Scenario(heights=6, faults=(Fault("partition", 500, 20_000, (0, 1)),)))
     assert result.violations == ()
     assert result.heights == (6, 6, 6, 6)
     assert result.virtual_ms > 20_000

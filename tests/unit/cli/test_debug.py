@@ -103,6 +103,14 @@ def test_repair_cuts_at_the_damage_and_says_what_went_and_where_the_peer_goes_on
     assert list(home.wal.iterdir()) == []
 
 
+def test_verify_reports_a_damaged_log(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(capsys, "verify", "--home", home.path)[0] == 0
+    damage(home)
+    code, out, _ = called(capsys, "verify", "--home", home.path)
+    assert code == 5
+    assert "the write-ahead log" in out
+
+
 def test_repair_does_nothing_without_a_vote_state_or_beside_a_running_peer(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:

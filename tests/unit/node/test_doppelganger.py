@@ -51,7 +51,7 @@ def signed(lab: Lab, message):
 def test_a_record_at_the_newest_block_needs_no_listening(world: World) -> None:
     lab = lab_of(world, record_of(2))
     lab.start()
-    assert not lab.node.is_listening
+    assert not lab.node.twin.is_listening
     assert [fact.height for fact in lab.facts(HeightStarted)] == [3]
 
 
@@ -63,10 +63,10 @@ def test_below_it_nothing_is_signed_until_the_time_with_a_peer_is_over(world: Wo
     assert [fact.wait_ms for fact in lab.facts(Listening)] == [LISTEN_MS]
     assert [e.delay_ms for e in lab.all_of(ScheduleTimeout) if e.timer == LISTEN] == [LISTEN_MS]
     lab.wait(LISTEN_MS - 1, LISTEN)
-    assert lab.node.is_listening
+    assert lab.node.twin.is_listening
     assert lab.all_of(Persist) == lab.all_of(Train) == lab.facts(HeightStarted) == []
     lab.wait(1, LISTEN)
-    assert not lab.node.is_listening
+    assert not lab.node.twin.is_listening
     assert [fact.height for fact in lab.facts(HeightStarted)] == [3]
     assert lab.all_of(Train)
 
@@ -79,10 +79,10 @@ def test_time_without_a_peer_stops_the_clock_and_does_not_start_it_anew(world: W
     lab.wait(1_500)
     lab.step(events.PeerDisconnected(peer))
     lab.wait(5_000, LISTEN)
-    assert lab.node.is_listening
+    assert lab.node.twin.is_listening
     lab.step(events.PeerConnected(peer, None))
     lab.wait(500, LISTEN)
-    assert not lab.node.is_listening
+    assert not lab.node.twin.is_listening
 
 
 @pytest.mark.parametrize("kind", ["proposal", "prevote", "precommit"])
@@ -132,4 +132,4 @@ def test_who_can_decide_alone_waits_for_nobody() -> None:
     assert lab.facts(HeightStarted)
     stranger = World((10,) * 6)
     key = next(key for public, key in stranger.keys.items() if public not in world.publics)
-    assert not Lab(world=world, key=key, record=initial_record()).node.is_listening
+    assert not Lab(world=world, key=key, record=initial_record()).node.twin.is_listening

@@ -42,9 +42,11 @@ def write(folder: Path, heights: range, rotate_bytes: int = log_module.ROTATE_BY
 
 def entries_in(folder: Path) -> list[Entry]:
     files = FolderFiles(folder)
-    entries, _ = Log(files, CHAIN).open()
+    newest, _ = Log(files, CHAIN).open()
     files.close()
-    return list(entries)
+    entries = [entry for _, entry in survey(files, CHAIN).entries()]
+    assert list(newest) == entries[-len(newest) :]
+    return entries
 
 
 def test_what_was_synced_comes_back_in_order_and_can_be_added_to(tmp_path: Path) -> None:
@@ -52,6 +54,12 @@ def test_what_was_synced_comes_back_in_order_and_can_be_added_to(tmp_path: Path)
     assert entries_in(tmp_path) == told
     told += write(tmp_path, range(4, 6))
     assert entries_in(tmp_path) == told
+
+
+def test_a_start_is_told_the_newest_engine_and_the_height_that_ended_before_it(tmp_path: Path) -> None:
+    told = write(tmp_path, range(1, 4))
+    newest, _ = Log(FolderFiles(tmp_path), CHAIN).open()
+    assert list(newest) == [Ended(2), *told[-6:]]
 
 
 def test_what_was_not_synced_may_be_gone_and_nothing_else(tmp_path: Path) -> None:
@@ -91,8 +99,9 @@ def test_a_torn_tail_is_cut_and_its_size_is_told(tmp_path: Path, lost: int) -> N
     data = path.read_bytes()
     path.write_bytes(data[:-lost])
     frames, end = read_frames(data[:-lost])
-    entries, torn = Log(FolderFiles(tmp_path), CHAIN).open()
-    assert list(entries) == told[: len(entries)]
+    _, torn = Log(FolderFiles(tmp_path), CHAIN).open()
+    entries = entries_in(tmp_path)
+    assert entries == told[: len(entries)]
     assert torn == len(data) - lost - end
     assert path.stat().st_size == end
     assert frames[-1].end == end

@@ -1,0 +1,174 @@
+"""`p2pfed lab run` and `lab list`: one named network in virtual time, from its seed, and what broke."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import click
+
+from p2pfed.errors import UsageError
+from p2pfed.sim.campaign import (
+    RANDOM,
+    Tally,
+    builtin_names,
+    fault_kinds,
+    find_scenario,
+    run_seeds,
+    shrink,
+    with_seed,
+)
+from p2pfed.sim.scenario import Scenario, keep, random_scenario, verify_scenario
+from p2pfed.sim.transcript import Transcript, describe
+from p2pfed.sim.world import run as run_world
+
+TELL_S = 10
+SHRUNK_MAX = 3  # Failures that are shrunk and told in full; the first ones say enough.
+DEFAULT_PEERS, DEFAULT_HEIGHTS = 4, 10
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a scenario.")
+def list_(as_json: bool) -> None:
+    """List the scenarios that come with the program."""
+    for name in builtin_names():
+        scenario = find_scenario(name)
+        if as_json:
+            row = {
+                "schema": "p2pfed.lab-scenario/1", "name": name, "about": scenario.about,
+                "peers": scenario.peers, "observers": scenario.observers, "heights": scenario.heights,
+                "byzantine": list(scenario.byzantine), "faults": list(fault_kinds(scenario)),
+            }  # fmt: skip
+            click.echo(json.dumps(row))
+        else:
+            click.echo(f"{name:<22} {scenario.about}")
+    if not as_json:
+        click.echo(f"{RANDOM:<22} Faults, crashes and clocks drawn from the seed.")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--sim", is_flag=True, help="In virtual time, in this process.")
+@click.option("--seed", type=click.IntRange(0), help="Of the first run; without it, the scenario's own.")
+@click.option("--schedules", default=1, show_default=True, type=click.IntRange(1), help="Seeds in a row.")
+@click.option("--keep", "kept", metavar="N,…", help="Only these of its faults; none: -.")
+@click.option("--transcript", "is_told", is_flag=True, help="Print what happens, line by line.")
+@click.option("--peers", type=click.IntRange(1, 64), help="Of `random`.  [4]")
+@click.option("--heights", type=click.IntRange(1), help="Of `random`.  [10]")
+@click.option("--byzantine", multiple=True, metavar="KIND", help="A liar of `random`; repeat it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
+def run(
+    name: str,
+    sim: bool,
+    seed: int | None,
+    schedules: int,
+    kept: str | None,
+    is_told: bool,
+    peers: int | None,
+    heights: int | None,
+    byzantine: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run a scenario: a file NAME.toml, a name of `lab list`, or `random`. What breaks is shrunk and told."""
+    if not sim:
+        raise UsageError("a scenario runs in virtual time: add --sim")
+    base = None if name == RANDOM else find_scenario(name)
+    if base is not None and (peers or heights or byzantine):
+        raise UsageError(f"--peers, --heights and --byzantine go with {RANDOM}; {name} has its own")
+    first = seed if seed is not None else base.seed if base is not None else 1
+    numbers = _numbers(kept)
+
+    def scenario_of(number: int) -> Scenario:
+        if base is not None:
+            scenario = with_seed(base, number)
+        else:
+            count, last = peers or DEFAULT_PEERS, heights or DEFAULT_HEIGHTS
+            if 3 * len(byzantine) >= 2 * count:
+                raise UsageError(f"{len(byzantine)} liars of {count} peers: nothing is promised any more")
+            scenario = random_scenario(number, count, last, byzantine)
+            verify_scenario(scenario, RANDOM)
+        return scenario if numbers is None else keep(scenario, numbers)
+
+    def repeat(number: int, parts: tuple[int, ...] | None = numbers) -> str:
+        shape = f"{f' --peers {peers}' if peers else ''}{f' --heights {heights}' if heights else ''}"
+        liars = "".join(f" --byzantine {spec}" for spec in byzantine)
+        only = "" if parts is None else f" --keep {','.join(map(str, parts)) or '-'}"
+        return f"p2pfed lab run {name} --sim --seed {number}{shape}{liars}{only}"
+
+    if is_told:
+        lines, is_broken = _told(scenario_of(first))
+        click.echo("\n".join(lines))
+        sys.exit(1 if is_broken else 0)
+    sums = run_seeds(scenario_of, first, schedules, repeat, _teller(schedules))
+    for failed, violations in sums.failures[:SHRUNK_MAX]:
+        for violation in violations:
+            click.echo(f"seed {failed}: {violation}", err=True)
+        scenario = scenario_of(failed)
+        needed = shrink(scenario)
+        chosen = needed if numbers is None else tuple(numbers[place] for place in needed)
+        click.echo(f"repeat with: {repeat(failed, chosen)}", err=True)
+        click.echo("\n".join(_told(keep(scenario, needed))[0]), err=True)
+    report = _report(name, first, scenario_of(first), sums)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        click.echo("\n".join(f"{key:<18} {value}" for key, value in report.items()))
+    sys.exit(1 if sums.violations else 0)
+
+
+def _numbers(kept: str | None) -> tuple[int, ...] | None:
+    if kept is None:
+        return None
+    try:
+        return tuple(sorted({int(part) for part in kept.split(",")})) if kept != "-" else ()
+    except ValueError:
+        raise UsageError(f"--keep takes numbers of faults, like 0,2, not {kept!r}") from None
+
+
+def _told(scenario: Scenario) -> tuple[list[str], bool]:
+    """Return a run in words, and whether it broke a law."""
+    transcript = Transcript()
+    result = run_world(scenario, transcript)
+    end = [f"violation: {text}" for text in result.violations]
+    end.append(f"heights {list(result.heights)} after {result.virtual_ms} ms, forks {result.forks}")
+    end.append(f"trace {result.trace_hash}")
+    return [*describe(scenario), *transcript.tail(), *end], bool(result.violations)
+
+
+def _teller(schedules: int):  # type: ignore[no-untyped-def]
+    told_s = time.monotonic()
+
+    def tell(sums: Tally) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s > TELL_S:
+            told_s = time.monotonic()
+            click.echo(f"{sums.schedules}/{schedules} runs, {sums.violations} failed", err=True)
+
+    return tell
+
+
+def _report(name: str, seed: int, scenario: Scenario, sums: Tally) -> dict[str, object]:
+    return {
+        "schema": "p2pfed.lab-run/1",
+        "name": name,
+        "seed": seed,
+        "schedules": sums.schedules,
+        "peers": scenario.peers,
+        "byzantine": list(scenario.byzantine),
+        "violations": sums.violations,
+        "forks": sums.forks,
+        "accused_power_min": sums.accused_power_min,
+        "included": sums.included,
+        "crashes": sums.crashes,
+        "fired": dict(sorted(sums.fired.items())),
+        "blocks": sums.blocks,
+        "accuracy_min": round(sums.accuracy_min, 4),
+        "virtual_ms": sums.virtual_ms,
+        "events": sums.events,
+        "messages": sums.messages,
+        "message_bytes": sums.message_bytes,
+        "duplicates": sums.duplicates,
+        "cpu_s": round(sums.cpu_s, 2),
+        "trace_hash": sums.trace.hex(),
+    }

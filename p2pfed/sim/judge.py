@@ -1,0 +1,144 @@
+"""Sees all that happens in a run, holds every law against it, and convicts whoever can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2pfed.chain.state import ChainState, genesis_state
+from p2pfed.errors import PeerFault
+from p2pfed.node.facts import EvidenceFound, Fact
+from p2pfed.node.height_messages import HeightMessage, height_of
+from p2pfed.sim.chain_checkers import ChainCheckers
+from p2pfed.sim.checkers import Checkers
+from p2pfed.sim.scenario import Scenario
+from p2pfed.sim.signatures import Signatures
+from p2pfed.types.availability import AvailMessage
+from p2pfed.types.block import Block
+from p2pfed.types.model import ModelState
+from p2pfed.types.validators import ValidatorSet
+from p2pfed.types.vote import Precommit, Prevote
+from p2pfed.types.wire import ControlMessage, ProposalMessage
+
+if TYPE_CHECKING:
+    from p2pfed.sim.peer import SimPeer
+
+Agreement = ProposalMessage | Prevote | Precommit
+
+
+class Judge:
+    """`checkers` and `chain` are the laws; `violations` is what broke one."""
+
+    def __init__(self, scenario: Scenario, peers: list[SimPeer], model: ModelState) -> None:
+        genesis = genesis_state(peers[0].genesis, model)
+        self._scenario = scenario
+        self._peers = peers
+        self._founders = genesis.validators
+        self._numbers = {peer.public: peer.number for peer in peers}
+        honest = {peer.public: peer.number for peer in peers if not peer.byzantine}
+        struck = frozenset(peers[number].public for number in scenario.faulty)
+        self._blameless = frozenset(honest) - struck
+        self.checkers = Checkers(honest, struck=struck, is_safe=scenario.is_safe)
+        self.violations = self.checkers.violations
+        self.chain = ChainCheckers(genesis, self._blameless, self._payload, self.violations.append)
+        # What the honest sign; where so many lie that forks are possible, all that the honest hear.
+        self._signatures = Signatures(genesis.chain_id)
+
+    def hears(self, peer: SimPeer, message: ControlMessage) -> None:
+        """An honest peer heard something: of a fork it may be the proof."""
+        if not self._scenario.is_safe and not peer.byzantine:
+            self._keep(peer, message)
+
+    def speaks(self, peer: SimPeer, message: ControlMessage) -> None:
+        if peer.byzantine:
+            return
+        self.checkers.speaks(peer.public, message, peer.node.state, peer.disk)
+        validators = _validators(peer, message)
+        if validators is None or peer.public not in self._blameless:
+            return
+        if isinstance(message, AvailMessage):
+            if validators.index_of(peer.public) == message.avail.validator_index:
+                self.chain.said(peer.public, message)
+        elif isinstance(message, Agreement):
+            said = message.proposal if isinstance(message, ProposalMessage) else message
+            if validators.index_of(peer.public) == said.validator_index:
+                self._signatures.add(message, validators)
+
+    def stored(self, peer: SimPeer, block: Block, state: ChainState) -> None:
+        if peer.byzantine:
+            return
+        self.checkers.stored(peer.public, block, state)
+        self.chain.stored(block, state)
+        self.checkers.bounds(peer)
+        if not self._scenario.is_safe:
+            self._keep(peer, block.commit)
+
+    def blamed(self, peer: SimPeer, culprit: bytes, fault: PeerFault) -> None:
+        if not peer.byzantine:
+            self.checkers.blamed(peer.public, culprit, fault)
+
+    def found(self, peer: SimPeer, problem: str) -> None:
+        """Note what is wrong with a peer's log; an empty text: nothing."""
+        if problem and peer.public in self._blameless:
+            self.checkers.broke(peer.public, problem)
+
+    def halted(self, peer: SimPeer, reason: str) -> None:
+        if not peer.byzantine:
+            self.checkers.halted(peer.public, reason)
+
+    def observed(self, peer: SimPeer, fact: Fact) -> None:
+        if isinstance(fact, EvidenceFound) and not peer.byzantine:
+            self.checkers.accused(peer.public, fact.culprit, fact.kind)
+
+    def convict(self) -> int | None:
+        """After a run: nobody honest can be convicted, and of a fork a third or more can.
+
+        Return the least power that a fork convicts of E1 or E2, None where there was none.
+        """
+        accused: int | None = None
+        for height in self._signatures.heights:
+            for key in self._signatures.convicted(height):
+                if key in self._blameless:
+                    self._fail(f"peer {self._numbers[key]} is honest and can be convicted at {height}")
+        for height in sorted(self.checkers.forks):
+            power, total = (
+                self._signatures.convicting_power(height, self._founders),
+                self._founders.total_power,
+            )
+            accused = power if accused is None else min(accused, power)
+            if 3 * power < total:
+                self._fail(f"the fork at height {height} convicts {power} of {total}")
+        return accused
+
+    def compare(self, state: ChainState) -> None:
+        """Hold what came of the run against what the scenario expects, unless it ended before its time."""
+        if self.violations or self.checkers.forks:
+            return
+        expect, height = self._scenario.expect, state.height
+        low, high = expect.heights or (self._scenario.heights, self._scenario.heights)
+        if not low <= height <= high:
+            self._fail(f"{height} blocks are final where {low} to {high} are expected")
+        if expect.convicted is not None:
+            convicted = {self._numbers[entry.key] for entry in state.ledger.slashing.convictions}
+            if convicted != {*expect.convicted}:
+                found, wanted = sorted(convicted), sorted(expect.convicted)
+                self._fail(f"peers {found} are convicted where {wanted} are expected")
+
+    def _keep(self, peer: SimPeer, message: ControlMessage) -> None:
+        validators = _validators(peer, message)
+        if validators is not None:
+            self._signatures.add(message, validators)
+
+    def _payload(self, root: bytes) -> bytes | None:
+        return next((data for peer in self._peers if (data := peer.disk.blob(root)) is not None), None)
+
+    def _fail(self, text: str) -> None:
+        self.violations.append(text)
+
+
+def _validators(peer: SimPeer, message: ControlMessage) -> ValidatorSet | None:
+    """Return who votes at the height of a message, by the peer's own chain."""
+    if not isinstance(message, HeightMessage):
+        return None
+    height = height_of(message)
+    state = peer.node.state
+    return state.validators_at(height) if 0 < height <= state.height + 2 else None

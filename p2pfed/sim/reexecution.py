@@ -1,0 +1,92 @@
+"""Every block once more, slowly: what it must merge and become, in plain Python, from its body and payloads.
+
+It shares no code with `chain.check` and `chain.derive`; the merge is that of `aggregation.reference`. The
+ledger's own arithmetic is not repeated: its root is compared between peers, its stake counted by `Checkers`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import numpy as np
+
+from p2pfed.aggregation import reference
+from p2pfed.chain.state import ChainState
+from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
+from p2pfed.types.block import Block
+from p2pfed.types.update import UpdateHeader
+
+ROUND_WITHOUT_UPDATES = 4
+
+Payload = Callable[[bytes], bytes | None]  # By its root.
+
+
+def objection(before: ChainState, block: Block, payload: Payload) -> str:
+    """Return what is wrong with a final block, "" where nothing is.
+
+    Args:
+        before: The state before it, with its model.
+        block: What an honest peer stored.
+        payload: The bytes of the payloads that it merged.
+    """
+    header, body = block.header, block.body
+    powers = [validator.power for validator in before.validators.validators]
+    support: dict[bytes, int] = {}
+    for entry in body.avails:
+        for place, update_id in enumerate(body.candidates):
+            if entry.bitmap[place // 8] >> place % 8 & 1:
+                support[update_id] = support.get(update_id, 0) + powers[entry.validator_index]
+    counted = [update_id for update_id, power in support.items() if 3 * power > sum(powers)]
+    if sorted(counted) != [update.update_id for update in body.updates]:
+        return f"it carries {len(body.updates)} updates, {len(counted)} have the support of a third"
+    owners = [update.trainer for update in body.updates]
+    merged = sorted(
+        (update for update in body.updates if owners.count(update.trainer) == 1),
+        key=lambda update: update.trainer,
+    )
+    if header.round0 >= ROUND_WITHOUT_UPDATES:
+        merged = []
+    return _merge_objection(before, block, merged, payload)
+
+
+def _merge_objection(before: ChainState, block: Block, merged: list[UpdateHeader], payload: Payload) -> str:
+    header, params = block.header, before.genesis.params
+    lying = _lying(list(before.trainer_bonds))
+    is_merging = len(merged) >= params.updates_min and 2 * lying < len(merged)
+    if not is_merging:
+        is_unchanged = (header.flags, header.rule, header.aggregate_root) == (1, "", EMPTY_ROOT)
+        if not is_unchanged or header.model_root != before.model_root:
+            return f"it merges {len(merged)} updates with {lying} liars, and should merge nothing"
+        return ""
+    if (header.flags, header.train_index) != (0, before.train_index + 1):
+        return f"it has flags {header.flags} and train_index {header.train_index}, and should merge"
+    rows = []
+    for update in merged:
+        data = payload(update.payload_root)
+        if data is None:
+            return f"the payload {update.payload_root.hex()} of {update.trainer.hex()[:12]} is nowhere"
+        rows.append(np.array(struct.unpack(f"<{len(data) // 2}h", data), np.int16))
+    assert before.model is not None
+    result = reference.merge(
+        before.genesis.manifest,
+        before.model,
+        rows,
+        [update.examples for update in merged],
+        faulty_max=lying,
+        rule=params.rules[0],
+        update_bits=params.update_bits,
+        examples_cap=params.examples_cap,
+    )
+    ours = (chunk_root(result.aggregate.astype("<i4").tobytes()), result.model.root, params.rules[0])
+    if ours != (header.aggregate_root, header.model_root, header.rule):
+        return f"its model is {header.model_root.hex()}, computed again {ours[1].hex()}"
+    return ""
+
+
+def _lying(bonds: list[int]) -> int:
+    """Return the most trainers whose bonds together are less than a third."""
+    for count in range(len(bonds), 0, -1):
+        if 3 * sum(sorted(bonds)[:count]) < sum(bonds):
+            return count
+    return 0
