@@ -60,7 +60,7 @@ def test_a_peer_that_lost_its_data_fetches_all_of_it_again(net: Network) -> None
     peer.stop()
     shutil.rmtree(peer.home.data)
     height, mark = net.peers[0].height, peer.mark()
-    peer.start()
+    peer.start("--sync", "blocks")  # From 32 heights on it would begin with a snapshot.
     peer.wait("block.committed", after=mark, height=1)
     assert_it_takes_part(net, peer, height)
 
@@ -76,7 +76,18 @@ def test_a_member_with_a_key_and_nothing_else_joins_by_the_printed_line(net: Net
         path.unlink()
     height, mark = net.peers[0].height, peer.mark()
     signed = decode_record(VoteStateFile(peer.home.vote_state).load())
-    peer.start(*command[2:], "--transport", net.transport, "--port", port, "--no-http", "--app", "digits:mlp")
+    peer.start(
+        *command[2:],
+        "--transport",
+        net.transport,
+        "--port",
+        port,
+        "--no-http",
+        "--app",
+        "digits:mlp",
+        "--sync",
+        "blocks",
+    )
     peer.wait("block.committed", after=mark, height=1)
     assert decode_record(VoteStateFile(peer.home.vote_state).load()).height >= signed.height
     assert_it_takes_part(net, peer, height)
