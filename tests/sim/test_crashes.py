@@ -52,7 +52,7 @@ def test_all_peers_dying_at_once_lose_nothing_that_was_final() -> None:
 
 def test_a_peer_that_starts_late_fetches_blocks_and_model_and_trains_again() -> None:
     late = 2
-    world = World(Scenario(heights=25, crashes=(Crash(late, 0, 1_000),)))
+    world = World(Scenario(heights=25, crashes=(Crash(late, 0, 4_000),)))
     result = world.run()
     assert result.violations == ()
     assert any(isinstance(fact, CatchingUp) for _, peer, fact in world.facts if peer == late)
