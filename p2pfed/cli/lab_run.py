@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
+from p2pfed.cli.lab_processes import play, verify_playable
 from p2pfed.errors import UsageError
 from p2pfed.sim.campaign import (
     RANDOM,
@@ -57,6 +60,7 @@ def list_(as_json: bool) -> None:
 @click.option("--peers", type=click.IntRange(1, 64), help="Of `random`.  [4]")
 @click.option("--heights", type=click.IntRange(1), help="Of `random`.  [10]")
 @click.option("--byzantine", multiple=True, metavar="KIND", help="A liar of `random`; repeat it.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Without --sim: keep the homes here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
 def run(
     name: str,
@@ -68,11 +72,14 @@ def run(
     peers: int | None,
     heights: int | None,
     byzantine: tuple[str, ...],
+    output: Path | None,
     as_json: bool,
 ) -> None:
-    """Run a scenario: a file NAME.toml, a name of `lab list`, or `random`. What breaks is shrunk and told."""
+    """Run a scenario, NAME.toml or a name of `lab list`, with real processes or in virtual time."""
     if not sim:
-        raise UsageError("a scenario runs in virtual time: add --sim")
+        sys.exit(_play(name, output, as_json=as_json))
+    if output is not None:
+        raise UsageError("--output goes with real processes, without --sim")
     base = None if name == RANDOM else find_scenario(name)
     if base is not None and (peers or heights or byzantine):
         raise UsageError(f"--peers, --heights and --byzantine go with {RANDOM}; {name} has its own")
@@ -115,6 +122,24 @@ def run(
     else:
         click.echo("\n".join(f"{key:<18} {value}" for key, value in report.items()))
     sys.exit(1 if sums.violations else 0)
+
+
+def _play(name: str, output: Path | None, *, as_json: bool) -> int:
+    """Run a scenario with real processes; return the exit code."""
+    scenario = find_scenario(name)
+    verify_playable(scenario, name)
+    with TemporaryDirectory(prefix="p2pfed-lab-") as made:
+        played = play(scenario, output or Path(made) / "net", lambda line: click.echo(line, err=True))
+    report = {
+        "schema": "p2pfed.lab-play/1", "name": name, "peers": scenario.peers,
+        "byzantine": list(scenario.byzantine), "heights": list(played.heights),
+        "violations": list(played.violations), "commit_ms": played.commit_ms, "seconds": played.seconds,
+    }  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        click.echo("\n".join(f"{key:<18} {value}" for key, value in report.items()))
+    return 1 if played.violations else 0
 
 
 def _numbers(kept: str | None) -> tuple[int, ...] | None:
@@ -165,6 +190,7 @@ def _report(name: str, seed: int, scenario: Scenario, sums: Tally) -> dict[str, 
         "blocks": sums.blocks,
         "accuracy_min": round(sums.accuracy_min, 4),
         "virtual_ms": sums.virtual_ms,
+        "commit_ms": sums.commit_ms,
         "events": sums.events,
         "messages": sums.messages,
         "message_bytes": sums.message_bytes,

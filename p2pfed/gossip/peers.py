@@ -16,7 +16,7 @@ from p2pfed.gossip.dialling import (
     backoff_ms,
     head_start_ms,
 )
-from p2pfed.gossip.mesh import MESH_DEGREE, push_targets
+from p2pfed.gossip.mesh import MESH_DEGREE, mesh, push_targets
 from p2pfed.gossip.records import verify_record
 from p2pfed.gossip.standing import Standing
 from p2pfed.types.address import Multiaddr
@@ -29,6 +29,7 @@ from p2pfed.types.params import (
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.wire import PeerRecords
 
+DIGESTS_AT_ONCE = 2  # In a network with more members than a mesh: what one answer lacks the other has.
 OBSERVERS_MAX = 64  # Keys cost nothing, so pipes of keys that genesis doesn't list are few.
 OBSERVER_PIPES = MESH_DEGREE  # An observer follows a few members; with all of them it would be a burden.
 STRANGERS_KNOWN_MAX = PEERS_KNOWN_MAX - PARTICIPANTS_MAX  # Observers and first contacts that we keep in mind.
@@ -78,9 +79,10 @@ class PeerTable:
     clock of the caller.
     """
 
-    def __init__(self, own: bytes, *, member_keys: Iterable[bytes], mesh_degree: int = MESH_DEGREE) -> None:
+    def __init__(self, own: bytes, *, member_keys: Iterable[bytes]) -> None:
         self.own = own
-        self.mesh_degree = mesh_degree
+        self.mesh_degree = MESH_DEGREE  # As many as there are members: pushed directly, never passed on.
+        self._digest_turn = 0
         members = frozenset(member_keys)
         self._peers = {key: _Peer(is_member=True) for key in sorted(members) if key != own}
         self._is_observer = own not in members
@@ -166,6 +168,18 @@ class PeerTable:
         return tuple(
             sorted(members + tuple(peer for peer in self._connected(members=False) if peer != source))
         )
+
+    def digest_targets(self) -> tuple[bytes, ...]:
+        """Return whom to tell this time what we hold: a small mesh whole, a few in turn of a large one.
+
+        Everyone who is told answers with what we lack, so more of them would send the same again.
+        """
+        members = mesh(self.own, self._connected(members=True), min(MESH_DEGREE, self.mesh_degree))
+        if len(members) >= MESH_DEGREE:
+            self._digest_turn += DIGESTS_AT_ONCE
+            twice, start = members + members, self._digest_turn % len(members)
+            members = twice[start : start + DIGESTS_AT_ONCE]
+        return tuple(sorted(members + self._connected(members=False)))
 
     # Records
 

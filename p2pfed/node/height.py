@@ -280,10 +280,10 @@ class HeightWork:
             self._share_headers(other)
 
     def _share_headers(self, message: AvailMessage) -> None:
-        """Tell a voter the headers it lacks of what we voted to hold: a block of its own may need them."""
-        voter = self.state.validators.validators[message.avail.validator_index].key
-        for header in self.pool.held_but_not_listed(message):
-            self._shared.neighbours.tell(voter, header)
+        """Tell who proposes soon, as everybody does, the headers it lacks of what we voted to hold."""
+        index, soon = message.avail.validator_index, self.engine.proposer(max(self.engine.round, 0))
+        for header in self.pool.held_but_not_listed(message) if index == soon else ():  # Digests tell others.
+            self._shared.neighbours.tell(self.state.validators.validators[index].key, header)
 
     def _try_build(self, round_: int) -> None:
         """C2: build the block once availability votes of a quorum and everything they call for are here."""

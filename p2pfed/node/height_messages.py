@@ -49,7 +49,12 @@ def height_of(message: HeightMessage) -> int:
 
 
 def deliver(work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
-    """Hand a message to the work on its height; answer whether it is worth passing on."""
+    """Hand a message to the work on its height; answer whether it is worth passing on.
+
+    Of what is held already another copy is not checked, so it is not passed on either: whoever forged its
+    signature would have us blamed for it.
+    """
+    engine = work.engine
     match message:
         case UpdateHeader():
             return work.take_update(message, now_ms)
@@ -58,10 +63,13 @@ def deliver(work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
         case ProposalMessage():
             return work.take_proposal(message, now_ms)
         case Prevote() | Precommit():
-            return work.take_vote(message, now_ms)
+            held = engine.votes_held
+            return work.take_vote(message, now_ms) and engine.votes_held > held
         case PolkaCert():
-            return work.take_polka(message, now_ms)
+            held = len(engine.polkas)
+            return work.take_polka(message, now_ms) and len(engine.polkas) > held
         case CommitCert():
-            return work.take_commit(message, now_ms)
+            is_decided = engine.decided is not None
+            return work.take_commit(message, now_ms) and not is_decided
         case _:
             assert_never(message)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from p2pfed.errors import PeerFault, RateExceeded
 from p2pfed.gossip.exchange import Exchange, Outgoing
 from p2pfed.gossip.limits import RateLimiter
-from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.gossip.peers import PeerTable
 from p2pfed.gossip.seen import Seen
 from p2pfed.node.effects import Blame, Dial, Disconnect, Effect, Observe, RememberPeers, Send
@@ -36,12 +35,11 @@ class Neighbours:
         member_keys: tuple[bytes, ...],
         validators: ValidatorSet,
         outbox: list[Effect],
-        mesh_degree: int = MESH_DEGREE,
     ) -> None:
         self._key = key
         self._chain_id = chain_id
         self._members = frozenset(member for member in member_keys if member != key.public)
-        self.table = PeerTable(key.public, member_keys=member_keys, mesh_degree=mesh_degree)
+        self.table = PeerTable(key.public, member_keys=member_keys)
         self._exchange = Exchange(self.table, chain_id)
         self._limiters: dict[bytes, RateLimiter] = {}
         self._seen = Seen(SEEN_MAX)

@@ -10,7 +10,6 @@ from p2pfed.consensus.journal import Ended, Entry
 from p2pfed.consensus.signer import SignRecord, SignUpdate
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
-from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, ledger_facts
 from p2pfed.node.digesting import digest_of, lacking
@@ -59,7 +58,6 @@ class Node:
         records: Peer records remembered from the last run.
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
-        mesh_degree: To how many members it pushes.
         sync_plan: How to join by state; `state` is that of genesis then, without its model.
         checkpoint: Height and hash of a block that a person knows to be final.
     """
@@ -75,7 +73,6 @@ class Node:
         records: Iterable[PeerRecord] = (),
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
-        mesh_degree: int = MESH_DEGREE,
         sync_plan: SyncPlan | None = None,
         checkpoint: tuple[int, bytes] | None = None,
     ) -> None:
@@ -87,9 +84,7 @@ class Node:
         self._height_final = genesis.params.height_final
         self._outbox: list[Effect] = []
         members = tuple(participant.key for participant in genesis.participants)
-        self.neighbours = Neighbours(
-            key, genesis.chain_id, members, state.validators, self._outbox, mesh_degree
-        )
+        self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
@@ -430,7 +425,7 @@ class Node:
 
     def _tell_digest(self) -> None:
         digest = digest_of(self.state, self.work)
-        for peer in self.neighbours.table.push_targets():
+        for peer in self.neighbours.table.digest_targets():
             self.neighbours.tell(peer, digest)
 
     def _schedule_gossip(self) -> None:

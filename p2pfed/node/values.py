@@ -48,7 +48,9 @@ class Values:
             return
         value = self._values.setdefault(value_id, Value(header))
         if value.body is None:
-            self._outbox.append(FetchBody(header, holders))
+            # Who built it is asked first: the others have it a way later at best.
+            ordered = sorted(holders, key=lambda peer: (peer != header.proposer, peer))
+            self._outbox.append(FetchBody(header, tuple(ordered)))
 
     def add_body(self, header: Header, body: Body) -> str | None:
         """Take in a body that matches its header; return why the block is invalid, or None.

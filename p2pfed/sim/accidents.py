@@ -27,10 +27,14 @@ class Accidents:
 
     def pause_ms(self, peer: int, at_ms: int) -> int:
         """Return how long a peer stands still from now on, 0 where it runs."""
+        if "pause" not in self._by_kind:
+            return 0
         return max((fault.until_ms - at_ms for fault in self._striking("pause", peer, at_ms)), default=0)
 
     def clock_ms(self, peer: int, at_ms: int) -> int:
         """Return how far a peer's clock has jumped."""
+        if "clock" not in self._by_kind:
+            return 0
         return sum(fault.amount for fault in self._striking("clock", peer, at_ms))
 
     def work_ms(self, peer: int, at_ms: int) -> int:

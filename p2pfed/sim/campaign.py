@@ -59,6 +59,7 @@ class Tally(Struct):
     message_bytes: int = 0
     duplicates: int = 0
     virtual_ms: int = 0
+    commit_ms: int = -1  # The largest of the runs' medians.
     cpu_s: float = 0.0
     accuracy_min: float = 1.0
     fired: Counter[str] = field(default_factory=Counter)
@@ -82,6 +83,7 @@ class Tally(Struct):
         self.message_bytes += result.message_bytes
         self.duplicates += result.duplicates
         self.virtual_ms += result.virtual_ms
+        self.commit_ms = max(self.commit_ms, result.commit_ms)
         self.accuracy_min = min(self.accuracy_min, result.accuracy)
         struck = {fault.kind for fault, count in zip(scenario.faults, result.fired, strict=True) if count}
         self.fired.update(sorted(struck))

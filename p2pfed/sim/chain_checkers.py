@@ -95,7 +95,8 @@ class ChainCheckers:
 
 
 def _stake(state: ChainState) -> int:
-    """Return all that is owned, at stake or burned, the balances counted account by account."""
-    accounts = state.ledger.accounts
-    owned = sum(account.balance for account in accounts.accounts)
-    return accounts.burned + owned + state.ledger.staking.total
+    """Return all that is owned, bonded or burned, counted account by account."""
+    accounts, stakes = state.ledger.accounts, state.ledger.staking.stakes
+    withdrawn = sum(withdrawal.amount for stake in stakes for withdrawal in stake.withdrawals)
+    owned = sum(account.balance for account in accounts.accounts) + sum(stake.bond for stake in stakes)
+    return accounts.burned + owned + withdrawn

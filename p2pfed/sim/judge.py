@@ -10,7 +10,7 @@ from p2pfed.node.facts import EvidenceFound, Fact
 from p2pfed.node.height_messages import HeightMessage, height_of
 from p2pfed.sim.chain_checkers import ChainCheckers
 from p2pfed.sim.checkers import Checkers
-from p2pfed.sim.scenario import Scenario
+from p2pfed.sim.scenario import Scenario, disappointments
 from p2pfed.sim.signatures import Signatures
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
@@ -41,11 +41,12 @@ class Judge:
         self.violations = self.checkers.violations
         self.chain = ChainCheckers(genesis, self._blameless, self._payload, self.violations.append)
         # What the honest sign; where so many lie that forks are possible, all that the honest hear.
+        self._hears_all = not scenario.is_safe
         self._signatures = Signatures(genesis.chain_id)
 
     def hears(self, peer: SimPeer, message: ControlMessage) -> None:
         """An honest peer heard something: of a fork it may be the proof."""
-        if not self._scenario.is_safe and not peer.byzantine:
+        if self._hears_all and not peer.byzantine:
             self._keep(peer, message)
 
     def speaks(self, peer: SimPeer, message: ControlMessage) -> None:
@@ -69,7 +70,7 @@ class Judge:
         self.checkers.stored(peer.public, block, state)
         self.chain.stored(block, state)
         self.checkers.bounds(peer)
-        if not self._scenario.is_safe:
+        if self._hears_all:
             self._keep(peer, block.commit)
 
     def blamed(self, peer: SimPeer, culprit: bytes, fault: PeerFault) -> None:
@@ -113,15 +114,8 @@ class Judge:
         """Hold what came of the run against what the scenario expects, unless it ended before its time."""
         if self.violations or self.checkers.forks:
             return
-        expect, height = self._scenario.expect, state.height
-        low, high = expect.heights or (self._scenario.heights, self._scenario.heights)
-        if not low <= height <= high:
-            self._fail(f"{height} blocks are final where {low} to {high} are expected")
-        if expect.convicted is not None:
-            convicted = {self._numbers[entry.key] for entry in state.ledger.slashing.convictions}
-            if convicted != {*expect.convicted}:
-                found, wanted = sorted(convicted), sorted(expect.convicted)
-                self._fail(f"peers {found} are convicted where {wanted} are expected")
+        convicted = {self._numbers[entry.key] for entry in state.ledger.slashing.convictions}
+        self.violations.extend(disappointments(self._scenario, state.height, convicted))
 
     def _keep(self, peer: SimPeer, message: ControlMessage) -> None:
         validators = _validators(peer, message)

@@ -130,9 +130,9 @@ class SimPeer:
             records=self.disk.load_peers(),
             contacts=() if self.number == 0 else (world.peers[0].address,),
             is_learning=self._learner is not None,
-            mesh_degree=world.scenario.mesh_degree,
             sync_plan=self._sync_plan(),
         )
+        self.node.neighbours.table.mesh_degree = world.scenario.mesh_degree
         self._actor: Node | Adversary = self.node
         if self.byzantine:
             liars = tuple(peer.public for peer in world.peers if peer.byzantine)
@@ -147,16 +147,16 @@ class SimPeer:
         genesis = self._world.genesis
         return SyncPlan(rules_of(genesis), trusted_genesis(genesis), None, None)
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: Event, name: str = "") -> None:
         """Let the peer take a step and carry out what it asks for, unless it dies on the way."""
         if not self.is_up:
             return
         world = self._world
         wait_ms = world.pause_ms(self)
         if wait_ms:
-            self.later(wait_ms, lambda: self.handle(event))
+            self.later(wait_ms, lambda: self.handle(event, name))
             return
-        world.told(self, event)
+        world.told(self, event, name)
         self._clock_ms = max(self._clock_ms, world.now_ms + self._skew_ms + world.clock_ms(self))
         asked, number = self._actor.step(event, self._clock_ms), 0
         try:
@@ -309,13 +309,14 @@ class SimPeer:
             self.spoke_ms = self._world.now_ms
 
     def _send(self, effect: effects.Send) -> None:
-        data, message = self._world.decoded(effect.message)  # What we send is what they read.
-        self._world.judge.speaks(self, message)
+        data, message, name = self._world.decoded(effect.message)  # What we send is what they read.
+        self._world.speaks(self, message)
         for peer in effect.peers:
-            self._world.send(self, peer, data, message)
+            self._world.send(self, peer, data, message, name)
 
-    def hear(self, sender: bytes, data: bytes, message: ControlMessage) -> None:
-        self.handle(events.MessageReceived(sender, message, len(data)))
+    def hear(self, sender: bytes, data: bytes, message: ControlMessage, name: str) -> None:
+        """Take a message; `name` tells its bytes from others, for the trace."""
+        self.handle(events.MessageReceived(sender, message, len(data)), name)
 
     # Work that takes time
 
@@ -333,12 +334,15 @@ class SimPeer:
     def _check(self, effect: effects.CheckProposal) -> None:
         value_id = effect.header.value_id
         try:
-            state = check.check(effect.state, effect.header, effect.body, self._payload)
+            state = self._world.checked(effect, lambda: self._checked(effect))
         except InvalidBlock as refusal:
             self.handle(events.ProposalChecked(value_id, None, str(refusal)))
         else:
             self.disk.save_pending(effect.body)
             self.handle(events.ProposalChecked(value_id, state, ""))
+
+    def _checked(self, effect: effects.CheckProposal) -> ChainState:
+        return check.check(effect.state, effect.header, effect.body, self._payload)
 
     def _craft(self, effect: Craft) -> None:
         others = [self._row(root) for root in effect.other_roots]

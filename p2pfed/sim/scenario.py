@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 from typing import Literal
 
@@ -85,7 +86,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     faults, crashes: What goes wrong, in the order in which `keep` counts them.
     run_ms: The run ends then, wherever it is; 0: once all have all heights.
     expect: What must have come of it.
-    is_shared: Signatures and blocks are checked once for all peers: pure functions, computed once.
+    is_shared: A block is checked and merged once for all peers, a pure function: for large networks.
     """
 
     about: str = ""
@@ -132,6 +133,24 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     def parts(self) -> tuple[Fault | Crash, ...]:
         """What `keep` chooses from."""
         return (*self.faults, *self.crashes)
+
+
+def disappointments(scenario: Scenario, height: int, convicted: Collection[int]) -> list[str]:
+    """Return what a scenario expects of its end and did not get, in sentences.
+
+    Args:
+        scenario: What was run.
+        height: The newest final block of an honest peer.
+        convicted: The members that its ledger has convicted.
+    """
+    expect, found = scenario.expect, []
+    low, high = expect.heights or (scenario.heights, scenario.heights)
+    if not low <= height <= high:
+        found.append(f"{height} blocks are final where {low} to {high} are expected")
+    if expect.convicted is not None and set(convicted) != {*expect.convicted}:
+        wanted = sorted(expect.convicted)
+        found.append(f"peers {sorted(convicted)} are convicted where {wanted} are expected")
+    return found
 
 
 def keep(scenario: Scenario, numbers: tuple[int, ...]) -> Scenario:

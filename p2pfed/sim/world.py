@@ -14,9 +14,11 @@ from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
+from p2pfed.node.effects import CheckProposal
 from p2pfed.node.events import Event
 from p2pfed.node.facts import Fact
 from p2pfed.primitives import codec
+from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.sim.accidents import Accidents
 from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
@@ -30,7 +32,7 @@ from p2pfed.sim.trace import Trace, summary
 from p2pfed.sim.transcript import Witness, kind_of, words
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block
-from p2pfed.types.wire import ControlMessage, decode_control
+from p2pfed.types.wire import ControlMessage, ProposalMessage, decode_control
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ START_MS = GENESIS_TIME_MS + 1_000
 STALL_MS = 60_000  # Longer than any honest wait: EMPTY after 60 s of silence is not met, somebody trains.
 # The others hear of a death when the pipe breaks; what was on its way by then still arrives.
 DEATH_NOTICE_MS = 50
+CHECKED_MAX = 16  # States kept for others where blocks are checked once for all.
 DECODED_MAX = 1 << 16  # Messages kept decoded; a forgotten one is decoded again.
 ANSWER_BYTES = 1_000  # An answer whose size nobody counts: a manifest, a light block.
 REQUEST_BYTES = 100  # A pull's question, or an answer that there is nothing.
@@ -55,6 +58,7 @@ class Result(Struct, frozen=True):
     accused_power: The power that a fork convicts of E1 or E2, the least one; None where there was none.
     included: Updates that all honest signers held and that the block had to carry, over all heights.
     fired: How often each fault of the scenario struck.
+    commit_ms: From the first proposal of a value to an honest peer's block, the median; -1: no block.
     messages, message_bytes: That arrived, pulls included.
     duplicates: Messages that came to a peer after it had heard the very same.
     """
@@ -71,6 +75,7 @@ class Result(Struct, frozen=True):
     accused_power: int | None = None
     included: int = 0
     fired: tuple[int, ...] = ()
+    commit_ms: int = -1
     messages: int = 0
     message_bytes: int = 0
     duplicates: int = 0
@@ -88,7 +93,8 @@ class World:
         self.crashes = 0
         self.messages = self.message_bytes = self.duplicates = 0
         self._witness = witness
-        self._decoded: dict[bytes, tuple[bytes, ControlMessage]] = {}
+        self._checked: dict[tuple[bytes, bytes], ChainState] = {}  # By the blocks before and after.
+        self._decoded: dict[bytes, tuple[bytes, ControlMessage, str]] = {}
         self._dice = Random(scenario.seed)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
@@ -121,6 +127,8 @@ class World:
         arrivals = [late.from_ms for late in scenario.late]
         self._calm_ms = START_MS + max(scenario.heal_ms, *arrivals, 0)
         self._progress_ms = START_MS
+        self._proposed_ms: dict[bytes, int] = {}  # When a value was first proposed.
+        self._commits_ms: list[int] = []  # From then to each honest peer's block.
 
     def run(self) -> Result:
         """Run until every honest peer has the last height, a law is broken, or nothing moves any more."""
@@ -223,17 +231,24 @@ class World:
         """Return whom a peer has a pipe with."""
         return tuple(self.peers[number].public for number in self._network.partners(peer.number))
 
-    def decoded(self, message: ControlMessage) -> tuple[bytes, ControlMessage]:
-        """Return the bytes of a message and what a receiver reads in them, made once for all who send it."""
+    def decoded(self, message: ControlMessage) -> tuple[bytes, ControlMessage, str]:
+        """Return the bytes of a message, what a receiver reads in them, and their hash: made once for all."""
         data = codec.encode(message)
         shared = self._decoded.get(data)
         if shared is None:
             if len(self._decoded) >= DECODED_MAX:
                 self._decoded.clear()
-            shared = self._decoded[data] = (data, decode_control(data))
+            shared = self._decoded[data] = (data, decode_control(data), sha256(data).hex())
         return shared
 
-    def send(self, peer: SimPeer, public: bytes, data: bytes, message: ControlMessage | None = None) -> None:
+    def send(
+        self,
+        peer: SimPeer,
+        public: bytes,
+        data: bytes,
+        message: ControlMessage | None = None,
+        name: str = "",
+    ) -> None:
         """Carry a message over an open pipe; what is no message arrives as its sender's misdeed."""
         other = self._by_key[public]
         pipe = self._network.pipe(peer.number, other.number)
@@ -248,7 +263,7 @@ class World:
             self.duplicates += data in other.heard
             other.heard.add(data)
             try:
-                other.hear(peer.public, data, message or decode_control(data))
+                other.hear(peer.public, data, message or decode_control(data), name)
             except PeerFault as fault:
                 other.handle(events.PeerMisbehaved(peer.public, fault))
 
@@ -304,8 +319,32 @@ class World:
 
     # What peers did
 
-    def told(self, peer: SimPeer, event: Event) -> None:
-        self.trace.add(self.now_ms, peer.number, summary(event))
+    def checked(self, effect: CheckProposal, check: Callable[[], ChainState]) -> ChainState:
+        """Return the state after a block; where the scenario is shared, who checks it first does it for all.
+
+        A check reads the state before and the block alone, so the others would find the same.
+        """
+        if not self.scenario.is_shared:
+            return check()
+        name = (effect.state.header_hash, effect.header.value_id)
+        found = self._checked.get(name)
+        if found is None:
+            if len(self._checked) >= CHECKED_MAX:
+                self._checked.clear()
+            found = self._checked[name] = check()
+        return found
+
+    def speaks(self, peer: SimPeer, message: ControlMessage) -> None:
+        if isinstance(message, ProposalMessage):
+            self._proposed_ms.setdefault(message.proposal.value_id, self.now_ms)
+        self.judge.speaks(peer, message)
+
+    def told(self, peer: SimPeer, event: Event, name: str = "") -> None:
+        """A peer is told of an event; `name` stands for the bytes of a message."""
+        if name and isinstance(event, events.MessageReceived):
+            self.trace.add(self.now_ms, peer.number, f"MessageReceived {event.peer.hex()} {name}")
+        else:
+            self.trace.add(self.now_ms, peer.number, summary(event))
         if isinstance(event, events.MessageReceived):
             self.judge.hears(peer, event.message)
         if self._witness is not None:
@@ -316,6 +355,9 @@ class World:
         self._note(peer.number, f"stores block {block.header.height}: {block.header.value_id.hex()[:6]}")
         if not peer.byzantine:
             self._progress_ms = self.now_ms
+            proposed_ms = self._proposed_ms.get(block.header.value_id)
+            if proposed_ms is not None and state.model is not None:
+                self._commits_ms.append(self.now_ms - proposed_ms)
         self.judge.stored(peer, block, state)
 
     def blamed(self, peer: SimPeer, culprit: bytes, fault: PeerFault) -> None:
@@ -361,6 +403,7 @@ class World:
             accused_power=accused,
             included=self.judge.chain.included,
             fired=tuple(self._network.fired),
+            commit_ms=sorted(self._commits_ms)[len(self._commits_ms) // 2] if self._commits_ms else -1,
             messages=self.messages,
             message_bytes=self.message_bytes,
             duplicates=self.duplicates,

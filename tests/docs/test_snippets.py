@@ -23,7 +23,8 @@ TOUR = blocks(guide("commands.md"))
 # Not printed in the tour. A test that makes them compares their keys with the page (`json_keys`); those that
 # `export` and `demo` leave in files are looked at below and by the demo's own tests.
 TOLD_ELSEWHERE = {
-    f"p2pfed.{name}/1" for name in ("proof", "demo", "light", "fork", "lab-sim", "lab-run", "lab-scenario")
+    f"p2pfed.{name}/1"
+    for name in ("proof", "demo", "light", "fork", "lab-sim", "lab-run", "lab-play", "lab-scenario")
 }
 TIMEOUT_S = 150.0
 

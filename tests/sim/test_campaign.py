@@ -107,7 +107,8 @@ def test_a_built_in_scenario_comes_out_as_it_expects(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("good",), "add --sim"),
+        (("lossy",), "fault 0 is a loss, which needs --sim"),
+        (("good", "--sim", "--output", "here"), "without --sim"),
         (("goof", "--sim"), "did you mean good"),
         (("nowhere.toml", "--sim"), "can't be read"),
         (("good", "--sim", "--heights", "3"), "go with random"),

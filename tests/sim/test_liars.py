@@ -19,7 +19,7 @@ from p2pfed.node.facts import (
 )
 from p2pfed.sim.campaign import find_scenario
 from p2pfed.sim.faults import Fault
-from p2pfed.sim.scenario import BOND, Crash, Scenario
+from p2pfed.sim.scenario import BOND, Crash, Scenario, random_scenario
 from p2pfed.sim.signatures import Signatures
 from p2pfed.sim.world import Result, World
 
@@ -205,3 +205,9 @@ def test_an_observer_that_comes_late_catches_up() -> None:
     assert result.violations == ()
     assert result.heights == (30,) * 5
     assert facts(world, BlockCommitted, 4)[0].caught_up
+
+
+def test_a_forged_copy_of_a_vote_that_is_held_is_not_passed_on() -> None:
+    """Its signature is not looked at any more, and the next peer would blame the honest one that sent it."""
+    result = World(random_scenario(1001, 4, 3, ("forger",))).run()
+    assert result.violations == ()

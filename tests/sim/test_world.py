@@ -73,3 +73,16 @@ def test_a_network_that_can_not_go_on_is_reported_as_a_stall() -> None:
     result = run(Scenario(heights=1, byzantine=("silent", "silent")))
     assert len(result.violations) == 1
     assert "no progress" in result.violations[0]
+
+
+def test_a_block_that_is_checked_once_for_all_gives_the_same_run() -> None:
+    alone, shared = (run(Scenario(heights=3, is_shared=is_shared)) for is_shared in (False, True))
+    assert alone.violations == shared.violations == ()
+    assert alone.trace_hash == shared.trace_hash
+
+
+def test_a_commit_follows_its_proposal_by_a_few_ways_of_the_network_however_many_peers_there_are() -> None:
+    """The body is asked for from who built it: from the others it would come a round of questions later."""
+    result = run(Scenario(peers=12, heights=2, mesh_degree=11, delay_ms=(100, 100), preset="wan"))
+    assert result.violations == ()
+    assert result.commit_ms < 6 * 100 + 50

@@ -1,0 +1,197 @@
+"""A scenario with real processes on this machine: the same file and expectations, faults by signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from msgspec import Struct
+
+from p2pfed.cli.reading import ask_status, open_chain, tip_of
+from p2pfed.errors import LocalError, UsageError
+from p2pfed.ledger.state import decode_ledger
+from p2pfed.runtime import testnet as network
+from p2pfed.runtime.config import LearnerConfig
+from p2pfed.runtime.demo.network import free_ports
+from p2pfed.sim.scenario import Scenario, disappointments
+from p2pfed.storage.home import Home
+from p2pfed.types.genesis import Params
+
+SIGNALLED = ("kill", "pause")  # What signals can do to a process; the rest needs the simulator.
+PORT_FIRST = 18_000
+POLL_S = 0.1
+READY_S = 60
+STALL_S = 120  # Without a new block once the last fault is over; machines are slower than the simulator.
+LINGER_S = 3
+UPDATE_BITS, EXAMPLES_CAP = 12, 4
+_ENVIRONMENT = {"P2PFED_LOG__FORMAT": "json", "P2PFED_LOG__LEVEL": "debug"}  # Rounds are timed by the log.
+
+
+class Played(Struct, frozen=True):
+    """What came of a run.
+
+    heights: Final blocks of each peer, in their order.
+    commit_ms: From the start of the deciding round to the block, the median over honest peers and heights.
+    """
+
+    heights: tuple[int, ...]
+    violations: tuple[str, ...]
+    seconds: float
+    commit_ms: int
+
+
+def verify_playable(scenario: Scenario, where: str) -> None:
+    """Raise UsageError where only the simulator can do what a scenario asks for."""
+    for number, fault in enumerate(scenario.faults):
+        if fault.kind not in SIGNALLED:
+            raise UsageError(f"{where}: fault {number} is a {fault.kind}, which needs --sim")
+    if scenario.crashes or scenario.observers or scenario.late or scenario.skew_ms:
+        raise UsageError(f"{where}: crashes, observers, late peers and wrong clocks need --sim")
+    if scenario.peers > network.PEERS_MAX:
+        raise UsageError(f"{where}: {scenario.peers} processes; at most {network.PEERS_MAX}")
+
+
+def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Played:
+    """Found a network under `folder`, run it, do to it what the scenario says, stop it and judge it."""
+    plan = network.TestnetPlan(
+        peers=scenario.peers,
+        stakes=scenario.bonds,
+        byzantine=scenario.byzantine,
+        learner=LearnerConfig(
+            app="digits:softmax",
+            partition="dirichlet:1.0",
+            params={"epochs": "1", "batch": "64", "lr": "0.5"},
+        ),
+        params=Params(
+            scenario.preset, ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, EXAMPLES_CAP, scenario.heights
+        ),
+        transport="tcp",
+        port=free_ports(2 * scenario.peers, PORT_FIRST),
+        http_port=0,
+        linger_s=LINGER_S,
+        seed=scenario.seed,
+    )
+    made = network.create_testnet(folder, plan)
+    homes = [folder / peer.name for peer in made.peers]
+    honest = homes[: scenario.peers - len(scenario.byzantine)]
+    started_s = time.monotonic()
+    try:
+        for home in homes:
+            network.start_peer(home, environment=_ENVIRONMENT)
+        asyncio.run(_play(scenario, homes, honest, tell))
+    finally:
+        for home in homes:
+            _signal(home, signal.SIGCONT)
+        network.stop_peers(homes)
+    seconds = time.monotonic() - started_s
+    heights, violations = judge(scenario, homes, honest)
+    return Played(heights, violations, round(seconds, 1), _commit_ms(honest))
+
+
+async def _play(
+    scenario: Scenario, homes: list[Path], honest: list[Path], tell: Callable[[str], None]
+) -> None:
+    """Return once every honest peer has every height, time is up, or nothing moves any more."""
+    deadline_s = time.monotonic() + READY_S
+    while not all(_is_ready(home) for home in homes):
+        if time.monotonic() > deadline_s:
+            raise LocalError(f"not every peer answered within {READY_S} s; their folders have the logs")
+        await asyncio.sleep(POLL_S)
+    acts = [(fault.from_ms, number, True) for number, fault in enumerate(scenario.faults)]
+    acts += [(fault.until_ms, number, False) for number, fault in enumerate(scenario.faults)]
+    acts.sort()
+    start_s = moved_s = time.monotonic()
+    newest = 0
+    while True:
+        now_ms = round((time.monotonic() - start_s) * 1_000)
+        while acts and acts[0][0] <= now_ms:
+            _, number, is_start = acts.pop(0)
+            _strike(scenario, homes, number, is_start=is_start)
+            tell(f"{now_ms} ms: {scenario.faults[number]} {'begins' if is_start else 'ends'}")
+        heights = [tip_of(Home(home))[0] for home in honest]
+        if max(heights) > newest or acts:
+            newest, moved_s = max(heights), time.monotonic()
+        is_up = (scenario.run_ms and now_ms > scenario.run_ms) or time.monotonic() - moved_s > STALL_S
+        if min(heights) >= scenario.heights or is_up:
+            return
+        await asyncio.sleep(POLL_S)
+
+
+def _is_ready(home: Path) -> bool:
+    """Answer whether a peer answers; one whose network has ended already was ready too."""
+    return ask_status(Home(home)) is not None or tip_of(Home(home))[0] > 0
+
+
+def _strike(scenario: Scenario, homes: list[Path], number: int, *, is_start: bool) -> None:
+    fault = scenario.faults[number]
+    for home in (homes[peer] for peer in fault.peers):
+        if fault.kind == "pause":
+            _signal(home, signal.SIGSTOP if is_start else signal.SIGCONT)
+        elif is_start:
+            _signal(home, signal.SIGKILL)
+        elif network.wait_until_unlocked(home, READY_S):
+            network.start_peer(home, environment=_ENVIRONMENT)
+
+
+def _signal(home: Path, number: signal.Signals) -> None:
+    pid = network.running_pid(home)
+    if pid is not None:
+        os.kill(pid, number)
+
+
+def judge(
+    scenario: Scenario, homes: list[Path], honest: list[Path]
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Read the stopped homes: one chain on all honest disks, and what the scenario expects of it."""
+    heights = tuple(tip_of(Home(home))[0] for home in homes)
+    final: dict[int, bytes] = {}
+    violations: list[str] = []
+    convicted: set[bytes] = set()
+    keys: list[bytes] = []
+    best = max(honest, key=lambda home: tip_of(Home(home))[0])
+    for home in honest:
+        height = tip_of(Home(home))[0]
+        if height == 0:
+            continue
+        with open_chain(Home(home)) as chain:
+            for at in range(1, height + 1):
+                header = chain.header(at)
+                if header is not None and final.setdefault(at, header.value_id) != header.value_id:
+                    violations.append(f"{home.name}: a fork at height {at}")
+            stored = chain.ledger(height) if home == best else None
+        if stored is not None:
+            ledger = decode_ledger(stored)
+            convicted = {entry.key for entry in ledger.slashing.convictions}
+            keys = [account.key for account in ledger.accounts.accounts]
+    numbers = {keys.index(key) for key in convicted}
+    innocent = sorted(numbers & set(range(len(honest))) - set(scenario.faulty))
+    violations += [f"peer {number} is honest and was convicted" for number in innocent]
+    if not violations:
+        violations += disappointments(scenario, max(heights[: len(honest)]), numbers)
+    return heights, tuple(violations)
+
+
+def _commit_ms(honest: list[Path]) -> int:
+    """Return the median time from the round that decided to its block, -1 where no log has one."""
+    times: list[float] = []
+    for home in honest:
+        began: dict[tuple[int, int], float] = {}
+        for line in (Home(home).logs / "output.log").read_text(encoding="utf-8").splitlines():
+            if not line.startswith('{"schema": "p2pfed.event/1"'):
+                continue
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # The line at which a peer was killed.
+            place = (entry.get("height"), entry.get("round"))
+            if entry["event"] == "round.started":
+                began[place] = entry["time_ms"]
+            elif entry["event"] == "block.committed" and not entry["caught_up"] and place in began:
+                times.append(entry["time_ms"] - began[place])
+    return round(median(times)) if times else -1
