@@ -260,10 +260,9 @@ class HeightWork:
 
     def _share_headers(self, message: AvailMessage) -> None:
         """Tell who proposes soon, as everybody does, the headers it lacks of what we voted to hold."""
-        round_, index = max(self.engine.round, 0), message.avail.validator_index
-        if index in map(self.engine.proposer, (round_, round_ + 1)):  # Digests tell the others.
-            for header in self.pool.held_but_not_listed(message):
-                self._shared.neighbours.tell(self.state.validators.validators[index].key, header)
+        index, soon = message.avail.validator_index, self.engine.proposer(max(self.engine.round, 0))
+        for header in self.pool.held_but_not_listed(message) if index == soon else ():  # Digests tell others.
+            self._shared.neighbours.tell(self.state.validators.validators[index].key, header)
 
     def _try_build(self, round_: int) -> None:
         """C2: build the block once availability votes of a quorum and everything they call for are here."""

@@ -440,3 +440,14 @@ def test_rows_show_what_a_person_asks_for(table, keys, make_record, chain_id) ->
     assert not observer.is_member
     assert observer.score == 66
     assert observer.next_dial_ms is None
+
+
+def test_a_digest_goes_to_a_small_mesh_whole_and_to_a_large_one_in_turn() -> None:
+    for count, at_once in ((5, 4), (20, 2)):
+        keys = [PrivateKey(bytes([number + 1]) * 32).public for number in range(count)]
+        table = PeerTable(keys[0], member_keys=keys)
+        for key in keys[1:]:
+            assert table.connected(key, 0)
+        told = [table.digest_targets() for _ in range(8)]
+        assert {len(peers) for peers in told} == {at_once}
+        assert {peer for peers in told for peer in peers} == set(table.push_targets())
