@@ -28,6 +28,7 @@ from p2pfed.storage.files import disk_errors
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
 from p2pfed.types.model import ModelState
+from p2pfed.types.params import UNBONDING_HEIGHTS
 
 FIRST_PORT, FIRST_HTTP_PORT = 7400, 8400
 LINGER_S = 5
@@ -64,6 +65,7 @@ def demo(
     wanted = byzantine or (("2:sign_flip:scale=4",) if peers >= 7 else ())
     kinds = parse_byzantine(tuple(text for text in wanted if text != "none"), peers)
     given |= {"app": f"{given['dataset']}:mlp", "learner_params": (), "preset": "local", "updates_min": 1}
+    given |= {"unbonding": "7d", "unbonding_heights": UNBONDING_HEIGHTS, "bond_min": 1}
     learner = learner_config(given, peers)
     plan = TestnetPlan(
         peers=peers,

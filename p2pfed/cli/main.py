@@ -11,7 +11,6 @@ from p2pfed import __version__
 from p2pfed.cli.lazy import Lazy, LazyGroup
 from p2pfed.cli.text import printable
 from p2pfed.errors import LocalError, P2PFedError, StorageFault
-from p2pfed.runtime.own_rules import load_own_rules
 
 COMMANDS: Lazy = {
     "demo": ("p2pfed.cli.demo", "demo", "Run a whole network with liars on this machine and judge it."),
@@ -49,6 +48,8 @@ class Program(LazyGroup):
     """All of `p2pfed`."""
 
     def invoke(self, ctx: click.Context) -> object:
+        from p2pfed.runtime.own_rules import load_own_rules  # Only a command that runs may need a rule.
+
         try:
             load_own_rules()
             return super().invoke(ctx)

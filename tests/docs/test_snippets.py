@@ -24,8 +24,11 @@ TOUR = blocks(guide("commands.md"))
 # `export` and `demo` leave in files are looked at below and by the demo's own tests.
 TOLD_ELSEWHERE = {
     f"p2pfed.{name}/1"
-    for name in ("proof", "demo", "light", "fork", "lab-sim", "lab-run", "lab-play", "lab-scenario")
-}
+    for name in (
+        "proof", "demo", "light", "fork", "lab-sim", "lab-run", "lab-play", "lab-scenario", "transaction",
+        "inspect", "rollback", "doctor",
+    )
+}  # fmt: skip
 TIMEOUT_S = 150.0
 
 

@@ -69,7 +69,10 @@ def test_a_crash_around_a_durable_write_loses_nothing(net: Network, point: str) 
 @pytest.mark.parametrize("point", ["key.renamed", "held.rows"])
 def test_a_peer_that_dies_while_it_joins_can_join_again(net: Network, tmp_path: Path, point: str) -> None:
     contact = net.peers[0].wait("peer.started")["p2p"][0]
-    line = ("--join", contact, "--chain", net.chain, "--transport", net.transport, "--port", "0", "--no-http")
+    line = (
+        "--join", contact, "--chain", net.chain, "--transport", net.transport, "--port", "0", "--no-http",
+        "--sync", "blocks",
+    )  # fmt: skip
     joiner = Peer(tmp_path / "joiner")
     try:
         joiner.start(*line, P2PFED_CRASH_AT=point)

@@ -96,7 +96,7 @@ def test_a_member_with_a_key_and_nothing_else_joins_by_the_printed_line(net: Net
 def test_a_key_that_genesis_does_not_list_follows(net: Network, tmp_path: Path) -> None:
     observer = Peer(tmp_path / "observer")
     command = net.peers[0].wait("peer.join_line")["command"].split()
-    observer.start(*command[2:], "--transport", net.transport, "--port", "0", "--no-http")
+    observer.start(*command[2:], "--transport", net.transport, "--port", "0", "--no-http", "--sync", "blocks")
     try:
         height = net.peers[0].height + 2
         followed = observer.wait_for_height(height)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from e2e.grown import Grown
 from e2e.support import PORTS_FIRST, PORTS_LAST, Peer, p2pfed
+from support.pages import json_keys
 
 from p2pfed.runtime.demo.network import free_ports
 from p2pfed.storage import retention
@@ -68,11 +69,16 @@ def test_a_member_without_data_joins_by_state_past_a_liar_and_votes(grown: Grown
     joiner.stop()
     seen = json.loads(p2pfed("inspect", "--json", "--home", joiner.home.path).stdout)
     assert (seen["problem"], seen["base"]) == ("", synced["height"])
-    gone = p2pfed("rollback", str(synced["height"]), "--yes", "--home", joiner.home.path)
-    assert (gone.returncode, gone.stdout) == (0, f"the newest block is {synced['height']} now\n"), gone.stderr
+    assert set(seen) <= json_keys("p2pfed.inspect/1")
+    gone = p2pfed("rollback", str(synced["height"]), "--yes", "--json", "--home", joiner.home.path)
+    assert gone.returncode == 0, gone.stderr
+    assert set(json.loads(gone.stdout)) == json_keys("p2pfed.rollback/1")
+    assert json.loads(gone.stdout)["height"] == synced["height"]
     healthy = p2pfed("doctor", "--json", "--home", joiner.home.path)
-    failed = [line for line in healthy.stdout.splitlines() if json.loads(line)["state"] == "fail"]
-    assert (healthy.returncode, failed) == (0, [])
+    findings = [json.loads(line) for line in healthy.stdout.splitlines()]
+    assert (healthy.returncode, [found for found in findings if found["state"] == "fail"]) == (0, [])
+    assert findings
+    assert all(set(found) <= json_keys("p2pfed.doctor/1") for found in findings)
     mark = joiner.mark()
     joiner.start()
     again = joiner.wait("block.committed", after=mark, height=own["height"])

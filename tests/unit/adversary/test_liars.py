@@ -335,7 +335,7 @@ def test_the_memory_of_a_garbage_sender_is_bounded() -> None:
     assert len(stage.liar._heard) == 64  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"twins"}))  # To be two is a sin in each step.
 def test_what_is_not_its_sin_passes_through(kind: str) -> None:
     stage, honest = Stage(kind), Lab(world=World(FOUR), key=Stage(kind).lab.key)
     honest.start()

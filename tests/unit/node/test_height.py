@@ -339,17 +339,22 @@ def test_evidence_goes_into_the_block_that_is_built(world: World) -> None:
     assert build.inputs.evidence == (evidence,)
 
 
-def test_a_peer_that_voted_for_an_update_tells_its_header_to_a_voter_that_lacks_it(world: World) -> None:
+def test_a_peer_that_voted_for_an_update_tells_its_header_to_the_proposer_that_lacks_it(world: World) -> None:
     lab = lab_of(world, is_proposer=False)
     for header in world.updates():
         hold(lab, header)
-    voter = next(place for place in range(4) if place != place_of(lab))
-    effects = lab.hear(world.avail(voter, [world.update(0)]))
-    told = [
-        effect for effect in effects if isinstance(effect, Send) and isinstance(effect.message, UpdateHeader)
-    ]
-    assert {effect.peers for effect in told} == {(world.key(voter).public,)}
-    assert {effect.message for effect in told} == set(world.updates()) - {world.update(0)}
+    work = lab.node.work
+    assert work is not None
+    proposer = work.engine.proposer(0)
+    told: dict[int, list[Send]] = {}
+    for voter in range(4):
+        if voter != place_of(lab):
+            effects = lab.hear(world.avail(voter, [world.update(0)]))
+            sent = [effect for effect in effects if isinstance(effect, Send)]
+            told[voter] = [effect for effect in sent if isinstance(effect.message, UpdateHeader)]
+    assert [voter for voter, sent in told.items() if sent] == [proposer]
+    assert {effect.peers for effect in told[proposer]} == {(world.key(proposer).public,)}
+    assert {effect.message for effect in told[proposer]} == set(world.updates()) - {world.update(0)}
 
 
 def test_the_slow_pace_of_one_height_becomes_the_patience_of_the_next(world: World) -> None:
