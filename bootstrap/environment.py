@@ -293,11 +293,11 @@ def run_demo(arguments: Sequence[str]) -> int:
 
 
 def whole_suite() -> list[str]:
-    """Return what pytest is told where nobody names a part: files side by side, one more than the cores.
+    """Return what pytest is told where nobody names a part: files side by side, one a core.
 
-    The one more fills the time in which tests wait for sockets and disks. Tests of one file run in turn.
+    Tests of one file run in turn. More at once end no sooner, since networks of processes fill the cores.
     """
-    return ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile"]
+    return ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]
 
 
 def run_tests(arguments: Sequence[str]) -> int:

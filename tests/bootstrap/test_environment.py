@@ -184,7 +184,7 @@ def test_variables_of_other_pythons_do_not_leak_in() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [([], ["-n", "5", "--dist", "loadfile"]), (["tests/unit", "-x"], ["tests/unit", "-x"])],
+    [([], ["-n", "4", "--dist", "loadfile"]), (["tests/unit", "-x"], ["tests/unit", "-x"])],
 )
 def test_the_whole_suite_runs_side_by_side_and_a_part_as_it_is_told(
     arguments: list[str], expected: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -170,10 +170,11 @@ def test_payloads_that_nobody_can_use_are_left_out_and_their_senders_named(tmp_p
     blocks = commits(honest[0])
     assert all(not set(liars) & set(event["trainers"]) for event in blocks)
     assert max(event["updates"] for event in blocks) == 4
+    named = set()
     for peer in honest:
         refused = {event["trainer"] for event in peer.events if event["event"] == "update.refused"}
         faults = {event["peer"] for event in peer.events if event["event"] == "peer.fault"}
-        assert liars[0] in refused
-        assert liars[1] in refused | faults
-        assert refused | faults == set(liars)
-        assert liars[2] in refused
+        assert {liars[0], liars[2]} <= refused
+        assert refused | faults <= set(liars)
+        named |= refused | faults
+    assert named == set(liars)  # Wrong shapes cost their sender its pipes, and it may never reach the last one.
