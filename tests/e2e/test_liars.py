@@ -177,4 +177,4 @@ def test_payloads_that_nobody_can_use_are_left_out_and_their_senders_named(tmp_p
         assert {liars[0], liars[2]} <= refused
         assert refused | faults <= set(liars)
         named |= refused | faults
-    assert named == set(liars)  # Wrong shapes cost their sender its pipes, and it may never reach the last one.
+    assert named == set(liars)  # Wrong shapes cost their sender its pipes: it may never reach the last one.
