@@ -14,8 +14,12 @@ from e2e.support import TRANSPORTS, Network, Peer, create, p2pfed
 from p2pfed.consensus.signer import decode_record
 from p2pfed.storage.vote_state import VoteStateFile
 
+# Whoever follows without a voice does as every late peer does: once is enough.
+on_both = pytest.mark.parametrize("net", TRANSPORTS, indirect=True, scope="module")
+on_tcp = pytest.mark.parametrize("net", ["tcp"], indirect=True, scope="module")
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
+
+@pytest.fixture(scope="module")
 def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Four members of whom the last one is not there at first."""
     made = create(tmp_path_factory.mktemp("joining") / "net", 4, request.param)
@@ -46,6 +50,7 @@ def assert_it_takes_part(net: Network, peer: Peer, height: int) -> None:
     peer.wait_for_height(merged["height"])
 
 
+@on_both
 def test_a_peer_that_starts_late_fetches_the_blocks_and_takes_part(net: Network) -> None:
     late, height = net.peers[3], net.peers[0].height
     late.start()
@@ -55,6 +60,7 @@ def test_a_peer_that_starts_late_fetches_the_blocks_and_takes_part(net: Network)
     assert first["caught_up"]
 
 
+@on_both
 def test_a_peer_that_lost_its_data_fetches_all_of_it_again(net: Network) -> None:
     peer = net.peers[2]
     peer.stop()
@@ -65,6 +71,7 @@ def test_a_peer_that_lost_its_data_fetches_all_of_it_again(net: Network) -> None
     assert_it_takes_part(net, peer, height)
 
 
+@on_both
 def test_a_member_with_a_key_and_nothing_else_joins_by_the_printed_line(net: Network) -> None:
     peer = net.peers[1]
     command = net.peers[0].wait("peer.join_line")["command"].split()
@@ -93,6 +100,7 @@ def test_a_member_with_a_key_and_nothing_else_joins_by_the_printed_line(net: Net
     assert_it_takes_part(net, peer, height)
 
 
+@on_tcp
 def test_a_key_that_genesis_does_not_list_follows(net: Network, tmp_path: Path) -> None:
     observer = Peer(tmp_path / "observer")
     command = net.peers[0].wait("peer.join_line")["command"].split()
@@ -109,6 +117,7 @@ def test_a_key_that_genesis_does_not_list_follows(net: Network, tmp_path: Path) 
     assert p2pfed("verify", "--home", observer.home.path).returncode == 0
 
 
+@on_both
 def test_a_peer_finds_the_network_though_its_first_contact_is_gone(net: Network) -> None:
     gone, peer = net.peers[0], net.peers[3]
     gone.stop()
