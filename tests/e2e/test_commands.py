@@ -198,11 +198,9 @@ def test_a_halted_and_a_stopped_peer_are_told_apart(net: Network) -> None:
     text = p2pfed("status", "--home", stays.home.path).stdout
     assert "halted: peers of more than 2/3 of the stake must be connected" in text
     (stopped,) = rows("status", "--home", leaves.home.path)
-    assert (stopped["schema"], stopped["step"], stopped["height"]) == (
-        "p2pfed.status/1",
-        "stopped",
-        leaves.height,
-    )
+    assert (stopped["schema"], stopped["step"]) == ("p2pfed.status/1", "stopped")
+    # A signal between the commit to disk and its log line leaves the disk one block ahead of the log.
+    assert stopped["height"] in (leaves.height, leaves.height + 1)
     assert "does not run; start it with `p2pfed run`" in p2pfed("status", "--home", leaves.home.path).stdout
     remembered = p2pfed("peers", "--home", leaves.home.path, "--json")
     assert json.loads(remembered.stdout)["id"] == peer_id(net.keys[0])
