@@ -114,6 +114,17 @@ def test_who_asked_first_is_served_first() -> None:
     assert first.blocks(EPOCH_HEIGHTS - 1).powers()[F] == 5
 
 
+def test_who_asked_first_to_leave_leaves_first() -> None:
+    for one, two in ((A, B), (B, A)):
+        chain = Chain(10, 10, 10, 10).block(AskExit(one, 10)).block(AskExit(two, 10)).blocks(EPOCH_HEIGHTS)
+        assert (chain.powers()[one], chain.powers()[two]) == (1, 10)  # 5 of 40, then 4 of 35.
+
+
+def test_who_come_or_leave_in_one_block_share_its_budget() -> None:
+    assert sum(Chain(10, 10, 10, 10).block(AddBond(E, 5), AddBond(F, 5)).powers().values()) == 45
+    assert sum(Chain(10, 10, 10, 10).block(AskExit(A, 5), AskExit(B, 5)).powers().values()) == 35
+
+
 def test_even_a_tiny_network_can_grow() -> None:
     chain = Chain(1, 1).block(AddBond(C, 2))
     assert chain.powers() == {A: 1, B: 1, C: 1}
@@ -137,15 +148,44 @@ def test_what_has_not_voted_yet_leaves_without_the_budget() -> None:
     chain = Chain(10, 10, 10, 10).block(AddBond(E, 9)).block(AskExit(E, 4))
     assert chain.powers()[E] == 5
     assert (chain.stake(E).bond, chain.stake(E).exiting) == (5, 0)
+    # It is paid out once, although the power of the key has not changed meanwhile.
+    paid = [call for _ in range(40) for call in chain.block().calls if isinstance(call, Credit)]
+    assert paid == [Credit(E, 4)]
 
 
-def test_who_has_taken_all_home_is_forgotten() -> None:
+def test_powers_are_forgotten_when_no_evidence_can_ask_for_them() -> None:
+    chain = Chain(80, 80).block(AddBond(A, 1)).blocks(17)
+    assert [(entry.from_height, entry.power) for entry in chain.stake(A).powers] == [(3, 81)]
+
+
+def test_who_has_taken_all_home_is_forgotten_when_its_last_vote_is() -> None:
     chain = Chain(10, 10, 10, 10).block(AddBond(E, 5)).block(AskExit(E, 5))
     assert E not in chain.powers()
-    chain.blocks(15)
+    chain.blocks(16)
     assert chain.stake(E).withdrawals
-    chain.blocks(4)
+    assert chain.block().calls == (Credit(E, 5), Expire(4))
     assert chain.state.stake(E) is None
+
+
+def test_exactly_the_least_bond_may_stay() -> None:
+    assert Chain(10, 10, 10, 10, bond_min=5).block(AskExit(A, 5)).stake(A).bond == 5
+
+
+def test_a_newcomer_of_the_past_begins_with_a_clean_sheet() -> None:
+    """Absences of an earlier time as a validator don't count, or who left late is jailed on its return."""
+    others = (A, B, C)
+    chain = Chain(80, 80, 80, 10).blocks(ABSENCES_MAX - 10, alive=others)
+    chain.block(AskExit(D, 10), alive=others).block(AddBond(D, 10), alive=others)
+    chain.blocks(20, alive=others)
+    assert chain.powers()[D] == 10
+
+
+def test_sets_at_hand_are_few_whatever_evidence_asks_for() -> None:
+    chain = Chain(10, 10).blocks(20)
+    for height in range(chain.state.oldest, chain.height + 3):
+        chain.powers(height)
+        assert chain.state.validators_at(height) is chain.state.validators_at(height)
+        assert len(chain.state._sets) <= staking.SETS_AT_HAND_MAX
 
 
 @pytest.mark.parametrize(
@@ -211,6 +251,8 @@ def test_the_last_power_is_not_taken_home() -> None:
     chain = Chain(8).block(AskExit(A, 8)).blocks(16 * EPOCH_HEIGHTS)
     assert chain.powers() == {A: 1}
     assert (chain.stake(A).bond, chain.stake(A).exiting) == (1, 1)
+    # Nor where two leave in the block in which all others are convicted.
+    assert len(Chain(90, 5, 5).block(Tombstone(A), AskExit(B, 5), AskExit(C, 5)).powers()) == 1
 
 
 def test_who_is_missing_in_more_than_half_of_a_hundred_heights_is_jailed() -> None:
@@ -235,6 +277,12 @@ def test_a_jail_that_would_leave_nobody_is_not_applied() -> None:
     assert len(chain.powers()) == 1
     chain.blocks(2 * ABSENCES_MAX, alive=())
     assert len(chain.powers()) == 1
+
+
+def test_who_is_convicted_or_not_in_the_set_yet_is_nobody_that_a_jail_would_leave() -> None:
+    chain = Chain(10, 10).blocks(ABSENCES_MAX, alive=(B,)).block(Tombstone(B), AddBond(E, 5), alive=(B,))
+    assert chain.stake(A).jailed_at == 0
+    assert chain.powers() == {A: 10, E: 2}
 
 
 def test_a_jail_ends_on_request_and_not_before_ten_heights() -> None:
@@ -303,3 +351,23 @@ def test_the_largest_bonds_have_the_seats() -> None:
     assert removed == 100
     # Where nothing may be removed yet there is no seat to take.
     assert moved_powers(stakes, powers, 1, 5000, 0)[0] == powers
+
+
+def test_who_has_a_seat_grows_although_none_is_free() -> None:
+    stakes = [
+        msgspec.structs.replace(Chain(1).stake(A), key=b"\x02" + place.to_bytes(32, "big"), bond=bond)
+        for place, bond in enumerate([100] * (VALIDATORS_MAX - 1) + [110])
+    ]
+    moved, added, _ = moved_powers(stakes, {stake.key: 100 for stake in stakes}, 1, 5000, 5000)
+    assert added == moved[stakes[-1].key] - 100 == 10
+
+
+def test_a_newcomer_takes_a_seat_that_the_next_one_does_not_find() -> None:
+    stakes = [
+        msgspec.structs.replace(Chain(1).stake(A), key=b"\x02" + place.to_bytes(32, "big"), bond=100)
+        for place in range(VALIDATORS_MAX + 1)
+    ]
+    powers = {stake.key: 100 if place > 1 else 0 for place, stake in enumerate(stakes)}
+    moved, added, _ = moved_powers(stakes, powers, 1, 5000, 0)
+    assert [moved[stake.key] for stake in stakes[:2]] == [100, 0]
+    assert added == 100
