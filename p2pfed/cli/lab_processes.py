@@ -51,8 +51,10 @@ def verify_playable(scenario: Scenario, where: str) -> None:
     for number, fault in enumerate(scenario.faults):
         if fault.kind not in SIGNALLED:
             raise UsageError(f"{where}: fault {number} is a {fault.kind}, which needs --sim")
-    if scenario.crashes or scenario.observers or scenario.late or scenario.skew_ms:
-        raise UsageError(f"{where}: crashes, observers, late peers and wrong clocks need --sim")
+    if scenario.crashes or scenario.observers or scenario.late or scenario.skew_ms or scenario.trainers:
+        raise UsageError(
+            f"{where}: crashes, observers, late peers, slow trainers and wrong clocks need --sim"
+        )
     if scenario.peers > network.PEERS_MAX:
         raise UsageError(f"{where}: {scenario.peers} processes; at most {network.PEERS_MAX}")
 
@@ -69,7 +71,13 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
             params={"epochs": "1", "batch": "64", "lr": "0.5"},
         ),
         params=Params(
-            scenario.preset, ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, EXAMPLES_CAP, scenario.heights
+            scenario.preset,
+            ("clip_nnm_trimmed_mean",),
+            1,
+            UPDATE_BITS,
+            EXAMPLES_CAP,
+            scenario.heights,
+            update_lag=scenario.update_lag,
         ),
         transport="tcp",
         port=free_ports(2 * scenario.peers, PORT_FIRST),
