@@ -289,7 +289,7 @@ class Stepwise(LightChain):
         request = decode_request(data)
         if isinstance(request, GetLightBlock):
             return codec.encode(self.block(request.height))
-        return codec.encode(GenesisBytes(codec.encode(self.founded)))
+        return codec.encode(GenesisBytes(encode_genesis(self.founded)))
 
 
 async def test_a_fork_right_after_a_checkpoint_in_another_round_is_amnesia(net: Net) -> None:
