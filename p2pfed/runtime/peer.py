@@ -137,6 +137,7 @@ async def run_peer(
             records=records,
             contacts=contacts,
             is_learning=bool(config.learner.app),
+            is_exchanging=network.exchange,
             sync_plan=beginning.plan,
             checkpoint=options.checkpoint,
         )
