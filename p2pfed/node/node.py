@@ -266,7 +266,7 @@ class Node:
     def _take_timer(self, timer: Timer, now_ms: int) -> None:
         if timer.kind == "gossip":
             self.neighbours.tick(now_ms)
-            self._tell_digest()
+            self._tell_digest(self.neighbours.table.digest_targets())
             if self.sync is not None:
                 self.sync.tick(now_ms)
             is_wanting = not self.is_finished or self.state.model is None  # The last model counts too.
@@ -413,15 +413,16 @@ class Node:
         self._shared.evidence.prune(self.state)
         if self.is_finished:
             self._outbox.append(Observe(NetworkFinished(self.state.height)))
+            self._tell_digest(self.neighbours.table.connected_members())  # Who waits for us may leave now.
 
     def _ask_for_height(self) -> None:
         """After catching up, ask for what the others have said of this height before we listened."""
         if self.work is not None:
-            self._tell_digest()
+            self._tell_digest(self.neighbours.table.digest_targets())
 
-    def _tell_digest(self) -> None:
+    def _tell_digest(self, peers: Iterable[bytes]) -> None:
         digest = digest_of(self.state, self.work)
-        for peer in self.neighbours.table.digest_targets():
+        for peer in peers:
             self.neighbours.tell(peer, digest)
 
     def _schedule_gossip(self) -> None:

@@ -365,6 +365,8 @@ def test_the_last_height_ends_the_work_and_is_told() -> None:
     assert lab.node.is_finished
     assert lab.node.work is None
     assert not lab.node.is_everyone_finished
+    told = [e for e in lab.all_of(Send) if isinstance(e.message, Digest) and e.message.height == 2]
+    assert sorted(peer for effect in told for peer in effect.peers) == sorted(lab.others)
     digest = next(iter(sent_by(lab.gossip(), Digest)))
     assert digest.height == 2
     for peer in lab.others:
