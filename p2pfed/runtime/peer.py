@@ -323,5 +323,6 @@ async def _leave_when_done(host: Host, linger_s: int) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(linger_s):
             await host.is_everyone_done.wait()
+            await host.wait_for_figures()
     height = host.node.state.height
     host.stop(Ending(f"finished at height {height}", 0))
