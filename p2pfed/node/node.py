@@ -60,6 +60,7 @@ class Node:
         records: Peer records remembered from the last run.
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
+        is_exchanging: Whether it tells and learns where peers listen; else it dials its contacts alone.
         sync_plan: How to join by state; `state` is that of genesis then, without its model.
         checkpoint: Height and hash of a block that a person knows to be final.
     """
@@ -75,6 +76,7 @@ class Node:
         records: Iterable[PeerRecord] = (),
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
+        is_exchanging: bool = True,
         sync_plan: SyncPlan | None = None,
         checkpoint: tuple[int, bytes] | None = None,
     ) -> None:
@@ -85,7 +87,9 @@ class Node:
         self._height_final = genesis.params.height_final
         self._outbox: list[Effect] = []
         members = tuple(participant.key for participant in genesis.participants)
-        self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
+        self.neighbours = Neighbours(
+            key, genesis.chain_id, members, state.validators, self._outbox, is_exchanging=is_exchanging
+        )
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)

@@ -128,8 +128,9 @@ class SimPeer:
             record=self.disk.load_record(),
             history=history,
             records=self.disk.load_peers(),
-            contacts=() if self.number == 0 else (world.peers[0].address,),
+            contacts=tuple(world.peers[other].address for other in world.scenario.dialled_by(self.number)),
             is_learning=self._learner is not None,
+            is_exchanging=not world.scenario.topology,
             sync_plan=self._sync_plan(),
         )
         self.node.neighbours.table.mesh_degree = world.scenario.mesh_degree

@@ -68,6 +68,20 @@ class Late(Struct, frozen=True, forbid_unknown_fields=True):
     from_ms: int
 
 
+class Handed(Struct, frozen=True, forbid_unknown_fields=True):
+    """Evidence that a stranger hands to peer `to`: `culprit` signed two prevotes of one place.
+
+    It comes at `from_ms`, or as soon after as that peer is up and has a block.
+    """
+
+    culprit: int
+    to: int
+    from_ms: int = 0
+
+    def __str__(self) -> str:
+        return f"evidence against peer {self.culprit} handed to peer {self.to} at {self.from_ms} ms"
+
+
 class Expect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What must come of a run besides the laws; the same in virtual time and with real processes.
 
@@ -91,6 +105,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     observers: Peers that genesis doesn't list, numbered after the members.
     stakes: The bond of each member; none: BOND each.
     preset: Of waits, as genesis names it.
+    topology: Who dials whom, [dialler, listener], and nobody tells addresses; none: all find each other.
     mesh_degree: To how many members a peer pushes; as many as there are: pushed directly, never passed on.
     delay_ms: The shortest and the longest way of a message; it is drawn anew for each, so they overtake.
     train_ms: How long a training takes.
@@ -98,6 +113,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     update_lag: From how many heights back an update may be, as genesis names it.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
     late: Peers that join by state.
+    evidence: Lies that were not told in the run, handed in as evidence.
     faults, crashes: What goes wrong, in the order in which `keep` counts them.
     run_ms: The run ends then, wherever it is; 0: once all have all heights.
     expect: What must have come of it.
@@ -111,6 +127,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     observers: int = 0
     stakes: tuple[int, ...] = ()
     preset: Literal["local", "lan", "wan"] = "local"
+    topology: tuple[tuple[int, int], ...] = ()
     mesh_degree: int = MESH_DEGREE
     delay_ms: tuple[int, int] = (1, 10)
     train_ms: tuple[int, int] = (10, 120)
@@ -120,6 +137,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     faults: tuple[Fault, ...] = ()
     crashes: tuple[Crash, ...] = ()
     late: tuple[Late, ...] = ()
+    evidence: tuple[Handed, ...] = ()
     run_ms: int = 0
     expect: Expect = Expect()
     is_shared: bool = False
@@ -132,14 +150,21 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     @property
     def faulty(self) -> tuple[int, ...]:
-        """The members that may contradict themselves: liars, and who comes back from an old image."""
+        """The members that may contradict themselves: liars, culprits, who comes back from an old image."""
         liars = {*range(self.peers - len(self.byzantine), self.peers)}
         struck = {peer for fault in self.faults if fault.kind == "old_image" for peer in fault.peers}
-        return tuple(sorted(liars | {peer for peer in struck if peer < self.peers}))
+        culprits = {handed.culprit for handed in self.evidence}
+        return tuple(sorted(liars | culprits | {peer for peer in struck if peer < self.peers}))
 
     @property
     def bonds(self) -> tuple[int, ...]:
         return self.stakes or (BOND,) * self.peers
+
+    def dialled_by(self, peer: int) -> tuple[int, ...]:
+        """Return whom a peer dials at its start; without a topology peer 0, who tells of the others."""
+        if self.topology:
+            return tuple(listener for dialler, listener in self.topology if dialler == peer)
+        return (0,) if peer else ()
 
     @property
     def is_safe(self) -> bool:
@@ -207,7 +232,7 @@ def load_scenario(data: bytes, where: str) -> Scenario:
 def dump_scenario(scenario: Scenario) -> str:
     """Return the scenario as TOML; `load_scenario` reads it back."""
     plain: dict[str, object] = msgspec.to_builtins(scenario)
-    tables = {name: plain.pop(name, []) for name in ("trainers", "late", "faults", "crashes")}
+    tables = {name: plain.pop(name, []) for name in ("trainers", "late", "evidence", "faults", "crashes")}
     expect = plain.pop("expect", {})
     lines = _pairs(plain)
     lines += ["[expect]", *_pairs(expect)] if expect else []
@@ -235,6 +260,7 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         ("update_lag", scenario.update_lag, 1, UPDATE_LAG_MAX),
         ("run_ms", scenario.run_ms, 0, 1_000_000_000),
         ("byzantine", len(scenario.byzantine), 0, scenario.peers),
+        ("evidence", len(scenario.evidence), 0, FAULTS_MAX),
         ("faults", len(scenario.faults), 0, FAULTS_MAX),
         ("crashes", len(scenario.crashes), 0, FAULTS_MAX),
     ):
@@ -263,9 +289,30 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
     for late in scenario.late:
         if not (0 < late.peer < everybody and late.from_ms >= 0):
             raise UsageError(f"{where}: peer {late.peer} is late; 1 to {everybody - 1} may be")
+    for handed in scenario.evidence:
+        if not (0 <= handed.culprit < scenario.peers and 0 <= handed.to < everybody and handed.from_ms >= 0):
+            raise UsageError(f"{where}: {handed}: members are 0 to {scenario.peers - 1}")
+    _verify_topology(scenario.topology, everybody, where)
     for crash in scenario.crashes:
         if not (0 <= crash.peer < everybody and crash.effect >= 0 and crash.down_ms >= 0):
             raise UsageError(f"{where}: {crash}: peers are 0 to {everybody - 1}, numbers not negative")
+
+
+def _verify_topology(topology: tuple[tuple[int, int], ...], peers: int, where: str) -> None:
+    """Raise UsageError where pipes lead nowhere, stand twice, or leave somebody alone."""
+    pipes = {frozenset(pipe) for pipe in topology}
+    if len(pipes) != len(topology) or any(len(pipe) != 2 for pipe in pipes):
+        raise UsageError(f"{where}: a topology names each pair of peers once, and nobody dials itself")
+    wrong = sorted(peer for pipe in pipes for peer in pipe if not 0 <= peer < peers)
+    if wrong:
+        raise UsageError(f"{where}: topology names peer {wrong[0]}; there are 0 to {peers - 1}")
+    reached, grown = {0}, {0}
+    while topology and grown:
+        grown = {peer for pipe in pipes if pipe & reached for peer in pipe} - reached
+        reached |= grown
+    alone = sorted({*range(peers)} - reached)
+    if topology and alone:
+        raise UsageError(f"{where}: no way leads from peer 0 to peer {alone[0]}: add a pipe to topology")
 
 
 def random_scenario(

@@ -29,7 +29,7 @@ from p2pfed.storage.store import Store
 from p2pfed.types.address import Multiaddr, peer_id
 from p2pfed.types.block import Header
 from p2pfed.types.evidence import DuplicateVote
-from p2pfed.types.genesis import Participant
+from p2pfed.types.genesis import Participant, encode_genesis
 from p2pfed.types.light import LightBlock, ListProof
 from p2pfed.types.vote import Precommit
 from p2pfed.types.wire import (
