@@ -62,7 +62,8 @@ def verify_playable(scenario: Scenario, where: str) -> None:
     for number, fault in enumerate(scenario.faults):
         if fault.kind not in PLAYED:
             raise UsageError(f"{where}: fault {number} is a {fault.kind}, which needs --sim")
-    if scenario.crashes or scenario.observers or scenario.late or scenario.skew_ms or scenario.trainers:
+    slow = scenario.trainers or scenario.expect.older
+    if scenario.crashes or scenario.observers or scenario.late or scenario.skew_ms or slow:
         raise UsageError(
             f"{where}: crashes, observers, late peers, slow trainers and wrong clocks need --sim"
         )

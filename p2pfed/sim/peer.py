@@ -243,8 +243,7 @@ class SimPeer:
             case effects.ScheduleTimeout():
                 self.later(effect.delay_ms, lambda: self.handle(events.TimerFired(effect.timer)))
             case effects.Train():
-                if self._learner is not None:
-                    self.later(world.train_ms(self), lambda: self._train(effect))
+                self.later(world.train_ms(self), lambda: self._train(effect))
             case effects.FetchPayload():
                 self._fetch_payload(effect)
             case effects.FetchBody():
@@ -322,8 +321,7 @@ class SimPeer:
     # Work that takes time
 
     def _train(self, effect: effects.Train) -> None:
-        assert self._learner is not None
-        if not self._world.can_train(self):
+        if self._learner is None or not self._world.can_train(self):
             self.handle(events.TrainingFailed(effect.base_height, "no data this time"))
             return
         payload, examples = train(self._learner, effect.state)
