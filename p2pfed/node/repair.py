@@ -45,6 +45,12 @@ class Repair:
         for peer in self._neighbours.table.digest_targets():
             self._neighbours.tell(peer, digest)
 
+    def tell_members(self, state: ChainState, work: HeightWork | None) -> None:
+        """Tell every connected member."""
+        digest = digest_of(state, work)
+        for peer in self._neighbours.table.connected_members():
+            self._neighbours.tell(peer, digest)
+
     def answer(
         self,
         peer: bytes,
