@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from p2pfed.aggregation import reference
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.state import ChainState
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.types.block import Block
@@ -82,6 +83,7 @@ def _merge_objection(before: ChainState, block: Block, merged: list[UpdateHeader
         faulty_max=lying,
         rule=params.rules[0],
         ages=ages,
+        outer=OuterStep(params.outer_momentum, params.outer_rate),
         update_bits=params.update_bits,
         examples_cap=params.examples_cap,
     )
