@@ -105,4 +105,5 @@ def _hand(world: World, handed: Handed) -> None:
     state = peer.node.state
     evidence = double_vote(culprit.key, state.last_validators, state.chain_id, state.height)
     if evidence is not None:
-        peer.handle(events.MessageReceived(neighbours[0], evidence, len(codec.encode(evidence))))
+        data = codec.encode(evidence)
+        peer.handle(events.MessageReceived(neighbours[0], evidence, len(data), sha256(data)))
