@@ -114,6 +114,13 @@ def test_who_asked_first_is_served_first() -> None:
     assert first.blocks(EPOCH_HEIGHTS - 1).powers()[F] == 5
 
 
+def test_who_asked_first_comes_first_in_the_next_epoch_too() -> None:
+    for one, two in ((D, E), (E, D)):
+        chain = Chain(40, 40).block(AddBond(C, 10)).block(AddBond(one, 11)).block(AddBond(two, 11))
+        assert chain.powers().keys() == {A, B, C}
+        assert chain.blocks(EPOCH_HEIGHTS).powers() == {A: 40, B: 40, C: 10, one: 11}
+
+
 def test_who_asked_first_to_leave_leaves_first() -> None:
     for one, two in ((A, B), (B, A)):
         chain = Chain(10, 10, 10, 10).block(AskExit(one, 10)).block(AskExit(two, 10)).blocks(EPOCH_HEIGHTS)
@@ -142,6 +149,20 @@ def test_what_leaves_the_vote_waits_and_is_then_free() -> None:
         assert Credit(A, 4) not in chain.calls
     assert chain.block().calls == (Credit(A, 4), Expire(3))
     assert chain.stake(A).withdrawals == ()
+
+
+def test_who_is_leaving_votes_until_all_of_it_has_left() -> None:
+    """Also with less than the least bond: it can still be slashed for how it votes."""
+    chain = Chain(10, 10, 10, 10, bond_min=8).block(AskExit(A, 10)).block()
+    assert chain.powers()[A] == chain.stake(A).bond == chain.stake(A).exiting == 5
+    assert A not in chain.blocks(2 * EPOCH_HEIGHTS).powers()
+
+
+def test_what_is_leaving_already_cannot_be_asked_for_again() -> None:
+    chain = Chain(10, 10, 10, 10).block(AskExit(A, 7))
+    assert (chain.stake(A).bond, chain.stake(A).exiting) == (5, 2)
+    with pytest.raises(InvalidTransaction, match="4 where 3 is bonded"):
+        chain.block(AskExit(A, 4))
 
 
 def test_what_has_not_voted_yet_leaves_without_the_budget() -> None:
@@ -218,6 +239,16 @@ def test_a_tombstone_takes_the_vote_at_once_and_the_rest_can_be_taken_home() -> 
     assert chain.block(AskExit(B, 7)).stake(B).bond == 0
     chain.blocks(40)
     assert chain.stake(B).tombstoned  # Remembered for ever: the key must not come back.
+
+
+def test_who_lied_may_leave_less_than_the_least_bond() -> None:
+    chain = Chain(10, 10, 10, 10, bond_min=5).block(Tombstone(B)).block(AskExit(B, 7))
+    assert chain.stake(B).bond == 3
+
+
+def test_a_slash_takes_from_what_wants_to_leave_too() -> None:
+    chain = Chain(10, 10, 10, 10).block(AskExit(A, 10)).block(Slash(A, 3))
+    assert (chain.stake(A).bond, chain.stake(A).exiting, chain.powers()[A]) == (2, 2, 2)
 
 
 def test_a_slash_lowers_the_power_at_once_and_reaches_what_waits() -> None:
@@ -302,6 +333,15 @@ def test_a_jail_ends_on_request_and_not_before_ten_heights() -> None:
     assert D not in chain.block(alive=(A, B, C)).powers()
 
 
+def test_who_is_back_from_jail_stands_at_the_end_of_the_queue() -> None:
+    chain = Chain(10, 10, 10, 10).blocks(ABSENCES_MAX + 1, alive=(A, B, C)).blocks(2 * EPOCH_HEIGHTS)
+    while chain.height % EPOCH_HEIGHTS:
+        chain.block()
+    chain.block(AddBond(E, 3)).block(AddBond(F, 5)).block(Release(D))
+    assert chain.powers().keys() == {A, B, C, E}
+    assert chain.blocks(EPOCH_HEIGHTS).powers() == {A: 10, B: 10, C: 10, E: 3, F: 4}
+
+
 def test_sets_are_remembered_exactly_as_long_as_evidence_counts() -> None:
     chain = Chain(10, 10, 10, 10).block(AddBond(E, 5)).blocks(17)
     assert chain.state.oldest == 3
@@ -319,11 +359,14 @@ def test_evidence_counts_until_heights_and_time_are_over() -> None:
     long = Chain(10, 10, unbonding_ms=640, unbonding_heights=4).blocks(64)
     assert long.state.oldest == 1
     assert long.block().state.oldest == 2
-    assert long.blocks(20).state.oldest == 22
+    assert long.blocks(20).state.oldest == long.state.marks[0].height == 22
     # A period that is no multiple of 64 steps is rounded up by less than a step.
     odd = Chain(10, 10, unbonding_ms=64 * 25, unbonding_heights=4).blocks(400)
     assert 400 - 163 <= odd.state.oldest <= 400 - 159
     assert len(odd.state.marks) < 70
+    # Where heights decide, every second of 128 is enough.
+    sparse = Chain(10, 10, unbonding_ms=0, unbonding_heights=128).blocks(20)
+    assert [mark.height for mark in sparse.state.marks] == list(range(1, 21, 2))
 
 
 def test_a_restless_key_waits_so_that_little_is_remembered() -> None:
@@ -336,12 +379,16 @@ def test_a_restless_key_waits_so_that_little_is_remembered() -> None:
     assert chain.block(Tombstone(A)).powers() == {B: 1000, C: 1000, D: 1000}
 
 
-def test_the_largest_bonds_have_the_seats() -> None:
-    bonds = [100] * VALIDATORS_MAX
-    stakes = [
-        msgspec.structs.replace(Chain(1).stake(A), key=b"\x02" + place.to_bytes(32, "big"), bond=bond)
-        for place, bond in enumerate([*bonds, 101, 99])
+def stakes_of(*bonds: int) -> list[Stake]:
+    first = Chain(1).stake(A)
+    return [
+        msgspec.structs.replace(first, key=b"\x02" + place.to_bytes(32, "big"), bond=bond)
+        for place, bond in enumerate(bonds)
     ]
+
+
+def test_the_largest_bonds_have_the_seats() -> None:
+    stakes = stakes_of(*[100] * VALIDATORS_MAX, 101, 99)
     powers = {stake.key: 100 if place < VALIDATORS_MAX else 0 for place, stake in enumerate(stakes)}
     moved, added, removed = moved_powers(stakes, powers, 1, 5000, 5000)
     assert sum(1 for power in moved.values() if power) == VALIDATORS_MAX
@@ -354,19 +401,13 @@ def test_the_largest_bonds_have_the_seats() -> None:
 
 
 def test_who_has_a_seat_grows_although_none_is_free() -> None:
-    stakes = [
-        msgspec.structs.replace(Chain(1).stake(A), key=b"\x02" + place.to_bytes(32, "big"), bond=bond)
-        for place, bond in enumerate([100] * (VALIDATORS_MAX - 1) + [110])
-    ]
+    stakes = stakes_of(*[100] * (VALIDATORS_MAX - 1), 110)
     moved, added, _ = moved_powers(stakes, {stake.key: 100 for stake in stakes}, 1, 5000, 5000)
     assert added == moved[stakes[-1].key] - 100 == 10
 
 
-def test_a_newcomer_takes_a_seat_that_the_next_one_does_not_find() -> None:
-    stakes = [
-        msgspec.structs.replace(Chain(1).stake(A), key=b"\x02" + place.to_bytes(32, "big"), bond=100)
-        for place in range(VALIDATORS_MAX + 1)
-    ]
+def test_one_free_seat_is_taken_once() -> None:
+    stakes = stakes_of(*[100] * (VALIDATORS_MAX + 1))
     powers = {stake.key: 100 if place > 1 else 0 for place, stake in enumerate(stakes)}
     moved, added, _ = moved_powers(stakes, powers, 1, 5000, 0)
     assert [moved[stake.key] for stake in stakes[:2]] == [100, 0]
