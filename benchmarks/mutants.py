@@ -22,6 +22,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NoReturn
 
 import coincurve  # noqa: F401  Loaded once, for all forks.
@@ -320,7 +321,7 @@ def killer_of(result: dict[str, Any] | None) -> str:
     """Return what a table says of a mutant: the test that saw it, `nothing`, or `not tried`."""
     if result is None:
         return "not tried"
-    return (result["killer"] or "nothing").removeprefix("tests/")
+    return (result["killer"] or "nothing").removeprefix("tests/").split("[")[0]
 
 
 def named_table(mutants: list[Mutant], results: dict[str, Any]) -> str:
@@ -336,7 +337,9 @@ def table(mutants: list[Mutant], results: dict[str, Any]) -> str:
     lines = []
     for (file, function), group in groupby(mutants, key=lambda mutant: (mutant.file, mutant.function)):
         lines.append(f"{file} {function}")
-        lines += [f"{m.line:5} {m.change} | {killer_of(results.get(m.key))}" for m in group]
+        for mutant in group:
+            before = shorten(mutant.before, 80, placeholder=" ...")
+            lines.append(f"{mutant.line:5} {before} -> {mutant.after} | {killer_of(results.get(mutant.key))}")
     return "\n".join(lines)
 
 

@@ -192,6 +192,13 @@ def test_a_record_ahead_of_its_log_is_what_counts(peer: Logged) -> None:
     assert peer.replay(peer.log[:4]) is None  # The log ends before the verdict that D voted on.
 
 
+def test_a_record_ahead_of_its_log_counts_without_a_lock_too(committee: Committee) -> None:
+    peer = Logged(committee, "D")
+    peer.take(CollectEnded(), TimeoutFired("propose", 0))
+    assert peer.record.prevote is not None
+    assert peer.replay(peer.log[:2]) is None
+
+
 def test_a_record_older_than_the_log_is_refused_with_both_places(peer: Logged) -> None:
     with pytest.raises(
         LocalError, match=r"ends at the nothing of height 0.*our precommit of height 1, round 0"
@@ -204,7 +211,10 @@ def test_a_vote_that_comes_out_as_another_one_is_fatal(committee: Committee, pee
         ValueReady(entry.value_id, is_valid=False) if isinstance(entry, ValueReady) else entry
         for entry in peer.log
     ]
-    with pytest.raises(StorageFault, match=r"our prevote of height 1, round 0 was for .*gives nil.*repair"):
+    said = committee.header().value_id.hex()[:12]
+    with pytest.raises(
+        StorageFault, match=rf"our prevote of height 1, round 0 was for {said}… .*gives nil.*repair"
+    ):
         peer.replay(other)
 
 
