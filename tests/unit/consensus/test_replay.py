@@ -156,6 +156,10 @@ def test_a_proposer_that_waited_for_its_value_asks_for_it_again(committee: Commi
     assert outcome is not None
     kinds = [type(output) for output in outcome.engine.again(outcome.words)]
     assert kinds == [io.GetValue, io.Schedule]
+    peer.take(TimeoutFired("propose", 0))  # Too late to propose.
+    outcome = peer.replay()
+    assert outcome is not None
+    assert outcome.engine.again(outcome.words) == (SendPrevote(0, None, -1),)
 
 
 def test_what_is_answered_or_over_is_not_asked_again(committee: Committee) -> None:
@@ -225,6 +229,22 @@ def test_a_record_that_says_another_thing_than_the_log_is_fatal(committee: Commi
         peer.replay(words, msgspec.structs.replace(peer.record, precommit=wrong))
 
 
+def test_a_record_that_says_what_the_log_does_not_know_of_is_fatal(
+    committee: Committee, peer: Logged
+) -> None:
+    proposal = committee.proposal(0, committee.header())
+    with pytest.raises(StorageFault, match="our proposal of height 1, round 0 was for .* gives none"):
+        peer.replay(record=msgspec.structs.replace(peer.record, proposal=proposal))
+
+
+def test_the_lock_of_an_earlier_height_is_no_business_of_this_one(peer: Logged) -> None:
+    next_height = Logged(Committee(height=2), "D")
+    next_height.take(CollectEnded())
+    outcome = next_height.replay(record=peer.record)
+    assert outcome is not None
+    assert (outcome.engine.round, outcome.engine.locked_round) == (0, -1)
+
+
 def test_a_vote_by_our_key_that_somebody_else_cast_is_no_word_of_ours(committee: Committee) -> None:
     """The same key in two places: the other one's vote came by the network, and is evidence, not damage."""
     peer, header = Logged(committee, "D"), committee.header()
@@ -259,9 +279,10 @@ def test_an_engine_that_began_from_a_record_is_replayed_from_it(committee: Commi
     second = Logged(committee, "D")
     second.record, second.engine = peer.record, peer.make(peer.record)
     second.log = [Began(1, committee.index("D"), peer.record)]
-    second.take(io.Restarted(), VoteReceived(committee.prevote("A", 1, None)))
+    second.take(io.Restarted(), io.Restarted(), VoteReceived(committee.prevote("A", 1, None)))
     outcome = second.replay()
     assert outcome is not None
+    assert len(outcome.words) == 2  # Prevote and precommit of the round, each once.
     assert fingerprint(outcome.engine) == fingerprint(second.engine)
     assert outcome.engine.current_step is Step.PRECOMMIT
 
