@@ -117,7 +117,7 @@ def test_every_prefix_of_a_log_gives_the_engine_as_it_was_then(committee: Commit
     whole = peer.replay()
     assert whole is not None
     assert fingerprint(whole.engine) == fingerprint(peer.engine)
-    assert (whole.engine.round, whole.engine.locked_round) == (1, 0)
+    assert (whole.engine.round, whole.engine.locked_round, whole.words) == (1, 0, ())
 
 
 def test_another_order_or_one_vote_less_is_another_state(peer: Logged) -> None:
@@ -233,7 +233,7 @@ def test_a_record_that_says_what_the_log_does_not_know_of_is_fatal(
     committee: Committee, peer: Logged
 ) -> None:
     proposal = committee.proposal(0, committee.header())
-    with pytest.raises(StorageFault, match="our proposal of height 1, round 0 was for .* gives none"):
+    with pytest.raises(StorageFault, match=r"our proposal of height 1, round 0 was for .* gives none"):
         peer.replay(record=msgspec.structs.replace(peer.record, proposal=proposal))
 
 
@@ -243,6 +243,11 @@ def test_the_lock_of_an_earlier_height_is_no_business_of_this_one(peer: Logged) 
     outcome = next_height.replay(record=peer.record)
     assert outcome is not None
     assert (outcome.engine.round, outcome.engine.locked_round) == (0, -1)
+    next_height.take(TimeoutFired("propose", 0))
+    with pytest.raises(
+        LocalError, match=r"ends at the precommit of height 1, round 0.*our prevote of height 2"
+    ):
+        next_height.replay(record=peer.record)
 
 
 def test_a_vote_by_our_key_that_somebody_else_cast_is_no_word_of_ours(committee: Committee) -> None:
