@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from p2pfed.aggregation import reference
 from p2pfed.aggregation.engine import faulty_max
-from p2pfed.aggregation.payload import decode_payload
 from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.derive import ages_of, merged_roots
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.state import ChainState, genesis_state, restore
 from p2pfed.chain.update_set import update_set
 from p2pfed.storage.store import Store
@@ -34,7 +34,8 @@ def deep_check(store: Store) -> Iterator[DeepResult]:
         if block is None or block.header.is_empty:
             continue
         before = _state_before(store, height)
-        rows = _rows(store, update_set(block.body.updates, block.header.round0).updates)
+        updates = update_set(block.body.updates, block.header.round0).updates
+        rows = None if before is None else _rows(store, before.seed, updates)
         if before is None or rows is None:
             yield DeepResult(height, is_held=False, problem="")
         else:
@@ -53,13 +54,13 @@ def _state_before(store: Store, height: int) -> ChainState | None:
     return restore(store.genesis, header, ledger, model)
 
 
-def _rows(store: Store, updates: tuple[UpdateHeader, ...]) -> list[Int16Vector] | None:
-    rows = []
+def _rows(store: Store, seed: bytes, updates: tuple[UpdateHeader, ...]) -> list[Int16Vector] | None:
+    rows, form = [], payload_form(store.genesis)
     for update in updates:
         data = store.blobs.load(update.payload_root)
         if data is None:
             return None
-        rows.append(decode_payload(data, store.genesis.manifest))
+        rows.append(form.decode(data, seed))
     return rows
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 
 from msgspec import Struct, field
 
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.errors import BadChunk, MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.net.transport import Transport, TransportError
@@ -100,13 +101,13 @@ class Fetcher:
         entry.task = self._tasks.create_task(fetch(), name=f"fetch-{name.hex()[:8]}")
 
     async def _payload(self, name: bytes, effect: FetchPayload) -> None:
-        header, manifest = effect.header, self._store.genesis.manifest
+        header, form = effect.header, payload_form(self._store.genesis)
         await self._blob(name, header.payload_root, header.payload_bytes)
 
         def judge() -> tuple[bool, InvalidUpdate | None]:
             data = self._store.blobs.load(header.payload_root)
             assert data is not None
-            return judge_payload(header, data, manifest)
+            return judge_payload(header, data, form)
 
         is_valid, proof = await asyncio.get_running_loop().run_in_executor(self._disk, judge)
         self._finish(name, PayloadFetched(header.update_id, is_valid, proof))

@@ -12,9 +12,10 @@ from typing import Protocol, TypeVar, assert_never
 from msgspec import Struct
 
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
-from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
-from p2pfed.chain.state import encode_ledger
+from p2pfed.chain.check import Payloads
+from p2pfed.chain.form import payload_form
+from p2pfed.chain.state import ChainState, encode_ledger
 from p2pfed.errors import InvalidBlock, StorageFault
 from p2pfed.learning.learner import Metrics
 from p2pfed.net.transport import Transport, TransportError
@@ -46,9 +47,8 @@ from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.address import peer_id
 from p2pfed.types.certificate import PolkaCert
-from p2pfed.types.model import Int16Vector, Manifest
+from p2pfed.types.model import Int16Vector
 from p2pfed.types.transaction import Transaction
-from p2pfed.types.update import UpdateHeader
 
 T = TypeVar("T")
 
@@ -297,7 +297,12 @@ class Host:
     async def _build(self, effect: effects.BuildProposal) -> None:
         """Build the block and keep it durably before anyone hears of it (W8)."""
         header, body, state = await self._compute_in_thread(
-            propose.build, effect.state, effect.inputs, effect.round, self._payload, self._merging.map
+            propose.build,
+            effect.state,
+            effect.inputs,
+            effect.round,
+            self._payloads(effect.state),
+            self._merging.map,
         )
         await self._on_disk(self._store.chain.save_pending, header, body)
         self._inbox.put(ProposalBuilt(header.height, effect.round, header, body, state))
@@ -307,7 +312,7 @@ class Host:
         header, body = effect.header, effect.body
         try:
             state = await self._compute_in_thread(
-                check.check, effect.state, header, body, self._payload, self._merging.map
+                check.check, effect.state, header, body, self._payloads(effect.state), self._merging.map
             )
         except InvalidBlock as refusal:
             self._inbox.put(ProposalChecked(header.value_id, None, str(refusal)))
@@ -338,25 +343,26 @@ class Host:
 
     async def _craft(self, effect: Craft) -> None:
         """Let a liar make its payload out of what it holds."""
-        manifest = self._store.genesis.manifest
+        form, seed = payload_form(self._store.genesis), self.node.state.seed
 
         def craft() -> tuple[bytes, int]:
-            own = self._row(effect.own_root, manifest)
-            others = [self._row(root, manifest) for root in effect.other_roots]
-            payload = effect.craft(own, others)
+            own = self._row(effect.own_root, seed)
+            others = [self._row(root, seed) for root in effect.other_roots]
+            payload = effect.payload(own, others, form, seed)
             return self._store.blobs.put(payload), len(payload)
 
         root, size = await self._on_disk(craft)
         self._inbox.put(Trained(effect.base_height, root, size, effect.examples))
 
-    def _payload(self, header: UpdateHeader) -> Int16Vector:
-        return self._row(header.payload_root, self._store.genesis.manifest)
+    def _payloads(self, state: ChainState) -> Payloads:
+        """Return how the payloads for the block after `state` are read."""
+        return lambda header: self._row(header.payload_root, state.seed)
 
-    def _row(self, root: bytes, manifest: Manifest) -> Int16Vector:
+    def _row(self, root: bytes, seed: bytes) -> Int16Vector:
         data = self._store.blobs.load(root)
         if data is None:
             raise StorageFault(f"the payload {root.hex()[:12]}… was durable and is gone")
-        return decode_payload(data, manifest)
+        return payload_form(self._store.genesis).decode(data, seed)
 
     async def _on_disk(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, function, *arguments)

@@ -163,7 +163,7 @@ async def run_peer(
             transport=transport,
             fetcher=fetcher,
             state_fetch=state_fetch,
-            trainer=Trainer(worker, store, disk, inbox.put) if worker is not None else None,
+            trainer=Trainer(worker, store, disk, inbox.put, key.public) if worker is not None else None,
             feed=feed,
             clock=clock,
             disk=disk,

@@ -111,6 +111,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     train_ms: How long a training takes.
     trainers: Who trains at another pace, or not always.
     update_lag: From how many heights back an update may be, as genesis names it.
+    codec: How updates are spelled, as `init --codec` reads it.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
     late: Peers that join by state.
     evidence: Lies that were not told in the run, handed in as evidence.
@@ -133,6 +134,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     train_ms: tuple[int, int] = (10, 120)
     trainers: tuple[Trainer, ...] = ()
     update_lag: int = 1
+    codec: str = "int16"
     skew_ms: int = 0
     faults: tuple[Fault, ...] = ()
     crashes: tuple[Crash, ...] = ()
