@@ -10,6 +10,7 @@ from support.lab import FOUR, Lab, sent_by
 
 from p2pfed.consensus.certificates import precommits_of, verify_commit
 from p2pfed.consensus.signer import SignAvail, Signed, SignPrevote, SignUpdate, decide, initial_record
+from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import BadSignature, WrongHeight
 from p2pfed.node import events, height_messages
 from p2pfed.node.effects import (
@@ -145,7 +146,7 @@ def test_an_availability_vote_from_before_a_restart_stands_whatever_is_held_now(
     assert lab.node.work is not None
     assert lab.node.work.pool.avails[place] == signed.message
     lab.hear(digest_at(world))  # Of a peer that holds nothing.
-    assert lab.sent(AvailMessage) == [signed.message]
+    assert {*lab.sent(AvailMessage)} == {signed.message}
 
 
 def test_a_vote_from_before_a_restart_is_the_only_one_of_its_round() -> None:
@@ -164,8 +165,8 @@ def test_a_vote_from_before_a_restart_is_the_only_one_of_its_round() -> None:
     lab.step(BodyFetched(header, body))
     lab.step(ProposalChecked(header.value_id, after, ""))
     lab.hear(digest_at(world))  # Of a peer that holds nothing.
-    assert lab.sent(Prevote) == [vote.message]
-    assert lab.sent(AvailMessage) == [avail.message]
+    assert {*lab.sent(Prevote)} == {vote.message}
+    assert {*lab.sent(AvailMessage)} == {avail.message}
     timers = [effect.timer for effect in lab.all_of(ScheduleTimeout)]
     assert Timer("prevote", 1, 0) in timers
 
@@ -218,7 +219,7 @@ def test_early_messages_are_bounded_for_each_peer_and_in_all(monkeypatch: pytest
         for trainer in range(3):
             lab.hear(ahead.update(trainer), peer)
     assert len(lab.node._early.messages) == 3
-    assert [peer for peer, _ in lab.node._early.messages] == [lab.others[0], lab.others[0], lab.others[1]]
+    assert [peer for peer, _, _ in lab.node._early.messages] == [lab.others[0], lab.others[0], lab.others[1]]
 
 
 def test_what_is_two_heights_ahead_is_not_kept() -> None:
@@ -373,6 +374,19 @@ def test_the_last_height_ends_the_work_and_is_told() -> None:
         assert not lab.node.is_everyone_finished
         lab.hear(digest, peer)
     assert lab.node.is_everyone_finished
+
+
+def test_heights_without_a_new_model_make_the_next_one_wait_longer_for_updates() -> None:
+    world = World(FOUR)
+    lab = Lab(world=world, is_learning=False)
+    lab.start()
+    waits = []
+    for headers in (world.updates(), (), (), None):
+        commit(lab, world, headers=world.updates() if headers is None else headers)
+        assert lab.node.work is not None
+        waits.append(lab.node.work.collect.deadline_ms)
+    floor, cap = PRESETS["local"].collect_floor_ms, PRESETS["local"].collect_cap_ms
+    assert waits == [floor, 2 * cap, 4 * cap, floor]  # Collecting took no time here, so the floor it is.
 
 
 def test_proof_in_a_block_is_told_and_leaves_the_pool() -> None:
