@@ -8,7 +8,7 @@ from p2pfed.cli.lazy import Lazy, LazyGroup
 
 COMMANDS: Lazy = {
     "run": ("p2pfed.cli.lab_run", "run", "Run a named network of whole peers, with faults, from a seed."),
-    "list": ("p2pfed.cli.lab_run", "list_", "List the scenarios that come with the program."),
+    "list": ("p2pfed.cli.lab_list", "list_", "List scenarios, attacks and rules."),
     "sim": ("p2pfed.cli.lab_sim", "sim", "Run thousands of bad schedules of the agreement protocol."),
 }
 
