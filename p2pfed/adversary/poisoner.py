@@ -45,7 +45,7 @@ class Poisoner(PayloadLiar):
 
         def craft(own: Int16Vector, others: Sequence[Int16Vector]) -> bytes:
             sight = Sight(
-                own=own, honest=others, groups=manifest.groups, liars=len(friends),
+                own=own, honest=others, groups=manifest.groups, arrays=manifest.groups, liars=len(friends),
                 trainers=len(state.trainer_bonds),
                 step=None if before is None else step_between(before, foresight.model, manifest),
                 dice=self.dice(event.base_height + 1), shared_dice=np.random.default_rng([self.seed]),

@@ -1,4 +1,4 @@
-"""`p2pfed lab`: experiments that need no network."""
+"""`p2pfed lab`: the Byzantine laboratory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from p2pfed.cli.lazy import Lazy, LazyGroup
 
 COMMANDS: Lazy = {
     "run": ("p2pfed.cli.lab_run", "run", "Run a named network of whole peers, with faults, from a seed."),
+    "matrix": ("p2pfed.cli.lab_matrix", "matrix", "Train rules against attacks and draw the heat map."),
+    "report": ("p2pfed.cli.lab_matrix", "report", "Draw a matrix again, finished or not."),
     "list": ("p2pfed.cli.lab_list", "list_", "List scenarios, attacks and rules."),
     "sim": ("p2pfed.cli.lab_sim", "sim", "Run thousands of bad schedules of the agreement protocol."),
 }
@@ -15,4 +17,4 @@ COMMANDS: Lazy = {
 
 @click.group(cls=LazyGroup, lazy=COMMANDS)
 def lab() -> None:
-    """Try agreement and training in virtual time, on this machine alone."""
+    """Try rules, agreement and whole networks against liars, on this machine alone."""

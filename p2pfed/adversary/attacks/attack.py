@@ -21,7 +21,8 @@ class Sight(Struct, frozen=True, eq=False):
 
     own: What it trained itself.
     honest: The honest updates: all of them in the laboratory, those that have come in a real network.
-    groups: The groups of the model.
+    groups: What the rule works on, each group alone.
+    arrays: The arrays of the model; the same, unless an experiment lets the rule work on whole rows.
     liars: How many lie together, f, this one among them.
     trainers: How many train at this height, n.
     step: What the last height added to the model; None at the first.
@@ -33,6 +34,7 @@ class Sight(Struct, frozen=True, eq=False):
     own: Int16Vector
     honest: Sequence[Int16Vector]
     groups: Sequence[Group]
+    arrays: Sequence[Group]
     liars: int
     trainers: int
     step: Int16Vector | None

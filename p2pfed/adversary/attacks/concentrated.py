@@ -12,9 +12,9 @@ from p2pfed.types.model import Int16Vector
 
 
 class Concentrated(Attack):
-    """Sends `-scale * own` in one group of the model, its honest update in all others.
+    """Sends `-scale * own` in one array of the model, its honest update in all others.
 
-    group: Counted from 0; -1 is the smallest group, the first of several.
+    group: Counted from 0; -1 is the smallest array, the first of several.
 
     Distances over whole updates hardly see it: a bias of ten numbers among a hundred thousand.
     """
@@ -24,8 +24,8 @@ class Concentrated(Attack):
 
     def craft(self, sight: Sight) -> Int16Vector:
         wanted = int(self.chosen["group"])
-        smallest = min(range(len(sight.groups)), key=lambda index: sight.groups[index].size)
-        group = sight.groups[smallest if wanted < 0 else min(wanted, len(sight.groups) - 1)]
+        smallest = min(range(len(sight.arrays)), key=lambda index: sight.arrays[index].size)
+        group = sight.arrays[smallest if wanted < 0 else min(wanted, len(sight.arrays) - 1)]
         made = sight.own.copy()
         made[group.slice] = saturated(-self.chosen["scale"] * made[group.slice].astype(np.float64))
         return made

@@ -8,7 +8,7 @@ import numpy as np
 
 from p2pfed.adversary.attacks.attack import Attack, Sight
 from p2pfed.adversary.attacks.foresight import Foresight, step_between
-from p2pfed.types.model import Int16Vector, ModelState
+from p2pfed.types.model import Group, Int16Vector, ModelState
 
 
 class Crew:
@@ -17,10 +17,11 @@ class Crew:
     Args:
         attacks: One instance a liar, all of one kind.
         seed: Of their dice.
+        arrays: Of the model, where the rule works on something else than each of them.
     """
 
-    def __init__(self, attacks: Sequence[Attack], seed: int) -> None:
-        self._attacks, self._seed = attacks, seed
+    def __init__(self, attacks: Sequence[Attack], seed: int, arrays: Sequence[Group] = ()) -> None:
+        self._attacks, self._seed, self._arrays = attacks, seed, arrays
 
     def crafted(
         self,
@@ -47,7 +48,8 @@ class Crew:
                 made.append(made[0])
                 continue
             sight = Sight(
-                own=trained, honest=honest, groups=manifest.groups, liars=len(own),
+                own=trained, honest=honest, groups=manifest.groups,
+                arrays=self._arrays or manifest.groups, liars=len(own),
                 trainers=len(own) + len(honest), step=step,
                 dice=np.random.default_rng([self._seed, height, place]),
                 shared_dice=np.random.default_rng([self._seed]), merged=foresight.merged,

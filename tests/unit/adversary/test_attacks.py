@@ -42,6 +42,7 @@ def sight(
     honest: Sequence[Int16Vector] = (),
     *,
     groups: Sequence[Group] | None = None,
+    arrays: Sequence[Group] | None = None,
     liars: int = 2,
     step: Int16Vector | None = None,
     seed: int = 1,
@@ -49,7 +50,8 @@ def sight(
     merged=mean_of,
 ) -> Sight:
     return Sight(
-        own=own, honest=honest, groups=groups or (Group(0, own.size, "trained", False),), liars=liars,
+        own=own, honest=honest, groups=groups or (Group(0, own.size, "trained", False),),
+        arrays=arrays or groups or (Group(0, own.size, "trained", False),), liars=liars,
         trainers=liars + len(honest), step=step, dice=np.random.default_rng([seed, height]),
         shared_dice=np.random.default_rng([seed]), merged=merged,
     )  # fmt: skip
