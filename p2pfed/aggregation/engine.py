@@ -14,6 +14,7 @@ from p2pfed.aggregation.gram import partial_gram, self_test
 from p2pfed.aggregation.group import GroupPlan, ParallelMap, decide, pieces, run
 from p2pfed.aggregation.mean import example_weights
 from p2pfed.aggregation.past import Past, past_direction
+from p2pfed.aggregation.staleness import past_exponents_after, prepared
 from p2pfed.aggregation.step import stepped
 from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.types.model import Group, Int16Vector, Int32Vector, Manifest, ModelState
@@ -87,6 +88,7 @@ def merge(
     rule: str,
     update_bits: int,
     examples_cap: int,
+    ages: Sequence[int] = (),
     later_rules: Sequence[str] = (),
     seed: bytes = ZERO_DIGEST,
     past: Past | None = None,
@@ -96,7 +98,7 @@ def merge(
 
     Args:
         manifest: The arrays of the model; rules and exponents work on each of its groups alone.
-        model: The model before; its exponents are those of the updates.
+        model: The model before; its exponents are those of the updates, `past_exponents` of older ones.
         rows: The updates, int16, shape `(d,)` each, within +-COORDINATE_MAX, sorted by the trainers'
             public keys.
         examples: How many examples each trainer claims, at least 1, in the order of `rows`.
@@ -104,6 +106,7 @@ def merge(
         rule: The name of the rule.
         update_bits: `T` of genesis.
         examples_cap: `examples_cap` of genesis: claims count up to so many medians; 0 for no cap.
+        ages: How many new models each update is older than `model`, in the order of `rows`; none: all 0.
         later_rules: The rules after it in genesis: the first that is usable takes a group that `rule`
             declines.
         seed: The seed of the height, 32 bytes: for dice.
@@ -116,6 +119,7 @@ def merge(
     assert 0 < len(rows) == len(examples) <= UPDATES_MAX
     assert all(row.dtype == np.int16 and row.shape == (manifest.size,) for row in rows)
     assert is_usable(named_rule(rule), len(rows), faulty_max, past is not None)
+    straight, rows = prepared(manifest, model, rows, ages)
     asked = _asked((rule, *later_rules), len(rows), faulty_max, past is not None)
     if not any(named.rule.uses_past for named in asked):
         past = None
@@ -145,7 +149,7 @@ def merge(
         group = groups[piece.group]
         _fill(plans[piece.group], model, group, piece, rows, aggregate, weights_after)
         here = slice(group.start + piece.begin, group.start + piece.end)
-        return [peak(row[here]) for row in rows]
+        return [peak(row[here]) for row in straight]
 
     peaks = [[0] * len(rows) for _ in groups]
     for piece, found in zip(work, parallel(merge_piece, work), strict=True):
@@ -157,8 +161,11 @@ def merge(
         ],
         np.int8,
     )
-    after = ModelState(weights_after, exponents[:, 0].copy(), exponents[:, 1].copy())
-    for array in (aggregate, after.weights, after.update_exponents, after.model_exponents):
+    after = ModelState(
+        weights_after, exponents[:, 0].copy(), exponents[:, 1].copy(), past_exponents_after(model)
+    )
+    exponent_arrays = (after.update_exponents, after.model_exponents, after.past_exponents)
+    for array in (aggregate, after.weights, *exponent_arrays):
         array.setflags(write=False)
     return Merge(rule, aggregate, after)
 

@@ -100,6 +100,18 @@ def adapted_exponent(rows: list[Row], e: int, faulty_max: int, update_bits: int)
     return min(30, max(-8, e))
 
 
+def aligned(row: Row, shift: int) -> Row:
+    """Return a row of an older exponent in today's, `shift` bits higher, within +-32767."""
+    up, down = max(0, shift), max(0, -shift)
+    return [max(-32767, min(32767, ((q << up) + (1 << down >> 1)) >> down)) for q in row]
+
+
+def shrunk(row: Row, age: int) -> Row:
+    """Return a row as much smaller as it is older."""
+    factor = (32768, 23170, 18919, 16384, 14654)[age]
+    return [(q * factor + 2**14) >> 15 for q in row] if age else row
+
+
 def step(weights: Row, aggregate: Row, is_nonnegative: bool) -> Row:
     """Return the weights plus the aggregate, within +-(2^31 - 1), from 0 where the array says so."""
     lowest = 0 if is_nonnegative else -(2**31 - 1)
@@ -116,28 +128,38 @@ def merge(
     rule: str,
     update_bits: int,
     examples_cap: int,
+    ages: Sequence[int] = (),
     later_rules: Sequence[str] = (),
     seed: bytes = ZERO_DIGEST,
     past: Past | None = None,
 ) -> Merge:
     """Return what `engine.merge` returns for the same arguments."""
     shares = example_weights(examples, examples_cap)
+    ages = ages or [0] * len(rows)
     aggregate, weights, update_exponents, model_exponents = Row(), Row(), Row(), Row()
     for index, group in enumerate(manifest.groups):
-        pieces = [row[group.start : group.stop].tolist() for row in rows]
         e, m = int(model.update_exponents[index]), int(model.model_exponents[index])
+        straight = [
+            aligned(row[group.start : group.stop].tolist(), e - int(model.exponents_of(age)[index]))
+            for row, age in zip(rows, ages, strict=True)
+        ]
+        pieces = [shrunk(row, age) for row, age in zip(straight, ages, strict=True)]
         before = None if past is None else direction(past, index, group.slice, e)
         change = model_units(apply((rule, *later_rules), pieces, shares, faulty_max, seed, before), e, m)
         after = step(model.weights[group.start : group.stop].tolist(), change, group.nonnegative)
-        e = adapted_exponent(pieces, e, faulty_max, update_bits)
+        e = adapted_exponent(straight, e, faulty_max, update_bits)
         while (max(map(abs, after)) >= 2**29 and m >= 2) or m - e > 14:
             after, m = [(w + 2) >> 2 for w in after], m - 2
         aggregate += change
         weights += after
         update_exponents.append(e)
         model_exponents.append(m)
+    older = [model.update_exponents.tolist(), *model.past_exponents.tolist()][: len(model.past_exponents)]
     state = ModelState(
-        np.array(weights, np.int32), np.array(update_exponents, np.int8), np.array(model_exponents, np.int8)
+        np.array(weights, np.int32),
+        np.array(update_exponents, np.int8),
+        np.array(model_exponents, np.int8),
+        np.array(older, np.int8).reshape(model.past_exponents.shape),
     )
     result = Merge(rule, np.array(aggregate, np.int32), state)
     for array in (result.aggregate, state.weights, state.update_exponents, state.model_exponents):

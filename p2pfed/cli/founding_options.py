@@ -10,7 +10,7 @@ import click
 from p2pfed.errors import UsageError
 from p2pfed.runtime.config import LearnerConfig
 from p2pfed.types.genesis import Params
-from p2pfed.types.params import UNBONDING_HEIGHTS
+from p2pfed.types.params import UNBONDING_HEIGHTS, UPDATE_LAG_MAX
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +33,8 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
         click.option("--transport", type=click.Choice(["tcp", "libp2p"]), default="tcp", show_default=True),
         click.option("--updates-min", type=click.IntRange(1), default=1, show_default=True,
                      help="Fewer updates than this: the height carries no new model."),
+        click.option("--update-lag", type=click.IntRange(1, UPDATE_LAG_MAX), default=1, show_default=True,
+                     help="An update may be from the model of up to so many heights before its block."),
         click.option("--unbonding", default="7d", show_default=True, metavar="TIME",
                      help="Stake taken home can be lost for so long after its last vote: 90s, 30m, 12h, 7d."),
         click.option("--unbonding-heights", type=click.IntRange(4, 1 << 32), default=UNBONDING_HEIGHTS,
@@ -81,6 +83,7 @@ def network_params(given: dict[str, Any], height_final: int) -> Params:
         unbonding_ms=parse_period_ms(given["unbonding"]),
         unbonding_heights=given["unbonding_heights"],
         bond_min=given["bond_min"],
+        update_lag=given["update_lag"],
     )
 
 

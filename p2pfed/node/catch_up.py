@@ -218,7 +218,7 @@ def convictions(block: Block, before: ChainState) -> tuple[StakeSlashed, ...]:
     known = frozenset(convict.culprit for convict in found if convict.offence is offence)
     found += [
         dropped_trainer(before, trainer)
-        for trainer in update_set(block.body.updates, block.header.round0).dropped
+        for trainer, _ in update_set(block.body.updates, block.header.round0).dropped
         if trainer not in known and not slashing.has_convicted(trainer, offence)
     ]
     return tuple(StakeSlashed(height, convict.culprit, convict.offence.name) for convict in found)

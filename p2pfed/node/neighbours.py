@@ -35,9 +35,12 @@ class Neighbours:
         member_keys: tuple[bytes, ...],
         validators: ValidatorSet,
         outbox: list[Effect],
+        *,
+        is_exchanging: bool = True,
     ) -> None:
         self._key = key
         self._chain_id = chain_id
+        self._is_exchanging = is_exchanging  # Else it tells and learns no addresses: it dials its contacts.
         self._members = frozenset(member for member in member_keys if member != key.public)
         self.table = PeerTable(key.public, member_keys=member_keys)
         self._exchange = Exchange(self.table, chain_id)
@@ -108,6 +111,8 @@ class Neighbours:
 
     def learn(self, source: bytes, message: PeerRecords, now_ms: int) -> None:
         """Take in records from a peer, forward what is new, remember it and dial whom it names."""
+        if not self._is_exchanging:
+            return
         received = self._exchange.receive(source, message, now_ms)
         self._send_records(received.outgoing)
         if received.is_news:
@@ -118,7 +123,7 @@ class Neighbours:
 
     def recall(self, records: Iterable[PeerRecord], contacts: Iterable[Multiaddr], now_ms: int) -> None:
         """Fill the table from this peer's own peer file and from first contacts; bad records are left out."""
-        for record in records:
+        for record in records if self._is_exchanging else ():
             try:
                 self.table.learn(record, self._chain_id, now_ms=now_ms)
             except PeerFault:
@@ -185,4 +190,5 @@ class Neighbours:
             self._outbox.append(Send(peers, message))
 
     def _send_records(self, outgoing: tuple[Outgoing, ...]) -> None:
-        self._outbox.extend(Send((item.peer,), message) for item in outgoing for message in item.messages)
+        if self._is_exchanging:
+            self._outbox.extend(Send((item.peer,), message) for item in outgoing for message in item.messages)

@@ -22,17 +22,18 @@ from p2pfed.node.effects import (
     StoreBlock,
     StorePolkas,
     StoreSnapshot,
-    Train,
 )
 from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateMade, UpdateRefused, UpdateSkipped
+from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateRefused
 from p2pfed.node.height import HeightWork
 from p2pfed.node.height_messages import EarlyMessages, HeightMessage, deliver, height_of
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.shared import Shared
 from p2pfed.node.signing import SigningHand
 from p2pfed.node.state_sync import StateSync, SyncPlan
+from p2pfed.node.training import OwnUpdates
+from p2pfed.node.update_pool import UpdatePool
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block
@@ -59,6 +60,7 @@ class Node:
         records: Peer records remembered from the last run.
         contacts: First contacts by hand (--join, seeds).
         is_learning: Whether this peer has a learner.
+        is_exchanging: Whether it tells and learns where peers listen; else it dials its contacts alone.
         sync_plan: How to join by state; `state` is that of genesis then, without its model.
         checkpoint: Height and hash of a block that a person knows to be final.
     """
@@ -74,6 +76,7 @@ class Node:
         records: Iterable[PeerRecord] = (),
         contacts: Iterable[Multiaddr] = (),
         is_learning: bool = True,
+        is_exchanging: bool = True,
         sync_plan: SyncPlan | None = None,
         checkpoint: tuple[int, bytes] | None = None,
     ) -> None:
@@ -81,11 +84,12 @@ class Node:
         self.state = state
         self.last_commit = last_commit
         self.work: HeightWork | None = None
-        self._is_learning = is_learning
         self._height_final = genesis.params.height_final
         self._outbox: list[Effect] = []
         members = tuple(participant.key for participant in genesis.participants)
-        self.neighbours = Neighbours(key, genesis.chain_id, members, state.validators, self._outbox)
+        self.neighbours = Neighbours(
+            key, genesis.chain_id, members, state.validators, self._outbox, is_exchanging=is_exchanging
+        )
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
         self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
@@ -95,8 +99,12 @@ class Node:
         if sync_plan is not None:
             assert state.height == 0
             self._catch_up.is_paused = True
-            self.sync = StateSync(sync_plan, genesis.manifest, self.neighbours, self._outbox)
+            self.sync = StateSync(sync_plan, genesis, self.neighbours, self._outbox)
+        self._own = OwnUpdates(self.hand, self.neighbours, self._outbox, is_learning=is_learning)
         self._early = EarlyMessages()
+        self._last_pool: UpdatePool | None = (
+            None  # Of the last height worked on; nothing of it where tau is 1.
+        )
         self.twin = Doppelganger(self.hand, state, preset, self._outbox)
         self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
         self._is_sync_due = False
@@ -167,10 +175,9 @@ class Node:
             case events.TimerFired():
                 self._take_timer(event.timer, now_ms)
             case events.Trained():
-                self._take_trained(event, now_ms)
+                self._own.take_trained(event, self.state, self.work, now_ms)
             case events.TrainingFailed():
-                if event.base_height == self.state.height:
-                    self._outbox.append(Observe(UpdateSkipped(self.state.next_height, event.reason)))
+                self._own.take_failed(event, self.state, self.work)
             case events.BlocksFetched():
                 self._take_blocks(event, now_ms)
             case events.ModelFetched():
@@ -219,6 +226,8 @@ class Node:
 
     def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
         height, current = height_of(message), self.state.next_height
+        if isinstance(message, UpdateHeader) and self.state.oldest_base < height <= current:
+            height = current  # An older update may stand in this block.
         if self.twin.is_listening:
             self.twin.hear(self.state, message)
         if height < current:
@@ -262,7 +271,7 @@ class Node:
     def _take_timer(self, timer: Timer, now_ms: int) -> None:
         if timer.kind == "gossip":
             self.neighbours.tick(now_ms)
-            self._tell_digest()
+            self._tell_digest(self.neighbours.table.digest_targets())
             if self.sync is not None:
                 self.sync.tick(now_ms)
             is_wanting = not self.is_finished or self.state.model is None  # The last model counts too.
@@ -312,19 +321,6 @@ class Node:
         self._start_height(now_ms)
         self._ask_for_height()
 
-    def _take_trained(self, event: events.Trained, now_ms: int) -> None:
-        """Sign and publish our own update."""
-        if self.work is None or event.base_height != self.state.height:
-            return
-        header = self.hand.sign_update(event, self.state.model_root)
-        if header is not None:
-            self._publish_update(self.work, header, now_ms)
-
-    def _publish_update(self, work: HeightWork, header: UpdateHeader, now_ms: int) -> None:
-        self.neighbours.push(header)
-        work.take_update(header, now_ms)
-        self._outbox.append(Observe(UpdateMade(work.height, header.update_id, header.examples)))
-
     def _take_blocks(self, event: events.BlocksFetched, now_ms: int) -> None:
         before = self.state
         if self.work is not None and event.blocks and self.work.engine.polkas:
@@ -335,7 +331,7 @@ class Node:
         if commit is not None:
             assert self.state.height > before.height
             self.last_commit = commit
-            self.work = None
+            self._end_work()
             self._settle_after_block()
         self._catch_up.proceed(self.state)
         self._start_height(now_ms)
@@ -356,23 +352,18 @@ class Node:
         height, history = self._history
         self._history = (0, ())  # It is for the first height of this life alone, if that is still to come.
         replayed = history if height == self.state.next_height else ()
-        work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms, replayed)
-        self._train(work, now_ms)
+        work = self.work = HeightWork(
+            self.state, self.last_commit, self._shared, now_ms, replayed, self._last_pool
+        )
+        self._own.start_height(self.state, work, now_ms)
         work.start(now_ms)
         for peer, message in self._early.pop_all():
             self._take_message(peer, message, now_ms)
 
-    def _train(self, work: HeightWork, now_ms: int) -> None:
-        """Ask for an update of ours, or publish again the one that was signed before a restart (R7)."""
-        own = self.hand.public
-        if own not in self.state.trainers:
-            return
-        signed = self.hand.record.trainer
-        if signed is not None and signed.base_height >= self.state.height:
-            if signed.base_height == self.state.height:
-                self._publish_update(work, signed, now_ms)
-        elif self._is_learning:
-            self._outbox.append(Train(self.state.height, self.state))
+    def _end_work(self) -> None:
+        """Leave the height; what its pool holds may count in a later block."""
+        if self.work is not None:
+            self._last_pool, self.work = self.work.pool, None
 
     def _refresh(self, now_ms: int) -> None:
         if self.work is not None:
@@ -399,7 +390,8 @@ class Node:
                     refused = UpdateRefused(block.header.height, header.trainer, "its payload did not come")
                     self._outbox.append(Observe(refused))
             self._outbox.extend(map(Observe, ledger_facts(block, self.state, value.state)))
-            self.state, self.last_commit, self.work = value.state, commit, None
+            self.state, self.last_commit = value.state, commit
+            self._end_work()
             self._settle_after_block()
             self._start_height(now_ms)
 
@@ -409,15 +401,16 @@ class Node:
         self._shared.evidence.prune(self.state)
         if self.is_finished:
             self._outbox.append(Observe(NetworkFinished(self.state.height)))
+            self._tell_digest(self.neighbours.table.connected_members())  # Who waits for us may leave now.
 
     def _ask_for_height(self) -> None:
         """After catching up, ask for what the others have said of this height before we listened."""
         if self.work is not None:
-            self._tell_digest()
+            self._tell_digest(self.neighbours.table.digest_targets())
 
-    def _tell_digest(self) -> None:
+    def _tell_digest(self, peers: Iterable[bytes]) -> None:
         digest = digest_of(self.state, self.work)
-        for peer in self.neighbours.table.digest_targets():
+        for peer in peers:
             self.neighbours.tell(peer, digest)
 
     def _schedule_gossip(self) -> None:

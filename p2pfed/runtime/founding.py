@@ -17,7 +17,7 @@ from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import save_key
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
-from p2pfed.types.genesis import Genesis, Params, Participant, TransportName
+from p2pfed.types.genesis import Genesis, Params, Participant, TransportName, first_model
 from p2pfed.types.model import ModelState
 
 TOKEN_BYTES = 32
@@ -58,7 +58,7 @@ async def found_network(
         evaluation_root=founded.evaluation_root,
     )
     verify_genesis(genesis)
-    return genesis, model
+    return genesis, first_model(genesis, model.weights)
 
 
 def write_home(

@@ -128,8 +128,9 @@ class SimPeer:
             record=self.disk.load_record(),
             history=history,
             records=self.disk.load_peers(),
-            contacts=() if self.number == 0 else (world.peers[0].address,),
+            contacts=tuple(world.peers[other].address for other in world.scenario.dialled_by(self.number)),
             is_learning=self._learner is not None,
+            is_exchanging=not world.scenario.topology,
             sync_plan=self._sync_plan(),
         )
         self.node.neighbours.table.mesh_degree = world.scenario.mesh_degree
@@ -242,8 +243,7 @@ class SimPeer:
             case effects.ScheduleTimeout():
                 self.later(effect.delay_ms, lambda: self.handle(events.TimerFired(effect.timer)))
             case effects.Train():
-                if self._learner is not None:
-                    self.later(world.work_ms(self, world.scenario.train_ms), lambda: self._train(effect))
+                self.later(world.train_ms(self), lambda: self._train(effect))
             case effects.FetchPayload():
                 self._fetch_payload(effect)
             case effects.FetchBody():
@@ -321,7 +321,9 @@ class SimPeer:
     # Work that takes time
 
     def _train(self, effect: effects.Train) -> None:
-        assert self._learner is not None
+        if self._learner is None or not self._world.can_train(self):
+            self.handle(events.TrainingFailed(effect.base_height, "no data this time"))
+            return
         payload, examples = train(self._learner, effect.state)
         root = self.disk.put(payload)
         self.handle(events.Trained(effect.base_height, root, len(payload), examples))
@@ -367,7 +369,8 @@ class SimPeer:
             is_valid, proof = judge_payload(header, data, self._world.genesis.manifest)
             self.handle(events.PayloadFetched(header.update_id, is_valid, proof))
 
-        self._pulls.want(header.update_id, header.payload_root, effect.holders, header.base_height + 1, done)
+        last = header.base_height + self._world.genesis.params.update_lag
+        self._pulls.want(header.update_id, header.payload_root, effect.holders, last, done)
 
     def _fetch_body(self, effect: effects.FetchBody) -> None:
         header = effect.header

@@ -57,6 +57,7 @@ class Result(Struct, frozen=True):
     forks: Heights with two final blocks; more than none ends a run, and is allowed from a third of liars on.
     accused_power: The power that a fork convicts of E1 or E2, the least one; None where there was none.
     included: Updates that all honest signers held and that the block had to carry, over all heights.
+    older: Updates in blocks that trained from an older model than the last.
     fired: How often each fault of the scenario struck.
     commit_ms: From the first proposal of a value to an honest peer's block, the median; -1: no block.
     messages, message_bytes: That arrived, pulls included.
@@ -74,6 +75,7 @@ class Result(Struct, frozen=True):
     forks: int = 0
     accused_power: int | None = None
     included: int = 0
+    older: int = 0
     fired: tuple[int, ...] = ()
     commit_ms: int = -1
     messages: int = 0
@@ -105,7 +107,10 @@ class World:
             for _ in range(scenario.peers + scenario.observers)
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
-        self.genesis, model = found(keys, scenario.bonds, scenario.preset, scenario.heights)
+        self.genesis, model = found(
+            keys, scenario.bonds, scenario.preset, scenario.heights, scenario.update_lag
+        )
+        self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
         liars_from = scenario.peers - len(scenario.byzantine)
         for number, key in enumerate((*keys, *everyone[scenario.peers :])):
@@ -170,6 +175,16 @@ class World:
     def work_ms(self, peer: SimPeer, bounds: tuple[int, int]) -> int:
         """Return how long some work of a peer takes this time."""
         return self._dice.randint(*bounds) + self._accidents.work_ms(peer.number, self.virtual_ms)
+
+    def train_ms(self, peer: SimPeer) -> int:
+        """Return how long a training of a peer takes this time."""
+        own = self._trainers.get(peer.number)
+        return self.work_ms(peer, own.train_ms if own else self.scenario.train_ms)
+
+    def can_train(self, peer: SimPeer) -> bool:
+        """Answer whether a training comes to something this time."""
+        own = self._trainers.get(peer.number)
+        return own is None or not own.fails or self._dice.randrange(1000) >= own.fails
 
     def pause_ms(self, peer: SimPeer) -> int:
         """Return how long a peer stands still from now on."""
@@ -403,6 +418,7 @@ class World:
             forks=len(self.judge.checkers.forks),
             accused_power=accused,
             included=self.judge.chain.included,
+            older=self.judge.older,
             fired=tuple(self._network.fired),
             commit_ms=sorted(self._commits_ms)[len(self._commits_ms) // 2] if self._commits_ms else -1,
             messages=self.messages,

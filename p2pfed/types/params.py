@@ -43,7 +43,9 @@ PROOF_LEAF_BYTES_MAX = 64 * KIB  # The longest leaf of the state is a validator 
 ROUNDS_AHEAD_MAX = 8  # Votes of further rounds are dropped; a certificate moves us there instead.
 ROUND_MAX = (1 << 32) - 1
 HEIGHT_MAX = (1 << 63) - 1  # msgpack could hold more; signed 64-bit keeps SQLite and other languages safe.
-UPDATE_LAG = 1  # tau: an update trains from the model of the height before.
+UPDATE_LAG_MAX = (
+    4  # tau: an update trains from the model of one of so many heights before its block, at most.
+)
 PROPOSER_TABLE_MAX = 1024
 INVALID_SIGNATURES_MAX = 3  # Then the connection ends.
 

@@ -18,7 +18,7 @@ STEP = steps(3)[-1]
 STATE, HEADER, BODY = STEP.state, STEP.block.header, codec.encode(STEP.block.body)
 LEDGER_BYTES = encode_ledger(STATE.ledger)
 LIGHT = LightBlock(HEADER, STEP.block.commit, STATE.last_validators, STATE.validators)
-GOOD = snapshot_of(LIGHT, LEDGER_BYTES, len(BODY), genesis().manifest)
+GOOD = snapshot_of(LIGHT, LEDGER_BYTES, len(BODY), genesis())
 
 
 def with_part(kind: str, **changes: object) -> Snapshot:
@@ -29,7 +29,7 @@ def with_part(kind: str, **changes: object) -> Snapshot:
 
 
 def test_the_parts_of_a_state_make_it_again() -> None:
-    verify_parts(GOOD, genesis().manifest)
+    verify_parts(GOOD, genesis())
     assert block_of(GOOD, BODY) == STEP.block
     state = state_after(GOOD, genesis(), LEDGER_BYTES)
     assert (state.height, state.header_hash, state.ledger) == (3, HEADER.value_id, STATE.ledger)
@@ -61,7 +61,7 @@ def test_a_manifest_that_contradicts_its_header_names_both_values(
     bad: Snapshot, values: tuple[str, str]
 ) -> None:
     with pytest.raises(InvalidSnapshot) as refusal:
-        verify_parts(bad, genesis().manifest)
+        verify_parts(bad, genesis())
     assert all(value in str(refusal.value) for value in values)
     assert issubclass(InvalidSnapshot, PeerFault)
 

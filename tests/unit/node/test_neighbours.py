@@ -215,3 +215,22 @@ def test_who_joins_the_validators_is_a_member_from_then_on() -> None:
     lab.node.neighbours.set_validators(wider, wider)
     assert lab.node.neighbours.connected_power == before + 12
     assert stranger.public in lab.node.neighbours.awaited()
+
+
+def test_a_peer_that_exchanges_no_addresses_dials_its_contacts_alone() -> None:
+    told = Lab(own=1)
+    told.start(connected=0)
+    told.step(events.AddressesChanged((Multiaddr("10.0.0.2", 7400, None),)))
+    (records,) = sent_by(told.step(events.PeerConnected(told.others[0], None)), PeerRecords)
+    contact = Multiaddr("10.0.0.9", 7400, Lab(own=2).key.public)
+    lab = Lab(is_exchanging=False, contacts=(contact,), records=records.records)
+    effects = lab.step(events.Started())
+    effects += lab.step(events.AddressesChanged((Multiaddr("10.0.0.1", 7400, None),)))
+    effects += lab.step(events.PeerConnected(told.key.public, None))
+    effects += lab.hear(records, told.key.public)
+    for _ in range(40):  # Past the time at which everything is told again.
+        effects += lab.gossip()
+    assert sent_by(effects, PeerRecords) == []
+    assert of(effects, RememberPeers) == []
+    assert {effect.addresses for effect in of(effects, Dial)} == {(contact,)}
+    assert lab.all_of(Blame) == []
