@@ -40,10 +40,12 @@ def _listed(values: tuple[object, ...]) -> str:
 @click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="A setting of the learner.")
 @click.option("--peers", default=DEFAULT.peers, show_default=True, type=int)
 @click.option("--heights", default=DEFAULT.heights, show_default=True, type=int, help="Merges of one cell.")
-@click.option("--rules", default=_listed(DEFAULT.rules), help="Rules, with commas.  [ten of them]")
-@click.option("--attacks", default=_listed(DEFAULT.attacks), help="Attacks, with commas; none: nobody lies.")
+@click.option("--rules", default="", help="Rules, with commas.  [default: ten of them]")
+@click.option(
+    "--attacks", default="", help="Attacks, with commas; none: nobody lies.  [default: none and ten]"
+)
 @click.option("--faulty", default=_listed(DEFAULT.faulty), show_default=True, help="How many lie: 1,2,3.")
-@click.option("--splits", default=_listed(DEFAULT.splits), show_default=True, help="How data is split.")
+@click.option("--splits", default="", help="How data is split.  [default: three ways]")
 @click.option("--seeds", default=_listed(DEFAULT.seeds), show_default=True, help="Seeds: 1-5.")
 @click.option("--layout", default="array", show_default=True, type=click.Choice(["array", "row"]),
               help="What rules work on: each array, or whole updates.")  # fmt: skip
@@ -123,10 +125,10 @@ def _plan(given: Mapping[str, Any]) -> Plan:
         layout=given["layout"],
         momentum=round(1000 * momentum),
         metric=given["metric"],
-        rules=parse_list(given["rules"]),
-        attacks=parse_list(given["attacks"]),
+        rules=parse_list(given["rules"]) or DEFAULT.rules,
+        attacks=parse_list(given["attacks"]) or DEFAULT.attacks,
         faulty=parse_numbers(given["faulty"], "--faulty"),
-        splits=parse_list(given["splits"]),
+        splits=parse_list(given["splits"]) or DEFAULT.splits,
         seeds=parse_numbers(given["seeds"], "--seeds"),
     )
     verify_plan(plan)
