@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
 from p2pfed.aggregation.group import ParallelMap
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet, median_time_ms
 from p2pfed.errors import InvalidTransaction
@@ -63,6 +64,7 @@ def merge_updates(
         rows,
         [header.examples for header in updates.updates],
         ages=ages_of(state, updates.updates),
+        outer=OuterStep(params.outer_momentum, params.outer_rate),
         faulty_max=faulty_max(state.trainer_bonds),
         rule=rule,
         later_rules=params.rules[params.rules.index(rule) + 1 :],

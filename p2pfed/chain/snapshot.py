@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from msgspec.structs import replace
 
 from p2pfed.chain.state import ChainState, after
@@ -11,7 +10,7 @@ from p2pfed.ledger.state import LEDGER_BYTES_MAX, decode_ledger
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.types.block import Block, Body
-from p2pfed.types.genesis import Genesis, exponent_bytes
+from p2pfed.types.genesis import Genesis, exponent_bytes, model_bytes
 from p2pfed.types.light import LightBlock
 from p2pfed.types.model import Int32Vector, ModelState
 from p2pfed.types.params import BODY_BYTES_MAX
@@ -26,8 +25,6 @@ from p2pfed.types.snapshot import (
     Snapshot,
 )
 
-WEIGHT_BYTES = 4  # int32
-
 
 def snapshot_of(block: LightBlock, ledger: bytes, body_bytes: int, genesis: Genesis) -> Snapshot:
     """Return the manifest of the state after `block`: its ledger has the bytes `ledger`."""
@@ -39,7 +36,7 @@ def snapshot_of(block: LightBlock, ledger: bytes, body_bytes: int, genesis: Gene
             Part(LEDGER, len(ledger), chunk_root(ledger)),
             Part(BODY, body_bytes, header.body_hash),
             Part(EXPONENTS, exponent_bytes(genesis), header.exponents_root),
-            Part(MODEL, WEIGHT_BYTES * genesis.manifest.size, header.model_root),
+            Part(MODEL, model_bytes(genesis), header.model_root),
         ),
     )
 
@@ -64,7 +61,7 @@ def verify_parts(snapshot: Snapshot, genesis: Genesis) -> None:
                 f"the {kind} of snapshot {snapshot.height} is {snapshot.part(kind).root.hex()}, "
                 f"its header says {root.hex()}"
             )
-    exact = {EXPONENTS: exponent_bytes(genesis), MODEL: WEIGHT_BYTES * genesis.manifest.size}
+    exact = {EXPONENTS: exponent_bytes(genesis), MODEL: model_bytes(genesis)}
     most = {LEDGER: LEDGER_BYTES_MAX, BODY: BODY_BYTES_MAX}
     for part in snapshot.parts:
         if part.length != exact.get(part.kind, part.length) or part.length > most.get(part.kind, part.length):
@@ -105,5 +102,4 @@ def state_after(snapshot: Snapshot, genesis: Genesis, ledger: bytes) -> ChainSta
 
 def model_of(state: ChainState, weights: Int32Vector, exponents: bytes) -> ChainState:
     """Return `state` with its model, which was checked chunk by chunk against the roots of its header."""
-    table = np.frombuffer(exponents, np.int8).reshape(-1, len(state.genesis.manifest.groups))
-    return replace(state, model=ModelState(weights, table[0], table[1], table[2:]))
+    return replace(state, model=ModelState.from_arrays(weights, exponents, state.genesis.manifest))

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from p2pfed.cli.founding_options import parse_outer
 from p2pfed.cli.text import printable
 from p2pfed.errors import LocalError, UsageError
 from p2pfed.sim.matrix.cell import Row
@@ -49,8 +50,10 @@ def _listed(values: tuple[object, ...]) -> str:
 @click.option("--seeds", default=_listed(DEFAULT.seeds), show_default=True, help="Seeds: 1-5.")
 @click.option("--layout", default="array", show_default=True, type=click.Choice(["array", "row"]),
               help="What rules work on: each array, or whole updates.")  # fmt: skip
+@click.option("--outer", default="off", show_default=True, metavar="OFF|MOMENTUM,RATE",
+              help="Momentum over heights; nesterov: 0.9,0.3.")  # fmt: skip
 @click.option("--momentum", default=0.0, show_default=True, type=float, help="Of trainers, below 1.")
-@click.option("--metric", default=DEFAULT.metric, show_default=True, help="The learner's figure to draw.")
+@click.option("--metric", default="", help="The learner's figure to draw.  [default: acc(public)]")
 @click.option("--workers", type=click.IntRange(1, 256), show_default="one a core", help="Processes.")
 @click.option("--output", "-o", default="p2pfed-matrix", show_default=True, help="Folder; - keeps nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a cell.")
@@ -123,8 +126,9 @@ def _plan(given: Mapping[str, Any]) -> Plan:
         peers=given["peers"],
         heights=given["heights"],
         layout=given["layout"],
+        outer=parse_outer(given["outer"]),
         momentum=round(1000 * momentum),
-        metric=given["metric"],
+        metric=given["metric"] or DEFAULT.metric,
         rules=parse_list(given["rules"]) or DEFAULT.rules,
         attacks=parse_list(given["attacks"]) or DEFAULT.attacks,
         faulty=parse_numbers(given["faulty"], "--faulty"),

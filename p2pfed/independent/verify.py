@@ -85,9 +85,8 @@ HEADER = (
     "extensions_root",
     "body_hash",
 )
-CHOICES = {
-    "update_lag": 1
-}  # What genesis may leave out, and what it then stands for: not spelled at the end.
+# What genesis may leave out, and what it then stands for: not spelled at the end.
+CHOICES: dict[str, Any] = {"update_lag": 1, "outer_momentum": 0, "outer_rate": 1 << 16}
 GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
     **dict.fromkeys(("version", "name", "time_ms", "transport")),
     "params": dict.fromkeys(
@@ -1140,14 +1139,15 @@ class Merger:
 
     def __init__(self, genesis: list[Any]) -> None:
         self.bits, self.cap = genesis[4][3], genesis[4][4]
+        self.momentum, self.rate = choice(genesis, "outer_momentum"), choice(genesis, "outer_rate")
         self.before = genesis[7], chunk_root(first_exponents(genesis))
         self.ages: dict[int, int] = {}  # Base height -> how many new models came since.
-        self.groups: list[tuple[int, int, bool]] = []  # Start, stop, must not be negative.
+        self.groups: list[tuple[int, int, bool, bool]] = []  # Start, stop, must not be negative, a statistic.
         start = 0
         for array in genesis[6][0]:
             end = start + elements(array)
             for begin in range(start, end, 1 << 22):
-                self.groups.append((begin, min(begin + (1 << 22), end), array[4]))
+                self.groups.append((begin, min(begin + (1 << 22), end), array[4], array[3] == "statistic"))
             start = end
 
     def check(
@@ -1190,8 +1190,9 @@ class Merger:
         if self.cap:
             claims = [min(claim, self.cap * sorted(claims)[len(claims) // 2]) for claim in claims]
         *before, last = parts_of(rule)
-        aggregate, after, updated, models = Row(), Row(), Row(), Row()
-        for index, (start, stop, positive) in enumerate(self.groups):
+        aggregate, after, velocity, updated, models = Row(), Row(), Row(), Row(), Row()
+        weights, speeds = weights[: self.groups[-1][1]], weights[self.groups[-1][1] :]
+        for index, (start, stop, positive, is_statistic) in enumerate(self.groups):
             e, m, *older = exponents[index :: len(self.groups)]
             pieces = [
                 aligned(row[start:stop], e - older[age - 1]) if age else row[start:stop]
@@ -1205,21 +1206,35 @@ class Merger:
             sums, den = MERGES[last](prepared, f)
             den = den * prepared.scale << max(0, e - m)
             change = [((value << max(0, m - e)) + den // 2) // den for value in sums]
+            speed, taken = speeds[start:stop], change
+            if not is_statistic:
+                speed, taken = self._outer(speed, change)
             low, high = 0 if positive else 1 - (1 << 31), (1 << 31) - 1
-            moved = [min(high, max(low, w + a)) for w, a in zip(weights[start:stop], change, strict=True)]
+            moved = [min(high, max(low, w + a)) for w, a in zip(weights[start:stop], taken, strict=True)]
             e = self._adapted(e, peaks, f)
-            while (max(map(abs, moved)) >= 1 << 29 and m >= 2) or m - e > 14:
-                moved, m = [(w + 2) >> 2 for w in moved], m - 2
-            aggregate, after = aggregate + change, after + moved
+            while (max(map(abs, moved + speed)) >= 1 << 29 and m >= 2) or m - e > 14:
+                moved, speed, m = [(w + 2) >> 2 for w in moved], [(v + 2) >> 2 for v in speed], m - 2
+            aggregate, after, velocity = aggregate + change, after + moved, velocity + speed
             updated.append(e)
             models.append(m)
         past = exponents[: len(self.groups)] + exponents[2 * len(self.groups) :]
         both = [*updated, *models, *past[: len(exponents) - 2 * len(self.groups)]]
         return (
             struct.pack(f"<{len(aggregate)}i", *aggregate),
-            struct.pack(f"<{len(after)}i", *after),
+            struct.pack(f"<{len(after) + len(velocity)}i", *after, *velocity),
             struct.pack(f"{len(both)}b", *both),
         )
+
+    def _outer(self, speed: Row, change: Row) -> tuple[Row, Row]:
+        """Nesterov's step with momentum and rate in units of 2^-16; without momentum there is no speed."""
+        high, taken = (1 << 31) - 1, change
+        if self.momentum:
+            kept = [(abs(v) * self.momentum >> 16) * (1 if v > 0 else -1) for v in speed]
+            speed = [min(high, max(-high, v + a)) for v, a in zip(kept, change, strict=True)]
+            taken = [
+                ((a << 16) + v * self.momentum + (1 << 15)) >> 16 for v, a in zip(speed, change, strict=True)
+            ]
+        return speed, [(a * self.rate + (1 << 15)) >> 16 for a in taken]
 
     def _adapted(self, e: int, peaks: Row, f: int) -> int:
         k = max(f, (len(peaks) - 1) // 3)

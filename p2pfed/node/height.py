@@ -135,6 +135,9 @@ class HeightWork:
         self._publish_lies()
         if not is_new:
             return False
+        for body in self.values.bodies():
+            self.pool.compare_avails(body, message.avail.validator_index)
+        self._publish_lies()
         for update_id in message.update_ids:
             header = self.pool.known.get(update_id)
             if header is not None and not self.pool.is_settled(update_id):

@@ -33,9 +33,15 @@ class UpdatePool(Struct):
     held: set[bytes] = field(default_factory=set)
     refused: set[bytes] = field(default_factory=set)
     avails: dict[int, AvailMessage] = field(default_factory=dict)
+    author_bits: int = 0  # Bit i: a header of trainer i is known.
+    avail_bits: int = 0  # Bit i: the vote of validator i is known.
     lies: list[Evidence] = field(default_factory=list)  # Proofs found on the way; whoever asks takes them.
+    _places: dict[bytes, int] = field(default_factory=dict)  # Of the trainers, by their keys.
     _by_base: dict[tuple[bytes, int], list[bytes]] = field(default_factory=dict)  # Of a trainer and a base.
     _equivocal: set[int] = field(default_factory=set)  # Validators whose two availability votes were found.
+
+    def __post_init__(self) -> None:
+        self._places.update((key, place) for place, key in enumerate(self.state.trainers))
 
     def add_header(self, header: UpdateHeader, *, is_in_block: bool = False) -> bool:
         """Verify and keep a header; False where it is known, used up, or one too many of its trainer.
@@ -60,6 +66,7 @@ class UpdatePool(Struct):
             raise
         self.known[update_id] = header
         owned.append(update_id)
+        self.author_bits |= 1 << self._places[header.trainer]
         if len(owned) == UPDATES_PER_TRAINER_MAX:
             self.lies.append(duplicate_update(self.known[owned[0]], header))
         return True
@@ -127,11 +134,17 @@ class UpdatePool(Struct):
         if not avail.is_signed_by(key, self.state.chain_id):
             raise BadSignature(f"availability vote of validator {avail.validator_index}")
         self.avails[avail.validator_index] = message
+        self.avail_bits |= 1 << avail.validator_index
         return True
 
-    def compare_avails(self, body: Body) -> None:
-        """Hold the availability votes of a verified body against those that came by themselves (E7)."""
+    def compare_avails(self, body: Body, index: int | None = None) -> None:
+        """Hold the availability votes of a verified body against those that came by themselves (E7).
+
+        With an `index` only the vote of that validator, which came after the body.
+        """
         for entry in body.avails:
+            if index not in (None, entry.validator_index):
+                continue
             known = self.avails.get(entry.validator_index)
             if known is not None and known.avail.signature != entry.signature:
                 self._compare(known.avail, signed_avail(self.state.next_height, body.candidates, entry))

@@ -19,7 +19,7 @@ from p2pfed.runtime.pull import pull_blob
 from p2pfed.storage.store import Store
 from p2pfed.types.block import Block, Body
 from p2pfed.types.evidence import InvalidUpdate
-from p2pfed.types.genesis import exponent_bytes
+from p2pfed.types.genesis import exponent_bytes, model_bytes
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX
 from p2pfed.types.wire import Blocks, BulkResponse, Chunk, GetBlocks, GetChunk, Missing, decode_response
@@ -131,7 +131,7 @@ class Fetcher:
         liars: set[bytes] = set()
         for root, length in (
             (header.exponents_root, exponent_bytes(genesis)),
-            (header.model_root, 4 * genesis.manifest.size),
+            (header.model_root, model_bytes(genesis)),
         ):
             await pull_blob(
                 self._store.blobs,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from p2pfed.chain.genesis import dump_genesis, verify_genesis
 from p2pfed.consensus.signer import initial_record
 from p2pfed.learning.founding import found_model
@@ -57,8 +59,10 @@ async def found_network(
         model_exponents=tuple(model.model_exponents.tolist()),
         evaluation_root=founded.evaluation_root,
     )
+    first = first_model(genesis, model.weights)
+    genesis = replace(genesis, model_root=first.root)
     verify_genesis(genesis)
-    return genesis, first_model(genesis, model.weights)
+    return genesis, first
 
 
 def write_home(

@@ -148,16 +148,16 @@ class SimPeer:
         genesis = self._world.genesis
         return SyncPlan(rules_of(genesis), trusted_genesis(genesis), None, None)
 
-    def handle(self, event: Event, name: str = "") -> None:
+    def handle(self, event: Event) -> None:
         """Let the peer take a step and carry out what it asks for, unless it dies on the way."""
         if not self.is_up:
             return
         world = self._world
         wait_ms = world.pause_ms(self)
         if wait_ms:
-            self.later(wait_ms, lambda: self.handle(event, name))
+            self.later(wait_ms, lambda: self.handle(event))
             return
-        world.told(self, event, name)
+        world.told(self, event)
         self._clock_ms = max(self._clock_ms, world.now_ms + self._skew_ms + world.clock_ms(self))
         asked, number = self._actor.step(event, self._clock_ms), 0
         try:
@@ -309,14 +309,13 @@ class SimPeer:
             self.spoke_ms = self._world.now_ms
 
     def _send(self, effect: effects.Send) -> None:
-        data, message, name = self._world.decoded(effect.message)  # What we send is what they read.
+        data, message, message_id = self._world.decoded(effect.message)  # What we send is what they read.
         self._world.speaks(self, message)
         for peer in effect.peers:
-            self._world.send(self, peer, data, message, name)
+            self._world.send(self, peer, data, message, message_id)
 
-    def hear(self, sender: bytes, data: bytes, message: ControlMessage, name: str) -> None:
-        """Take a message; `name` tells its bytes from others, for the trace."""
-        self.handle(events.MessageReceived(sender, message, len(data)), name)
+    def hear(self, sender: bytes, data: bytes, message: ControlMessage, message_id: bytes) -> None:
+        self.handle(events.MessageReceived(sender, message, len(data), message_id))
 
     # Work that takes time
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from p2pfed.aggregation import reference
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.state import ChainState
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.types.block import Block
@@ -54,7 +55,8 @@ def objection(before: ChainState, block: Block, payload: Payload) -> str:
 def _merge_objection(before: ChainState, block: Block, merged: list[UpdateHeader], payload: Payload) -> str:
     header, params = block.header, before.genesis.params
     lying = _lying(list(before.trainer_bonds))
-    is_merging = len(merged) >= params.updates_min and 2 * lying < len(merged)
+    needed = lying if params.rules[0] == "mean" else 2 * lying  # The mean trusts everybody.
+    is_merging = len(merged) >= params.updates_min and needed < len(merged)
     if not is_merging:
         is_unchanged = (header.flags, header.rule, header.aggregate_root) == (1, "", EMPTY_ROOT)
         if not is_unchanged or header.model_root != before.model_root:
@@ -81,6 +83,7 @@ def _merge_objection(before: ChainState, block: Block, merged: list[UpdateHeader
         faulty_max=lying,
         rule=params.rules[0],
         ages=ages,
+        outer=OuterStep(params.outer_momentum, params.outer_rate),
         update_bits=params.update_bits,
         examples_cap=params.examples_cap,
     )

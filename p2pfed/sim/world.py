@@ -96,7 +96,7 @@ class World:
         self.messages = self.message_bytes = self.duplicates = 0
         self._witness = witness
         self._checked: dict[tuple[bytes, bytes], ChainState] = {}  # By the blocks before and after.
-        self._decoded: dict[bytes, tuple[bytes, ControlMessage, str]] = {}
+        self._decoded: dict[bytes, tuple[bytes, ControlMessage, bytes]] = {}
         self._dice = Random(scenario.seed)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
@@ -247,14 +247,14 @@ class World:
         """Return whom a peer has a pipe with."""
         return tuple(self.peers[number].public for number in self._network.partners(peer.number))
 
-    def decoded(self, message: ControlMessage) -> tuple[bytes, ControlMessage, str]:
-        """Return the bytes of a message, what a receiver reads in them, and their hash: made once for all."""
+    def decoded(self, message: ControlMessage) -> tuple[bytes, ControlMessage, bytes]:
+        """Return the bytes of a message, what a receiver reads in them, and their id: made once for all."""
         data = codec.encode(message)
         shared = self._decoded.get(data)
         if shared is None:
             if len(self._decoded) >= DECODED_MAX:
                 self._decoded.clear()
-            shared = self._decoded[data] = (data, decode_control(data), sha256(data).hex())
+            shared = self._decoded[data] = (data, decode_control(data), sha256(data))
         return shared
 
     def send(
@@ -263,7 +263,7 @@ class World:
         public: bytes,
         data: bytes,
         message: ControlMessage | None = None,
-        name: str = "",
+        message_id: bytes = b"",
     ) -> None:
         """Carry a message over an open pipe; what is no message arrives as its sender's misdeed."""
         other = self._by_key[public]
@@ -279,7 +279,7 @@ class World:
             self.duplicates += data in other.heard
             other.heard.add(data)
             try:
-                other.hear(peer.public, data, message or decode_control(data), name)
+                other.hear(peer.public, data, message or decode_control(data), message_id or sha256(data))
             except PeerFault as fault:
                 other.handle(events.PeerMisbehaved(peer.public, fault))
 
@@ -355,12 +355,9 @@ class World:
             self._proposed_ms.setdefault(message.proposal.value_id, self.now_ms)
         self.judge.speaks(peer, message)
 
-    def told(self, peer: SimPeer, event: Event, name: str = "") -> None:
-        """A peer is told of an event; `name` stands for the bytes of a message."""
-        if name and isinstance(event, events.MessageReceived):
-            self.trace.add(self.now_ms, peer.number, f"MessageReceived {event.peer.hex()} {name}")
-        else:
-            self.trace.add(self.now_ms, peer.number, summary(event))
+    def told(self, peer: SimPeer, event: Event) -> None:
+        """A peer is told of an event."""
+        self.trace.add(self.now_ms, peer.number, summary(event))
         if isinstance(event, events.MessageReceived):
             self.judge.hears(peer, event.message)
         if self._witness is not None:

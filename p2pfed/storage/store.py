@@ -17,13 +17,13 @@ from p2pfed.storage.block_store import BlockStore
 from p2pfed.storage.files import REMEDY, disk_errors, read_small, replace_file, verify_free_space
 from p2pfed.storage.home import Home
 from p2pfed.types.block import Block
-from p2pfed.types.genesis import Genesis, genesis_exponents_root
+from p2pfed.types.genesis import Genesis, genesis_exponents_root, model_bytes
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import BODY_BYTES_MAX
 from p2pfed.types.snapshot import Snapshot
 from p2pfed.types.wire import RESPONSE_BYTES_MAX
 
-WEIGHT_BYTES, UPDATE_BYTES = 4, 2  # int32 and int16.
+UPDATE_BYTES = 2  # int16.
 
 
 class Store:
@@ -185,4 +185,4 @@ def bytes_of_two_blocks(genesis: Genesis) -> int:
     size = genesis.manifest.size
     payloads = UPDATE_BYTES * size * len(genesis.participants)
     # A body is written as pending, as final, and both again while SQLite's log is merged.
-    return 2 * (payloads + WEIGHT_BYTES * size + 4 * BODY_BYTES_MAX)
+    return 2 * (payloads + model_bytes(genesis) + 4 * BODY_BYTES_MAX)

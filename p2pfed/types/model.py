@@ -106,6 +106,7 @@ class ModelState(Struct, frozen=True, eq=False):
     update_exponents, model_exponents: int8, shape `(groups,)`; always m - e <= 14.
     past_exponents: The update exponents of the models before, for updates that are older: int8, shape
         `(tau - 1, groups)`, the newest first. As many as updates may be old, so none where tau is 1.
+    velocity: Of the outer step, in the units of the weights: int32, shape `(d,)`, or empty without momentum.
     The arrays are read-only.
     """
 
@@ -113,13 +114,19 @@ class ModelState(Struct, frozen=True, eq=False):
     update_exponents: Int8Vector
     model_exponents: Int8Vector
     past_exponents: Int8Vector = np.empty((0, 0), np.int8)
+    velocity: Int32Vector = np.empty(0, np.int32)
 
     @staticmethod
     def from_bytes(weights: bytes, exponents: bytes, manifest: Manifest) -> ModelState:
         """Return the model of these `weights_bytes` and `exponents_bytes`; roots and lengths are checked."""
         values = np.frombuffer(weights, "<i4").astype(np.int32, copy=False)
+        return ModelState.from_arrays(values, exponents, manifest)
+
+    @staticmethod
+    def from_arrays(values: Int32Vector, exponents: bytes, manifest: Manifest) -> ModelState:
+        """Return the model of weights and velocity, one after the other, and `exponents_bytes`."""
         table = np.frombuffer(exponents, np.int8).reshape(-1, len(manifest.groups))
-        return ModelState(values, table[0], table[1], table[2:])
+        return ModelState(values[: manifest.size], table[0], table[1], table[2:], values[manifest.size :])
 
     def exponents_of(self, age: int) -> Int8Vector:
         """Return the update exponents of the model that was agreed `age` new models ago."""
@@ -127,7 +134,7 @@ class ModelState(Struct, frozen=True, eq=False):
 
     @property
     def root(self) -> bytes:
-        """RFC 6962 root over the 16 KiB leaves of the little-endian weights."""
+        """RFC 6962 root over the 16 KiB leaves of the little-endian weights, then the velocity."""
         return chunk_root(self.weights_bytes())
 
     @property
@@ -136,7 +143,7 @@ class ModelState(Struct, frozen=True, eq=False):
         return chunk_root(self.exponents_bytes())
 
     def weights_bytes(self) -> bytes:
-        return self.weights.astype("<i4", copy=False).tobytes()
+        return b"".join(part.astype("<i4", copy=False).tobytes() for part in (self.weights, self.velocity))
 
     def exponents_bytes(self) -> bytes:
         return b"".join(

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from p2pfed.adversary.registry import ATTACKS
+from p2pfed.cli.founding_options import parse_outer
 from p2pfed.errors import LocalError, UsageError
 from p2pfed.learning.learner import LearnerError
 from p2pfed.sim.matrix import pool
@@ -126,6 +127,15 @@ def test_momentum_begins_with_a_whole_step_and_then_keeps_its_share(tmp_path: Pa
     assert value(cell, half) == pytest.approx(7 * 5.75, abs=0.01)
     both = msgspec.structs.replace(half, layout="row")
     assert value(cell, both) == pytest.approx(7 * 5.75, abs=0.01)
+
+
+def test_the_outer_step_is_that_of_a_network_and_of_the_command_that_repeats_a_cell() -> None:
+    plan = changed(outer=(58982, 19661))
+    calm, moved = run_cell(SMALL, CELL), run_cell(plan, CELL)
+    assert calm.model != moved.model
+    words = moved.command.split()
+    assert parse_outer(words[words.index("--outer") + 1]) == plan.outer
+    assert value(Cell("median", "alie_optimal", 1, "iid", 1), plan) > 0.5
 
 
 def test_lists_keep_the_settings_of_an_attack_together() -> None:

@@ -95,6 +95,7 @@ def make_genesis(bonds: Sequence[int], **changes: Any) -> Genesis:
         model_exponents=tuple(model.model_exponents.tolist()),
         evaluation_root=EMPTY_ROOT,
     )
+    genesis = msgspec.structs.replace(genesis, model_root=first_model(genesis, model.weights).root)
     return msgspec.structs.replace(genesis, **others)
 
 

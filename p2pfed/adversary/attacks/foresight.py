@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from p2pfed.adversary.attacks.attack import FloatVector
 from p2pfed.aggregation.engine import choose_rule, merge
@@ -35,8 +36,9 @@ class Foresight(Struct, frozen=True, eq=False):
         rule = choose_rule(self.rules, len(rows), self.faulty_max)
         if rule is None:
             return np.zeros(self.manifest.size)
+        still = replace(self.model, velocity=np.empty(0, np.int32))  # The aggregate is the same without.
         made = merge(
-            self.manifest, self.model, rows, [1] * len(rows), faulty_max=self.faulty_max, rule=rule,
+            self.manifest, still, rows, [1] * len(rows), faulty_max=self.faulty_max, rule=rule,
             later_rules=self.rules[self.rules.index(rule) + 1 :], update_bits=self.update_bits,
             examples_cap=0, seed=self.seed,
         )  # fmt: skip

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from random import Random
 
 import msgspec
+import numpy as np
 
 from p2pfed.adversary.attacks.attack import Attack
 from p2pfed.adversary.attacks.crew import Crew
 from p2pfed.adversary.attacks.foresight import Foresight
 from p2pfed.adversary.registry import make_attack, poison_of
 from p2pfed.aggregation.catalogue import named_rule
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.errors import UsageError
 from p2pfed.learning.apps import load_learner
 from p2pfed.learning.founding import found_in_process
@@ -68,11 +70,13 @@ def run_cell(plan: Plan, cell: Cell) -> Row:
     sessions = [_session(plan, cell, peer, poison if peer in liars else {}) for peer in range(plan.peers)]
     honest = next(peer for peer in range(plan.peers) if peer not in liars)
     model = found_in_process(sessions[honest], UPDATE_BITS).model
+    if plan.outer[0]:
+        model = msgspec.structs.replace(model, velocity=np.zeros_like(model.weights))
     if poison and liars:
         _verify_poisoned(plan, cell, sessions[liars[0]], liars[0])
     run = train_in_process(
         sessions, model, heights=plan.heights, rule=cell.rule, faulty_max=cell.faulty,
-        update_bits=UPDATE_BITS, examples_cap=EXAMPLES_CAP,
+        update_bits=UPDATE_BITS, examples_cap=EXAMPLES_CAP, outer=OuterStep(*plan.outer),
         later_rules=(FALLBACK,) if named.rule.may_decline else (), liars=liars,
         lie=_Lies(plan, cell, sessions[honest], liars) if is_lying else None,
         evaluate_from=plan.heights + 1,

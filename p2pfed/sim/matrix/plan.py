@@ -13,7 +13,7 @@ from msgspec import Struct
 from p2pfed.adversary.registry import is_on_values, make_attack
 from p2pfed.aggregation.catalogue import named_rule
 from p2pfed.errors import UsageError
-from p2pfed.types.params import PARTICIPANTS_MAX
+from p2pfed.types.params import OUTER_ONE, OUTER_RATE_MAX, PARTICIPANTS_MAX
 
 NONE = "none"  # The attack of a cell in which nobody lies; the rule still reckons with f liars.
 CELLS_MAX = 100_000
@@ -39,6 +39,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     peers: How many train at each height.
     heights: How often they merge.
     layout: What a rule works on: each array alone, as networks do, or whole updates as one row, to compare.
+    outer: Momentum and rate of the outer step, in units of 2^-16, as genesis has them.
     momentum: What a trainer keeps of its last step, in thousandths: m = momentum m + (1 - momentum) u.
     metric: The figure of the learner that is drawn.
     rules, attacks, faulty, splits, seeds: The axes.
@@ -50,6 +51,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     peers: int = 10
     heights: int = 20
     layout: Layout = "array"
+    outer: tuple[int, int] = (0, OUTER_ONE)
     momentum: int = 0
     metric: str = "acc(public)"
     rules: tuple[str, ...]
@@ -98,6 +100,8 @@ def verify_plan(plan: Plan) -> None:
         ("--peers", plan.peers, 1, PARTICIPANTS_MAX),
         ("--heights", plan.heights, 1, HEIGHTS_MAX),
         ("--momentum", plan.momentum, 0, 999),
+        ("the momentum of --outer", plan.outer[0], 0, OUTER_ONE - 1),
+        ("the rate of --outer", plan.outer[1], 1, OUTER_RATE_MAX),
     ):
         if not low <= value <= high:
             raise UsageError(f"{name} is {value}; it goes from {low} to {high}")
@@ -157,6 +161,8 @@ def command_of(plan: Plan, cell: Cell) -> str:
         value = getattr(plan, name)
         if value != getattr(DEFAULT, name):
             words += [flag, str(value)]
+    if plan.outer != DEFAULT.outer:
+        words += ["--outer", ",".join(f"{part / OUTER_ONE:.7g}" for part in plan.outer)]
     if plan.momentum:
         words += ["--momentum", f"{plan.momentum / 1000:g}"]
     for key, value in plan.params.items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
+from support.chain import World
 from support.tiny_chain import genesis, steps
 
 from p2pfed.chain.snapshot import block_of, model_of, snapshot_of, state_after, verify_parts
@@ -74,3 +76,20 @@ def test_another_ledger_than_the_one_under_the_state_root_is_refused_with_both_r
     assert HEADER.state_root.hex() in str(refusal.value)
     with pytest.raises(InvalidSnapshot):
         state_after(GOOD, genesis(), b"\xc1")
+
+
+def test_older_exponents_and_a_velocity_come_with_the_model() -> None:
+    world = World([1] * 4, update_lag=3, outer_momentum=58982)
+    block = world.advance()
+    state, model = world.state, world.state.model
+    assert model is not None
+    light_block = LightBlock(block.header, block.commit, state.last_validators, state.validators)
+    ledger = encode_ledger(state.ledger)
+    snapshot = snapshot_of(light_block, ledger, len(codec.encode(block.body)), world.genesis)
+    verify_parts(snapshot, world.genesis)
+    assert [part.length for part in snapshot.parts[2:]] == [2 * (2 + 2), 4 * 2 * 16]
+    values = np.concatenate([model.weights, model.velocity])
+    again = model_of(state_after(snapshot, world.genesis, ledger), values, model.exponents_bytes()).model
+    assert again is not None
+    assert again.root == block.header.model_root
+    assert again.exponents_root == block.header.exponents_root

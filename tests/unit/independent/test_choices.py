@@ -48,6 +48,26 @@ def test_blocks_with_older_updates_are_recomputed_by_both_programs(tmp_path: Pat
     assert_sound(home, 6)
 
 
+def test_blocks_with_momentum_are_recomputed_by_both_programs(tmp_path: Path) -> None:
+    world = World([10] * 4, outer_momentum=58982, outer_rate=19661, updates_min=4)
+    home = Home(tmp_path / "home")
+    first = world.state
+
+    def headers(height: int) -> tuple[UpdateHeader, ...]:
+        return world.updates() if height != 3 else world.updates()[1:]
+
+    store = keep_chain(home, world, 5, headers)
+    results = list(deep_check(store))
+    again = store.load_model(5)
+    store.close()
+    assert [result.problem for result in results] == [""] * 4  # The third block is EMPTY.
+    assert again is not None
+    assert first.model is not None
+    assert again.velocity.tolist() != first.model.velocity.tolist()
+    assert again.root == world.state.model_root
+    assert_sound(home, 4)
+
+
 def store_updates(home: Home, height: int) -> tuple[UpdateHeader, ...]:
     from p2pfed.storage.block_store import BlockStore
 
