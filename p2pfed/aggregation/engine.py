@@ -221,8 +221,7 @@ def _fill(
 
     def step(start: int, sums: Sums) -> None:
         here = slice(group.start + start, group.start + start + sums.size)
-        change = model_units(RuleSum(sums, plan.denominator()), e, m)
-        aggregate[here] = change
+        change = model_units(RuleSum(sums, plan.denominator()), e, m, aggregate[here])
         weights_after[here] = stepped(model.weights[here], change, group.nonnegative)
 
     run(plan, [row[group.slice] for row in rows], piece.begin, piece.end, step, is_narrow=is_narrow)
