@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.chain import check, propose
-from p2pfed.chain.check import Payloads
 from p2pfed.chain.form import payload_form
 from p2pfed.chain.state import ChainState, encode_ledger
 from p2pfed.errors import InvalidBlock, StorageFault
@@ -49,7 +48,9 @@ from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.address import peer_id
 from p2pfed.types.certificate import PolkaCert
 from p2pfed.types.model import Int16Vector
+from p2pfed.types.params import UPDATE_LAG_MAX
 from p2pfed.types.transaction import Transaction
+from p2pfed.types.update import UpdateHeader
 
 T = TypeVar("T")
 
@@ -112,6 +113,7 @@ class Host:
         self._merging = ThreadPoolExecutor(
             min(MERGING_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="merge"
         )
+        self._seeds: dict[int, bytes] = {}  # Of the newest states, by height.
         self._measuring = Measuring(store.genesis, self._payload, self._merging.map)
         self._last_height = None if heights is None else node.state.height + heights
         self._vote_state = VoteStateFile(store.home.vote_state)
@@ -210,6 +212,7 @@ class Host:
                 if self._trainer is not None:
                     self._trainer.train(effect, self._tasks)
             case effects.FetchPayload():
+                self._note_seed(self.node.state)
                 self._measuring.expect(effect.header)
                 self._fetcher.payload(effect)
             case effects.FetchBody():
@@ -302,33 +305,34 @@ class Host:
         self.feed.keep_figures(fact.height, figures)
         self.say("block.evaluated", height=fact.height, **figures)
 
+    def _note_seed(self, state: ChainState) -> None:
+        """Remember the dice of a state for as long as an update that trained from it may be read."""
+        self._seeds[state.height] = state.seed
+        self._seeds = {
+            height: seed for height, seed in self._seeds.items() if height >= state.height - UPDATE_LAG_MAX
+        }
+
     async def _build(self, effect: effects.BuildProposal) -> None:
         """Build the block and keep it durably before anyone hears of it (W8)."""
+        self._note_seed(effect.state)
         header, body, state = await self._compute_in_thread(
             propose.build,
             effect.state,
             effect.inputs,
             effect.round,
-<<<<<<< HEAD
-            self._payloads(effect.state),
-            self._merging.map,
-=======
             self._measuring.row,
             self._merging.map,
             self._measuring.products,
->>>>>>> main
         )
         await self._on_disk(self._store.chain.save_pending, header, body)
         self._inbox.put(ProposalBuilt(header.height, effect.round, header, body, state))
 
     async def _check(self, effect: effects.CheckProposal) -> None:
         """Recompute the block; a valid one is durable before it is voted for (W8)."""
+        self._note_seed(effect.state)
         header, body = effect.header, effect.body
         try:
             state = await self._compute_in_thread(
-<<<<<<< HEAD
-                check.check, effect.state, header, body, self._payloads(effect.state), self._merging.map
-=======
                 check.check,
                 effect.state,
                 header,
@@ -336,7 +340,6 @@ class Host:
                 self._measuring.row,
                 self._merging.map,
                 self._measuring.products,
->>>>>>> main
             )
         except InvalidBlock as refusal:
             self._inbox.put(ProposalChecked(header.value_id, None, str(refusal)))
@@ -378,9 +381,8 @@ class Host:
         root, size = await self._on_disk(craft)
         self._inbox.put(Trained(effect.base_height, root, size, effect.examples))
 
-    def _payloads(self, state: ChainState) -> Payloads:
-        """Return how the payloads for the block after `state` are read."""
-        return lambda header: self._row(header.payload_root, state.seed)
+    def _payload(self, header: UpdateHeader) -> Int16Vector:
+        return self._row(header.payload_root, self._seeds.get(header.base_height, self.node.state.seed))
 
     def _row(self, root: bytes, seed: bytes) -> Int16Vector:
         data = self._store.blobs.load(root)
