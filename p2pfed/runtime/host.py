@@ -291,6 +291,7 @@ class Host:
         header, body, state = await self._compute_in_thread(
             propose.build, effect.state, effect.inputs, effect.round, self._payload, self._merging.map
         )
+        self.say("proposal.built", height=header.height, round=effect.round, value_id=header.value_id.hex())
         await self._on_disk(self._store.chain.save_pending, header, body)
         self._inbox.put(ProposalBuilt(header.height, effect.round, header, body, state))
 
