@@ -39,6 +39,11 @@ class CheckedBody(Struct, frozen=True):
     rule: str
     ledger: LedgerState  # After this block.
 
+    @property
+    def needed(self) -> tuple[UpdateHeader, ...]:
+        """The updates to merge in row order: the payloads needed next."""
+        return self.updates.updates if self.rule else ()
+
 
 def verify_body(state: ChainState, header: Header, body: Body) -> tuple[UpdateHeader, ...]:
     """Check all that needs no payload; return the updates to merge in row order: the payloads needed next.
@@ -49,12 +54,16 @@ def verify_body(state: ChainState, header: Header, body: Body) -> tuple[UpdateHe
         MalformedMessage: `body` is not the one that `header` names: blame who sent it, the value stands.
         InvalidBlock: The block is wrong, whoever sent it.
     """
-    checked = check_body(state, header, body)
-    return checked.updates.updates if checked.rule else ()
+    return check_body(state, header, body).needed
 
 
 def check(
-    state: ChainState, header: Header, body: Body, payloads: Payloads, parallel: ParallelMap = map
+    state: ChainState,
+    header: Header,
+    body: Body,
+    payloads: Payloads,
+    parallel: ParallelMap = map,
+    checked: CheckedBody | None = None,
 ) -> ChainState:
     """Check a block whole, recompute its aggregate bit for bit, and return the state after it.
 
@@ -64,11 +73,12 @@ def check(
         body: The body under `header.body_hash`.
         payloads: Called once for each update of `verify_body`, in its order; what it raises passes through.
         parallel: How to map over groups of the model; it can't change a bit.
+        checked: What `check_body` has returned for these three, so that it is not done twice.
 
     Raises:
         MalformedMessage, InvalidBlock: As `verify_body`; the text has the two values that disagree.
     """
-    checked = check_body(state, header, body)
+    checked = checked or check_body(state, header, body)
     if not checked.rule:
         return after(state.genesis, header, checked.ledger, state.model)
     rows = [payloads(update) for update in checked.updates.updates]
