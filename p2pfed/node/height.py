@@ -177,7 +177,7 @@ class HeightWork:
         self.refresh(now_ms)
 
     def take_body(self, event: BodyFetched, now_ms: int) -> None:
-        refusal = self.values.add_body(event.header, event.body)
+        refusal = self.values.add_body(event.header, event.body, self.last_commit)
         if refusal is not None:
             self._refuse(event.header.value_id, refusal, now_ms)
         else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from p2pfed.chain.check import CheckedBody, check_body
+from p2pfed.chain.check import CheckedBody, Known, check_body
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import InvalidBlock
 from p2pfed.node.effects import CheckProposal, Effect, FetchBody, FetchPayload
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.types.block import Body, Header
+from p2pfed.types.certificate import CommitCert
 
 # A proposer signs one value a round and rounds are slow; more is noise that would only fill memory.
 VALUES_MAX = 64
@@ -56,7 +57,7 @@ class Values:
             ordered = sorted(holders, key=lambda peer: (peer != header.proposer, peer))
             self._outbox.append(FetchBody(header, tuple(ordered)))
 
-    def add_body(self, header: Header, body: Body) -> str | None:
+    def add_body(self, header: Header, body: Body, last_commit: CommitCert | None = None) -> str | None:
         """Take in a body that matches its header; return why the block is invalid, or None.
 
         An invalid one is invalid for every honest peer: the check reads the block and the state alone.
@@ -65,8 +66,9 @@ class Values:
         if value.body is not None:
             return None
         value.body = body
+        known = Known(self._pool.known, self._pool.avails, last_commit)
         try:
-            value.checked = check_body(self._state, header, body)
+            value.checked = check_body(self._state, header, body, known)
         except InvalidBlock as refusal:
             value.refusal = str(refusal)
             return value.refusal
