@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
-import msgspec
 from msgspec import Struct
 
 from p2pfed.aggregation.group import ParallelMap
@@ -269,10 +268,10 @@ def _claimed_roots(header: Header) -> ModelRoots:
 
 def _verify_equal(header: Header, expected: Header) -> None:
     """Compare field by field, so that a field added later is compared too."""
-    for field in msgspec.structs.fields(Header):
-        claimed, derived = getattr(header, field.name), getattr(expected, field.name)
+    for name in Header.__struct_fields__:
+        claimed, derived = getattr(header, name), getattr(expected, name)
         if claimed != derived:
-            raise InvalidBlock(f"{field.name} is {_shown(claimed)}, recomputed {_shown(derived)}")
+            raise InvalidBlock(f"{name} is {_shown(claimed)}, recomputed {_shown(derived)}")
 
 
 def _shown(value: object) -> str:
