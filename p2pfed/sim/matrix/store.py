@@ -39,7 +39,7 @@ class CellStore:
         data = self._path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
-            pass
+            self._file.truncate(len(whole))
         self.rows = read_rows(whole, str(self._path))
         return self
 
