@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
 from p2pfed.aggregation.group import ParallelMap
+from p2pfed.chain.scoring import reward_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet, median_time_ms
 from p2pfed.errors import InvalidTransaction
@@ -106,6 +107,7 @@ def derive(
     rule = rule_for(state, updates)
     time_ms = max(state.time_ms + 1, median_time_ms(body.avails, state.validators))
     ledger = _executed(state, body, updates, convictions, state.context(proposer, time_ms), is_empty=not rule)
+    scores = body.scores
     header = Header(
         version=1,
         chain_id=state.chain_id,
@@ -128,7 +130,7 @@ def derive(
         aggregate_root=roots.aggregate,
         model_root=roots.model,
         model_parent=state.height,
-        scores_root=EMPTY_ROOT,
+        scores_root=_list_root(scores.scores) if scores else EMPTY_ROOT,
         transactions_root=_list_root(body.transactions),
         receipts_root=receipts_root(len(body.transactions)),
         state_root=ledger.root,
@@ -150,7 +152,7 @@ def _executed(
 ) -> LedgerState:
     ledger = begin_block(state.ledger, state.header_hash)
     ledger = execute_convictions(ledger, convictions, context)
-    for transaction in body.transactions:
+    for transaction in body.signed_transactions:
         ledger = execute_transaction(ledger, transaction, context)
     for trainer in updates.dropped:  # B5: both headers are in the body, so the block is the proof (E6).
         try:
@@ -159,7 +161,7 @@ def _executed(
             continue  # Convicted of it before, maybe by evidence of this very block.
     counted = tuple(header.trainer for header in updates.updates)
     count = CountUpdates(state.height, counted, updates.dropped, is_empty)
-    return end_block(ledger, count, signs_of_life(state, body), context)
+    return end_block(ledger, count, signs_of_life(state, body), context, reward_of(state, body, updates))
 
 
 def dropped_trainer(state: ChainState, trainer: bytes) -> Convict:

@@ -141,6 +141,6 @@ def block_rows(chain: BlockStore, heights: range) -> Iterator[dict[str, Any]]:
             "proposer": header.proposer.hex(),
             "signatures": len(block.commit.signatures),
             "evidence": len(block.body.evidence),
-            "transactions": len(block.body.transactions),
+            "transactions": len(block.body.signed_transactions),
             "bytes": len(codec.encode(block)),
         }

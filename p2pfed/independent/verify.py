@@ -85,6 +85,10 @@ HEADER = (
     "extensions_root",
     "body_hash",
 )
+LATER_PARAMS = {
+    "emission": 0
+}  # May be missing, and are not spelled where they and all after have this value.
+PARAMS_ALWAYS = 9
 GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
     **dict.fromkeys(("version", "name", "time_ms", "transport")),
     "params": dict.fromkeys(
@@ -98,6 +102,7 @@ GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple f
             "unbonding_ms",
             "unbonding_heights",
             "bond_min",
+            *LATER_PARAMS,
         )
     ),
     "participants": (dict.fromkeys(("key", "bond", "balance")),),
@@ -262,6 +267,13 @@ def verify_quorum(kind: str, cert: list[Any], validators: Validators, signatures
         signatures.verify(validators.key(index), kind, [*head, index], signature)
 
 
+def param(genesis: list[Any], name: str) -> int:
+    """A choice of genesis that came later: what it says, or what it stands for where it does not say."""
+    place = PARAMS_ALWAYS + list(LATER_PARAMS).index(name)
+    value: int = genesis[4][place] if place < len(genesis[4]) else LATER_PARAMS[name]
+    return value
+
+
 class Stake:
     """What one key has at stake (S1)."""
 
@@ -289,7 +301,8 @@ class Ledger:
     """Balances, stake, trainers and convictions, as docs/spec/ledger.md has them (L, S)."""
 
     def __init__(self, genesis: list[Any], chain_id: bytes) -> None:
-        *_, self.period_ms, self.period, self.least = genesis[4]
+        self.period_ms, self.period, self.least = genesis[4][6:9]
+        self.emission = param(genesis, "emission")
         self.seed, self.burned = chain_id, 0
         self.accounts = {key: [balance, 0] for key, _, balance in genesis[5]}  # [balance, nonce]
         self.stakes: dict[bytes, Stake] = {}
@@ -303,6 +316,10 @@ class Ledger:
         self.last_trainers: list[bytes] = []
         self.paused: dict[bytes, int] = {}
         self.convicted: dict[tuple[bytes, int], list[Any]] = {}
+        self.standings: dict[bytes, list[int]] = {}  # [earned, last score]
+        self.past: list[bytes] = []
+        total = sum(bond + balance for _, bond, balance in genesis[5])
+        self.left = (1 << 60) - total if self.emission else 0
 
     def validators(self, height: int) -> Validators:
         if height < self.oldest:
@@ -404,14 +421,21 @@ class Ledger:
         self.stakes[sender] = stake
 
     def finish(
-        self, height: int, time_ms: int, count: tuple[list[bytes], list[bytes], bool], present: set[bytes]
+        self,
+        height: int,
+        time_ms: int,
+        count: tuple[list[bytes], list[bytes], bool],
+        present: set[bytes],
+        reward: Reward,
     ) -> None:
-        """Note the update set, then jail, move the set, and free what no evidence can reach."""
+        """Note the update set, pay, then jail, move the set, and free what no evidence can reach."""
         counted, dropped, is_empty = count
         for key in counted + dropped:
             self.bases[key] = height - 1
         if not is_empty:
             self.last_trainers = counted
+        if self.emission:
+            self._pay(reward)
         self._jail(height, present)
         if (height - 1) % EPOCH == 0:
             self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
@@ -423,6 +447,29 @@ class Ledger:
             if name[1] != 1 and entry[2] < self.oldest:
                 del self.convicted[name]
         self.paused = {key: until for key, until in self.paused.items() if until > height}
+
+    def _pay(self, reward: Reward) -> None:
+        """K8 to K11: trainers by their scores, voters by their votes, the proposer by what it gathered."""
+        pay: Counter[bytes] = Counter()
+        whole = sum(reward.trainers.values())
+        for key, value in reward.scores.items():
+            pay[key] += self.emission * 70 // 100 * reward.trainers[key] * value // (whole << 16)
+        for voted, voters in reward.votes:
+            power = sum(power for key, power in voters.pairs if key in voted)
+            for key in voted:
+                pay[key] += self.emission * 20 // 100 * voters.power(key) // (2 * voters.total)
+            share = max(0, 3 * power - 2 * voters.total)
+            pay[reward.proposer] += self.emission * 5 // 100 * share // (2 * voters.total)
+        if pay.total() > self.left:
+            pay.clear()
+        for key, amount in pay.items():
+            if amount:
+                self.standings.setdefault(key, [0, 0])[0] += amount
+                self.accounts[key][0] += amount
+        for key, value in reward.scores.items():
+            self.standings.setdefault(key, [0, 0])[1] = value
+        self.past = reward.sketches or self.past
+        self.left -= pay.total()
 
     def _jail(self, height: int, present: set[bytes]) -> None:
         for key, stake in self.stakes.items():
@@ -500,7 +547,10 @@ class Ledger:
 
     def restore(self, stored: list[Any]) -> None:
         """Take in a stored ledger."""
-        self.seed, (accounts, self.burned), staking, training, convictions = stored
+        self.seed, (accounts, self.burned), staking, training, convictions, *more = stored
+        standings: list[list[Any]]
+        standings, self.past, self.left = more[0] if more else ([], [], 0)
+        self.standings = {key: [earned, score] for key, earned, score in standings}
         self.accounts = {key: [balance, nonce] for key, balance, nonce in accounts}
         stakes, _, self.oldest, self.marks, self.epoch = staking
         self.stakes = {}
@@ -525,7 +575,27 @@ class Ledger:
         leaves |= {b"training/paused": pack([[key, self.paused[key]] for key in sorted(self.paused)])}
         leaves |= {b"training/" + key: pack(base) for key, base in self.bases.items()}
         leaves |= {b"slashing/" + key + bytes([kind]): pack(e) for (key, kind), e in self.convicted.items()}
+        paid = [[key, *self.standings[key]] for key in sorted(self.standings)]
+        leaves |= pay_leaves(paid, self.past, self.left)
         return list_root([[key, leaves[key]] for key in sorted(leaves)])
+
+
+def pay_leaves(standings: list[list[Any]], past: list[bytes], left: int) -> dict[bytes, bytes]:
+    if not (standings or past or left):
+        return {}
+    leaves = {b"contribution/left": pack(left)}
+    leaves |= {b"contribution/past" + struct.pack(">H", at): pack(one) for at, one in enumerate(past)}
+    return leaves | {b"contribution/" + standing[0]: pack(standing) for standing in standings}
+
+
+class Reward:
+    """Who worked for a block: trainers that might, scores, (who voted, validators) twice, the proposer."""
+
+    def __init__(self, trainers: dict[bytes, int], proposer: bytes) -> None:
+        self.trainers, self.proposer = trainers, proposer
+        self.scores: dict[bytes, int] = {}
+        self.sketches: list[bytes] = []
+        self.votes: list[tuple[set[bytes], Validators]] = []
 
 
 class Chain:
@@ -544,6 +614,9 @@ class Chain:
         self.ledger = Ledger(genesis, self.chain_id)
         self.state_roots: dict[int, bytes] = {}
         self.trainer_bonds: list[int] = []  # Of the last block: what f came from.
+        self.scored: list[
+            Any
+        ] = []  # Of the last block: its scores, the bonds of its set, the sketches before.
 
     def validators(self, height: int) -> Validators:
         if height > self.height + 2:
@@ -553,6 +626,7 @@ class Chain:
     def apply(self, height: int, head: dict[str, Any], body: list[Any], cert: list[Any]) -> None:
         """Check one block against the state and move on to it."""
         avails, candidates, updates, transactions, evidence, last_commit = body
+        scores = self._scores(head, updates, transactions)
         voters, value_id = self.validators(height), tagged("hdr", pack(list(head.values())))
         self.trainer_bonds = self.ledger.trainer_bonds(height)
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
@@ -565,7 +639,7 @@ class Chain:
         convicted = self._convicted(evidence, height)
         times, support = self._availability(height, avails, candidates, voters)
         self._updates(updates, support, voters.total)
-        for transaction in transactions:
+        for transaction in transactions[: len(transactions) - bool(scores)]:
             kind = {10: "tx", 16: "bond", 17: "unbond", 18: "unjail"}[transaction[0]]
             self.signatures.verify(transaction[1], kind, transaction[1:-1], transaction[-1])
         is_empty = head["rule"] == ""
@@ -588,7 +662,7 @@ class Chain:
             "avail_root": list_root(avails),
             "updates_root": list_root(updates),
             "model_parent": height - 1,
-            "scores_root": EMPTY_ROOT,
+            "scores_root": list_root(scores[1]) if scores else EMPTY_ROOT,
             "transactions_root": list_root(transactions),
             "receipts_root": list_root([0] * len(transactions)),
             "evidence_root": list_root(evidence),
@@ -600,7 +674,7 @@ class Chain:
             expected |= {"model_root": self.model_root}
         for name, value in expected.items():
             same(name, value, head[name])
-        self._execute(head, body, convicted)
+        self._execute(head, body, convicted, scores)
         same("state_root", self.ledger.root(), head["state_root"])
         self._advance(head, value_id)
 
@@ -609,7 +683,7 @@ class Chain:
         height, value_id = head["height"], tagged("hdr", pack(list(head.values())))
         same("chain id", self.chain_id, head["chain_id"])
         same("root of the ledger", head["state_root"], ledger_root(ledger))
-        self.ledger.restore(unpack(ledger, 5, "ledger"))
+        self.ledger.restore(unpack_ledger(ledger))
         same("root of the ledger as it is understood", head["state_root"], self.ledger.root())
         self.height = height
         voters = self.validators(height)
@@ -627,20 +701,27 @@ class Chain:
         self.state_roots[height] = head["state_root"]
 
     def _execute(
-        self, head: dict[str, Any], body: list[Any], convicted: list[tuple[bytes, int, int]]
+        self,
+        head: dict[str, Any],
+        body: list[Any],
+        convicted: list[tuple[bytes, int, int]],
+        scores: list[Any],
     ) -> None:
         """L4: seed, evidence, transactions, who sent two updates, update set, then what falls due."""
         avails, _, updates, transactions, _, last_commit = body
         ledger, height, proposer = self.ledger, head["height"], head["proposer"]
         voters = self.validators(height)
-        present = {voters.key(entry[0]) for entry in avails} | {update[1] for update in updates}
+        bonds = {key: power for key, power in voters.pairs if ledger.may_train(key, height)}
+        reward = Reward(bonds, proposer)
+        reward.votes.append(({voters.key(entry[0]) for entry in avails}, voters))
         if last_commit is not None:
             last = self.validators(height - 1)
-            present |= {last.key(index) for index in bits(last_commit[4], len(last.pairs))}
+            reward.votes.append(({last.key(index) for index in bits(last_commit[4], len(last.pairs))}, last))
+        present = {update[1] for update in updates}.union(*(voted for voted, _ in reward.votes))
         ledger.seed = tagged("seed", ledger.seed + self.value_id)
         for culprit, offence, at in convicted:
             ledger.convict(culprit, offence, at, height)
-        for transaction in transactions:
+        for transaction in transactions[: len(transactions) - bool(scores)]:
             ledger.transact(transaction, height, proposer)
         trainers = [update[1] for update in updates]
         dropped = sorted({key for key in trainers if trainers.count(key) > 1})
@@ -648,7 +729,26 @@ class Chain:
             if (key, 6) not in ledger.convicted:
                 ledger.convict(key, 6, height, height)
         counted = sorted(set(trainers) - set(dropped)) if head["round0"] < ROUND_WITHOUT_UPDATES else []
-        ledger.finish(height, head["time_ms"], (counted, dropped, head["rule"] == ""), present)
+        self.scored = [scores, [bonds[key] for key in counted], ledger.past] if scores else []
+        if scores:
+            reward.scores = dict(zip(counted, (value for value, _ in scores[1]), strict=True))
+            reward.sketches = [scores[2], *(one for _, one in scores[1])]
+        ledger.finish(height, head["time_ms"], (counted, dropped, head["rule"] == ""), present, reward)
+
+    def _scores(self, head: dict[str, Any], updates: list[Any], transactions: list[Any]) -> list[Any]:
+        """K12: the scores among the transactions, [] where the block must have none."""
+        lists = [transaction for transaction in transactions if transaction[0] == 44]
+        if not head["rule"] or not self.ledger.emission:
+            same("lists of scores", 0, len(lists))
+            return []
+        same("list of scores at the end", lists, transactions[-1:])
+        trainers = [update[1] for update in updates]
+        _, scores, aggregate = lists[0]
+        same("scores", sum(trainers.count(key) == 1 for key in trainers), len(scores))
+        for value, one in [*scores, [0, aggregate]]:
+            if not 0 <= value <= 1 << 16 or len(one) != 256:
+                raise Damage("a score", "at most 65536, and a sketch of 256 bytes", [value, one])
+        return [44, scores, aggregate]
 
     def _availability(
         self, height: int, avails: list[Any], candidates: list[bytes], voters: Validators
@@ -758,7 +858,7 @@ def median(times: list[tuple[int, int]], voters: Validators) -> int:
 
 def ledger_root(data: bytes) -> bytes:
     """Return the root over the leaves of a stored ledger."""
-    seed, accounts, staking, training, slashing = unpack(data, 5, "ledger")
+    seed, accounts, staking, training, slashing, *more = unpack_ledger(data)
     leaves = [(b"seed", seed), (b"accounts/burned", pack(accounts[1]))]
     leaves += [(b"accounts/" + account[0], pack(account)) for account in accounts[0]]
     leaves += [(b"staking/" + stake[0], pack(stake)) for stake in staking[0]]
@@ -769,7 +869,13 @@ def ledger_root(data: bytes) -> bytes:
     for entry in slashing[0]:
         kind = 1 if entry[1] in (1, 2, 4) else entry[1]
         leaves.append((b"slashing/" + entry[0] + bytes([kind]), pack(entry)))
+    leaves += list(pay_leaves(*more[0]).items()) if more else []
     return list_root([list(leaf) for leaf in sorted(leaves)])
+
+
+def unpack_ledger(data: bytes) -> list[Any]:
+    """A ledger has a sixth part where work is paid."""
+    return unpack(data, 6 if data[:1] == b"\x96" else 5, "ledger")
 
 
 class Report:
@@ -906,7 +1012,7 @@ def verify_blocks(
             whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
         if whole and merger is not None:
             if height != base:
-                merger.check(home, head, body[2], chain.trainer_bonds, report)
+                merger.check(home, head, body[2], chain, report)
             merger.before = head["model_root"], head["exponents_root"]
         if whole:
             report.heights += 1
@@ -954,7 +1060,7 @@ class Rows:
         return [sum(column) for column in zip(*(self.added[row] for row in some), strict=True)], len(some)
 
 
-def dot(first: Row, second: Row) -> int:
+def dot(first: Sequence[int], second: Sequence[int]) -> int:
     return sum(map(int.__mul__, first, second))
 
 
@@ -1091,6 +1197,88 @@ MERGES: dict[str, Callable[[Rows, int], tuple[Row, int]]] = {
 }
 
 
+def sketch_of(chain_id: bytes, groups: list[tuple[int, int]], exponents: Row, vector: Row) -> bytes:
+    """K5: 128 sums of signed coordinates in the finest unit, the largest brought to 32767."""
+    sums, key = [0] * 128, tagged("signs", chain_id)
+    for (start, stop), exponent in zip(groups, exponents, strict=True):
+        for at in range(start, stop):
+            if at % 256 == 0 or at == start:
+                bits = hashlib.sha256(key + struct.pack(">Q", at // 256)).digest()
+            sign = -1 if bits[at % 256 // 8] >> at % 8 & 1 else 1
+            sums[at % 128] += sign * vector[at] << (max(exponents) - exponent)
+    largest = max(map(abs, sums))
+    return struct.pack("<128h", *(value * 32767 // largest if largest else 0 for value in sums))
+
+
+def cosine(inner: int, squares: int) -> int:
+    return min(1 << 16, (inner << 16) // isqrt(squares)) if squares else 0
+
+
+def middle(entries: list[tuple[int, int]], share: int, of: int, whole: int) -> int:
+    """The first value, ascending, up to which the weights are `share` of `of` of the whole."""
+    ordered = sorted(entries)
+    return next(
+        value
+        for place, (value, _) in enumerate(ordered)
+        if of * sum(weight for _, weight in ordered[: place + 1]) >= share * whole
+    )
+
+
+def scores_of(
+    chain_id: bytes,
+    groups: list[tuple[int, int]],
+    exponents: Row,
+    rows: list[Row],
+    aggregate: Row,
+    bonds: Row,
+    past: list[bytes],
+) -> list[Any]:
+    """The list of scores that a block must carry, by K1 to K7."""
+    updated, models, n = exponents[: len(groups)], exponents[len(groups) :], len(rows)
+    one, whole, finest = 1 << 16, sum(bonds), max(updated)
+    units = [
+        1 << (finest - e)
+        for (start, stop), e in zip(groups, updated, strict=True)
+        for _ in range(start, stop)
+    ]
+    common = [[unit * q for unit, q in zip(units, row, strict=True)] for row in rows]
+    near = [[cosine(dot(a, b), dot(a, a) * dot(b, b)) for b in common] for a in common]
+    sketches = [sketch_of(chain_id, groups, updated, row) for row in rows]
+    replays = []
+    for own in (struct.unpack("<128h", of) for of in sketches):
+        old = [struct.unpack("<128h", of) for of in past]
+        found = [cosine(dot(own, of), dot(own, own) * dot(of, of)) for of in old]
+        replays.append(max(found, default=0))
+    usual = max(one * 9 // 10, middle(list(zip(replays, bonds, strict=True)), 1, 2, whole))
+    scores = []
+    for i in range(n):
+        others = [(near[i][j], bonds[j]) for j in range(n) if j != i]
+        agreed = middle(others, 1, 2, whole - max(bonds)) if others else 0
+        fresh = min(one, (one - replays[i]) * one // (one - usual)) if usual < one else one
+        scores.append(max(0, agreed - one // isqrt(len(units))) * fresh >> 16)
+    cap = middle(list(zip(scores, bonds, strict=True)), 2, 3, whole)
+    scores = [min(cap, score) for score in scores]
+    pairs = [(i, j) for i in range(n) for j in range(i)]
+    weights = [bonds[i] * bonds[j] for i, j in pairs]
+    typical = (
+        middle([(near[i][j], w) for (i, j), w in zip(pairs, weights, strict=True)], 1, 2, sum(weights))
+        if pairs
+        else 0
+    )
+    alike = {i: {i} for i in range(n)}
+    for i, j in pairs:
+        if near[i][j] > one * 98 // 100 and 10 * (one - near[i][j]) < one - typical:
+            both = alike[i] | alike[j]
+            alike |= dict.fromkeys(both, both)
+    parts = [bond * score for bond, score in zip(bonds, scores, strict=True)]
+    shared = [
+        score * max(parts[j] for j in alike[i]) // max(1, sum(parts[j] for j in alike[i]))
+        for i, score in enumerate(scores)
+    ]
+    listed = [[value, of] for value, of in zip(shared, sketches, strict=True)]
+    return [44, listed, sketch_of(chain_id, groups, models, aggregate)]
+
+
 class Merger:
     """Merges the updates of heights whose payloads, model and ledger are kept."""
 
@@ -1107,9 +1295,9 @@ class Merger:
             start = end
 
     def check(
-        self, home: Path, head: dict[str, Any], updates: list[Any], bonds: list[int], report: Report
+        self, home: Path, head: dict[str, Any], updates: list[Any], chain: Chain, report: Report
     ) -> None:
-        """Merge one height and compare three roots; `bonds` are those of all who might train for it."""
+        """Merge one height and compare three roots, and the scores where there are any."""
         height, rule = head["height"], head["rule"]
         if not rule:
             return
@@ -1125,8 +1313,14 @@ class Merger:
         exponents = list(struct.unpack(f"{len(blobs[1])}b", blobs[1]))
         rows = [list(struct.unpack(f"<{len(data) // 2}h", data)) for data in blobs[2:]]
         claims = [update[7] for update in merged]
-        found = self._merge(rule, rows, claims, lying(bonds), weights, exponents)
+        found = self._merge(rule, rows, claims, lying(chain.trainer_bonds), weights, exponents)
         report.merged += 1
+        if chain.scored:
+            claimed, bonds, past = chain.scored
+            aggregate = list(struct.unpack(f"<{len(found[0]) // 4}i", found[0]))
+            groups = [(start, stop) for start, stop, _ in self.groups]
+            ours = scores_of(chain.chain_id, groups, exponents, rows, aggregate, bonds, past)
+            report.guard(f"blocks {height}", lambda: same("scores", ours, claimed))
         for name, root in zip(("aggregate_root", "model_root", "exponents_root"), found, strict=True):
             report.guard(f"blocks {height}", lambda: same(name, chunk_root(root), head[name]))  # noqa: B023
 
@@ -1315,9 +1509,19 @@ def genesis_array(shape: Any, value: Any) -> Any:
     if isinstance(shape, tuple):
         return [genesis_array(shape[0], item) for item in value]
     if isinstance(shape, dict):
+        if "preset" in shape:
+            value = {**LATER_PARAMS, **value}
         if set(value) != set(shape):
             raise KeyError(f"the keys are {sorted(value)} and not {sorted(shape)}")
-        return [genesis_array(inner, value[name]) for name, inner in shape.items()]
+        fields = [genesis_array(inner, value[name]) for name, inner in shape.items()]
+        later = list(LATER_PARAMS.values())
+        while (
+            "preset" in shape
+            and len(fields) > PARAMS_ALWAYS
+            and fields[-1] == later[len(fields) - PARAMS_ALWAYS - 1]
+        ):
+            fields.pop()
+        return fields
     is_bytes = isinstance(value, str) and value.startswith("0x")
     return bytes.fromhex(value[2:]) if is_bytes else value
 

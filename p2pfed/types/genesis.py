@@ -11,7 +11,7 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.digest import tagged
 from p2pfed.types.message import Amount, Digest32, Height, Message, PublicKey, TimeMs
 from p2pfed.types.model import Manifest
-from p2pfed.types.params import PARTICIPANTS_MAX, UNBONDING_HEIGHTS, UNBONDING_MS, UPDATES_MAX
+from p2pfed.types.params import EMISSION_MAX, PARTICIPANTS_MAX, UNBONDING_HEIGHTS, UNBONDING_MS, UPDATES_MAX
 from p2pfed.types.validators import Power, ValidatorSet, validator_set
 
 TransportName = Literal["tcp", "libp2p", "memory"]
@@ -26,8 +26,15 @@ class Participant(Message, frozen=True, array_like=True, forbid_unknown_fields=T
     balance: Amount
 
 
+PARAMS_ALWAYS = 9  # So many fields of Params are always spelled; later ones only up to the last that differs.
+
+
 class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What a network chooses once. Rules are tried in order; the first whose bound holds is used."""
+    """What a network chooses once. Rules are tried in order; the first whose bound holds is used.
+
+    From field PARAMS_ALWAYS on, a field that stands for how networks were before it existed is not spelled
+    at the end of the array (`spelled_params`): so a new choice changes no other network's chain id.
+    """
 
     preset: Literal["local", "lan", "wan"]
     rules: Annotated[tuple[RuleName, ...], msgspec.Meta(min_length=1, max_length=8)]
@@ -39,6 +46,16 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     unbonding_ms: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = UNBONDING_MS
     unbonding_heights: Annotated[int, msgspec.Meta(ge=4, le=1 << 32)] = UNBONDING_HEIGHTS
     bond_min: Power = 1  # Less than this neither votes nor trains.
+    emission: Annotated[int, msgspec.Meta(ge=0, le=EMISSION_MAX)] = 0  # The most that a block pays for work.
+
+
+def spelled_params(params: Params) -> tuple[object, ...]:
+    """Return the fields of `params` without the last ones that have their defaults."""
+    values, fields = msgspec.structs.astuple(params), msgspec.structs.fields(params)
+    count = len(values)
+    while count > PARAMS_ALWAYS and values[count - 1] == fields[count - 1].default:
+        count -= 1
+    return values[:count]
 
 
 class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
@@ -58,11 +75,11 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
 
     @cached_property
     def chain_id(self) -> bytes:
-        return tagged("genesis", codec.encode(self))
+        return tagged("genesis", encode_genesis(self))
 
     @cached_property
     def params_hash(self) -> bytes:
-        return tagged("params", codec.encode(self.params))
+        return tagged("params", codec.encode(spelled_params(self.params)))
 
     @cached_property
     def validators(self) -> ValidatorSet:
@@ -70,3 +87,10 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
         return validator_set(
             (participant.key, participant.bond) for participant in self.participants if participant.bond
         )
+
+
+def encode_genesis(genesis: Genesis) -> bytes:
+    """Return the canonical bytes of a genesis."""
+    values = list(msgspec.structs.astuple(genesis))
+    values[genesis.__struct_fields__.index("params")] = spelled_params(genesis.params)
+    return codec.encode(values)

@@ -19,8 +19,7 @@ from p2pfed.chain.genesis import (
     verify_genesis,
 )
 from p2pfed.errors import LocalError, MalformedMessage
-from p2pfed.primitives import codec
-from p2pfed.types.genesis import Genesis, Participant
+from p2pfed.types.genesis import Genesis, Participant, encode_genesis
 from p2pfed.types.model import Manifest
 
 EQUAL = [100] * 4
@@ -33,7 +32,7 @@ def test_json_and_canonical_bytes_tell_the_same_genesis() -> None:
     again = load_genesis(dump_genesis(genesis).encode())
     assert again == genesis
     assert again.chain_id == genesis.chain_id
-    assert decode_genesis(codec.encode(genesis)) == genesis
+    assert decode_genesis(encode_genesis(genesis)) == genesis
     assert f'"0x{genesis.model_root.hex()}"' in dump_genesis(genesis)
 
 
@@ -108,7 +107,7 @@ def test_a_slip_in_the_file_is_named_with_its_place(data: bytes, text: str) -> N
 
 
 def test_canonical_bytes_have_one_spelling() -> None:
-    data = codec.encode(make_genesis(EQUAL))
+    data = encode_genesis(make_genesis(EQUAL))
     for bad in (data[:-1], data + b"\x00", b"", b"\x90"):
         with pytest.raises(MalformedMessage):
             decode_genesis(bad)
@@ -184,7 +183,7 @@ def test_liars_must_hold_less_than_a_third() -> None:
 
 def test_a_genesis_fits_its_limit_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     genesis = make_genesis(EQUAL)
-    size = len(codec.encode(genesis))
+    size = len(encode_genesis(genesis))
     monkeypatch.setattr("p2pfed.chain.genesis.GENESIS_BYTES_MAX", size)
     verify_genesis(genesis)
     monkeypatch.setattr("p2pfed.chain.genesis.GENESIS_BYTES_MAX", size - 1)

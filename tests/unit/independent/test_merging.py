@@ -16,8 +16,8 @@ from support.chain import World
 
 from p2pfed.aggregation.catalogue import PRE_RULES, named_rule, rule_names
 from p2pfed.aggregation.engine import faulty_max, merge
-from p2pfed.primitives import codec
 from p2pfed.storage.home import Home
+from p2pfed.types.genesis import encode_genesis
 from p2pfed.types.model import ModelState
 
 PROGRAM = Path(__file__).parents[3] / "p2pfed" / "independent" / "verify.py"
@@ -34,7 +34,7 @@ NAMES = (*VERIFY.MERGES, "clip_nnm_trimmed_mean", "arc+nnm+geometric_median", "c
 def test_it_says_which_rules_it_has() -> None:
     assert set(VERIFY.MERGES) == set(rule_names()) - UNKNOWN - {"clip_nnm_trimmed_mean"}
     assert set(VERIFY.PREPARES) == set(PRE_RULES) - {"bucketing"}
-    merger = VERIFY.Merger(msgspec.msgpack.decode(codec.encode(World([10] * 4).genesis)))
+    merger = VERIFY.Merger(msgspec.msgpack.decode(encode_genesis(World([10] * 4).genesis)))
     assert "no smea, which rule nnm+smea needs" in merger._obstacle("nnm+smea", 4)
     assert "no bucketing" in merger._obstacle("bucketing+median", 4)
     assert merger._obstacle("arc+nnm+krum", 4) == ""
@@ -45,7 +45,7 @@ def test_it_says_which_rules_it_has() -> None:
 def test_it_merges_to_the_same_bits(rule: str) -> None:
     world = World([10] * 11)
     genesis = world.genesis
-    merger = VERIFY.Merger(msgspec.msgpack.decode(codec.encode(genesis)))
+    merger = VERIFY.Merger(msgspec.msgpack.decode(encode_genesis(genesis)))
     generator = np.random.default_rng(len(rule))
     size, groups = genesis.manifest.size, len(genesis.manifest.groups)
     e, m = np.array([9, 20, -3][:groups], np.int8), np.array([23, 4, 11][:groups], np.int8)
