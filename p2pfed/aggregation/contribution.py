@@ -45,19 +45,23 @@ def contribution(
     model_exponents: Sequence[int],
     sign: Signs,
     past: Sequence[bytes],
+    ages: Sequence[int] = (),
+    update_lag: int = 1,
     parallel: ParallelMap = map,
 ) -> Contribution:
     """Return what the updates of a height score.
 
     Args:
         groups: Of the model.
-        rows: The updates in units of `update_exponents`, int16, shape `(d,)` each.
+        rows: The updates in units of `update_exponents` (aligned, not shrunk), int16, shape `(d,)` each.
         bonds: The power of each trainer, at least 1, in the order of `rows`.
         update_exponents: One a group.
         aggregate: What the height made of them, int32, shape `(d,)`, in units of `model_exponents`.
         model_exponents: One a group, of the model before the height.
         sign: Of the coordinates, from `sketch.signs`.
         past: The sketches of the last height that merged: of its aggregate and its updates.
+        ages: How many models older each update is; none: all 0.
+        update_lag: How old they may be, of genesis.
         parallel: How to map over pieces of groups.
 
     Source:
@@ -66,7 +70,8 @@ def contribution(
     sketches = tuple(parallel(lambda row: sketch(row, update_exponents, groups, sign), rows))
     products = common_products(groups, rows, update_exponents, parallel)
     replays = [max(found, default=0) for found in cosines_with(sketches, past)]
-    values = score_values(pairwise_cosines(products), replays, bonds, rows[0].size)
+    lateness = [(update_lag + 1 - age, update_lag + 1) for age in ages or [0] * len(rows)]
+    values = score_values(pairwise_cosines(products), replays, bonds, lateness, rows[0].size)
     return Contribution(values, sketches, sketch(aggregate, model_exponents, groups, sign))
 
 
@@ -106,13 +111,20 @@ def pairwise_cosines(products: Gram) -> Gram:
     return result
 
 
-def score_values(cosines: Gram, replays: Sequence[int], bonds: Sequence[int], size: int) -> tuple[int, ...]:
+def score_values(
+    cosines: Gram,
+    replays: Sequence[int],
+    bonds: Sequence[int],
+    lateness: Sequence[tuple[int, int]],
+    size: int,
+) -> tuple[int, ...]:
     """Return the scores, each from 0 to 2^16.
 
     Args:
         cosines: Of all pairs of updates.
         replays: The largest cosine of each update with something of the last height.
         bonds: The power of each trainer.
+        lateness: The share that an update of its age is worth, as (part, parts).
         size: The number of coordinates, `d`.
     """
     n = len(bonds)
@@ -124,7 +136,8 @@ def score_values(cosines: Gram, replays: Sequence[int], bonds: Sequence[int], si
         others = ((cosines[i][j], bonds[j]) for j in range(n) if j != i)
         agreement = quantile(others, 1, 2, half) if half else 0
         fresh = min(UNIT, (UNIT - replays[i]) * UNIT // (UNIT - usual)) if usual < UNIT else UNIT  # K4
-        scores.append(max(0, agreement - chance) * fresh >> 16)
+        worth, of = lateness[i]
+        scores.append((max(0, agreement - chance) * fresh >> 16) * worth // of)
     cap = quantile(zip(scores, bonds, strict=True), 2, 3, sum(bonds))  # K6
     scores = [min(score, cap) for score in scores]
     for clones in clone_groups(cosines, bonds):  # K7

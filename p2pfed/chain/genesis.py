@@ -16,6 +16,7 @@ from p2pfed.aggregation.engine import faulty_max
 from p2pfed.errors import LocalError
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import is_public_key
+from p2pfed.types.availability import IDS_MAX
 from p2pfed.types.genesis import PARAMS_ALWAYS, Genesis, Params, encode_genesis
 from p2pfed.types.model import verify_manifest
 from p2pfed.types.params import (
@@ -142,6 +143,12 @@ def _verify_rules(genesis: Genesis) -> None:
         raise LocalError(f"a rule is listed twice: {', '.join(params.rules)}")
     bonds = [participant.bond for participant in genesis.participants if participant.bond]
     trainers, lying = len(bonds), faulty_max(bonds)
+    lag = params.update_lag
+    if lag > 1 and 2 * lag * trainers > IDS_MAX:
+        raise LocalError(
+            f"{trainers} trainers with update_lag {lag}: availability votes have room for {IDS_MAX} updates, "
+            f"so at most {IDS_MAX // (2 * lag)} trainers may be so late"
+        )
     if params.updates_min > trainers:
         raise LocalError(f"updates_min is {params.updates_min}, but only {trainers} participants can train")
     for name in params.rules:

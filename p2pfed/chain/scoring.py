@@ -1,4 +1,4 @@
-"""The scores that a block carries: made by its proposer, recomputed by everybody, and paid by the ledger."""
+"""The scores that a block carries: made by its proposer, recomputed by everybody."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from p2pfed.aggregation.contribution import contribution
 from p2pfed.aggregation.engine import Merge
 from p2pfed.aggregation.group import ParallelMap
 from p2pfed.aggregation.sketch import signs
+from p2pfed.aggregation.staleness import prepared
+from p2pfed.chain.derive import ages_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet
 from p2pfed.errors import InvalidBlock
-from p2pfed.ledger.module import Reward
-from p2pfed.types.bitmap import indices_of
 from p2pfed.types.block import Body
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.scores import Score, Scores
-from p2pfed.types.validators import ValidatorSet
 
 
 def has_scores(state: ChainState, rule: str) -> bool:
@@ -41,16 +40,23 @@ def scores_of(
         parallel: How to map over pieces; it can't change a bit.
     """
     assert state.model is not None
-    manifest, powers = state.genesis.manifest, dict(_pairs(state.validators))
+    manifest, powers = (
+        state.genesis.manifest,
+        {voter.key: voter.power for voter in state.validators.validators},
+    )
+    ages = ages_of(state, updates.updates)
+    straight, _ = prepared(manifest, state.model, rows, ages)
     found = contribution(
         manifest.groups,
-        rows,
+        straight,
         [powers[header.trainer] for header in updates.updates],
         update_exponents=state.model.update_exponents.tolist(),
         aggregate=result.aggregate,
         model_exponents=state.model.model_exponents.tolist(),
         sign=signs(state.chain_id, manifest.size),
         past=state.ledger.contribution.past,
+        ages=ages,
+        update_lag=state.genesis.params.update_lag,
         parallel=parallel,
     )
     scores = tuple(Score(value, of) for value, of in zip(found.values, found.sketches, strict=True))
@@ -80,34 +86,3 @@ def verify_equal_scores(claimed: Scores | None, ours: Scores) -> None:
             raise InvalidBlock(f"score of update {place} is {theirs.value}, recomputed {own.value}")
     if claimed != ours:
         raise InvalidBlock("the scores are right and a sketch beside them is not the one recomputed")
-
-
-def reward_of(state: ChainState, body: Body, updates: UpdateSet) -> Reward | None:
-    """Return who is paid for the next block, None where nobody ever is."""
-    if not state.genesis.params.emission:
-        return None
-    scores = body.scores
-    values = [score.value for score in scores.scores] if scores else []
-    sketches = (scores.aggregate, *(score.sketch for score in scores.scores)) if scores else ()
-    voters = state.validators
-    available = _keys(voters, [entry.validator_index for entry in body.avails])
-    committed: tuple[frozenset[bytes], tuple[tuple[bytes, int], ...]] = (frozenset(), ())
-    if body.last_commit is not None:
-        last = state.last_validators
-        committed = _keys(last, indices_of(body.last_commit.bitmap, len(last))), _pairs(last)
-    trainers = updates.updates if scores else ()
-    return Reward(
-        trainers=tuple(zip(state.trainers, state.trainer_bonds, strict=True)),
-        scores=tuple((header.trainer, value) for header, value in zip(trainers, values, strict=True)),
-        sketches=sketches,
-        available=(available, _pairs(voters)),
-        committed=committed,
-    )
-
-
-def _pairs(validators: ValidatorSet) -> tuple[tuple[bytes, int], ...]:
-    return tuple((validator.key, validator.power) for validator in validators.validators)
-
-
-def _keys(validators: ValidatorSet, indices: Sequence[int]) -> frozenset[bytes]:
-    return frozenset(validators.validators[index].key for index in indices)

@@ -23,6 +23,7 @@ class Preset(Struct, frozen=True):
     collect_floor_ms: int
     collect_cap_ms: int
     grace_ms: int
+    flight_ms: int  # A push that has not come after so long, passed on and all, is taken for lost.
     empty_ms: int = 60_000
 
     def propose_ms(self, round: int) -> int:  # noqa: A002
@@ -57,8 +58,8 @@ class Preset(Struct, frozen=True):
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("local", 1_000, 250, 500, 250, 10_000, 500, 2_000, 200),
-        Preset("lan", 1_500, 250, 750, 250, 30_000, 1_000, 10_000, 500),
-        Preset("wan", 3_000, 500, 1_000, 500, 60_000, 2_000, 30_000, 1_000),
+        Preset("local", 1_000, 250, 500, 250, 10_000, 500, 2_000, 200, 100),
+        Preset("lan", 1_500, 250, 750, 250, 30_000, 1_000, 10_000, 500, 200),
+        Preset("wan", 3_000, 500, 1_000, 500, 60_000, 2_000, 30_000, 1_000, 500),
     )
 }

@@ -85,10 +85,8 @@ HEADER = (
     "extensions_root",
     "body_hash",
 )
-LATER_PARAMS = {
-    "emission": 0
-}  # May be missing, and are not spelled where they and all after have this value.
-PARAMS_ALWAYS = 9
+# What genesis may leave out, and what it then stands for: not spelled at the end.
+CHOICES: dict[str, Any] = {"update_lag": 1, "outer_momentum": 0, "outer_rate": 1 << 16, "emission": 0}
 GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
     **dict.fromkeys(("version", "name", "time_ms", "transport")),
     "params": dict.fromkeys(
@@ -102,7 +100,7 @@ GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple f
             "unbonding_ms",
             "unbonding_heights",
             "bond_min",
-            *LATER_PARAMS,
+            *CHOICES,
         )
     ),
     "participants": (dict.fromkeys(("key", "bond", "balance")),),
@@ -267,13 +265,6 @@ def verify_quorum(kind: str, cert: list[Any], validators: Validators, signatures
         signatures.verify(validators.key(index), kind, [*head, index], signature)
 
 
-def param(genesis: list[Any], name: str) -> int:
-    """A choice of genesis that came later: what it says, or what it stands for where it does not say."""
-    place = PARAMS_ALWAYS + list(LATER_PARAMS).index(name)
-    value: int = genesis[4][place] if place < len(genesis[4]) else LATER_PARAMS[name]
-    return value
-
-
 class Stake:
     """What one key has at stake (S1)."""
 
@@ -302,7 +293,9 @@ class Ledger:
 
     def __init__(self, genesis: list[Any], chain_id: bytes) -> None:
         self.period_ms, self.period, self.least = genesis[4][6:9]
-        self.emission = param(genesis, "emission")
+        self.emission = choice(genesis, "emission")
+        self.older = choice(genesis, "update_lag") - 1  # So many models before the last may be trained from.
+        self.models: list[list[Any]] = []  # These: [height, root, new models so far].
         self.seed, self.burned = chain_id, 0
         self.accounts = {key: [balance, 0] for key, _, balance in genesis[5]}  # [balance, nonce]
         self.stakes: dict[bytes, Stake] = {}
@@ -424,14 +417,13 @@ class Ledger:
         self,
         height: int,
         time_ms: int,
-        count: tuple[list[bytes], list[bytes], bool],
+        count: tuple[dict[bytes, int], list[bytes], bool],
         present: set[bytes],
         reward: Reward,
     ) -> None:
         """Note the update set, pay, then jail, move the set, and free what no evidence can reach."""
-        counted, dropped, is_empty = count
-        for key in counted + dropped:
-            self.bases[key] = height - 1
+        bases, counted, is_empty = count
+        self.bases.update(bases)
         if not is_empty:
             self.last_trainers = counted
         if self.emission:
@@ -559,7 +551,8 @@ class Ledger:
             stake.bond, stake.exiting, stake.since, stake.jailed_at = bond, exiting, since, jailed_at
             stake.tombstoned, stake.powers, stake.waiting = tombstoned, powers, waiting
             stake.missed = {place for place in range(PRESENCE) if missed[place // 8] >> place % 8 & 1}
-        bases, self.last_trainers, paused = training
+        bases, self.last_trainers, paused, *models = training
+        self.models = models[0] if models else []
         self.bases, self.paused = dict(bases), dict(paused)
         self.convicted = {
             (entry[0], 1 if entry[1] in (1, 2, 4) else entry[1]): entry for entry in convictions[0]
@@ -574,6 +567,7 @@ class Ledger:
         leaves |= {b"training/last_trainers": pack(self.last_trainers)}
         leaves |= {b"training/paused": pack([[key, self.paused[key]] for key in sorted(self.paused)])}
         leaves |= {b"training/" + key: pack(base) for key, base in self.bases.items()}
+        leaves |= {b"training/bases": pack(self.models)} if self.models else {}
         leaves |= {b"slashing/" + key + bytes([kind]): pack(e) for (key, kind), e in self.convicted.items()}
         paid = [[key, *self.standings[key]] for key in sorted(self.standings)]
         leaves |= pay_leaves(paid, self.past, self.left)
@@ -607,16 +601,14 @@ class Chain:
         self.signatures = Signatures(self.chain_id)
         self.height, self.time_ms, self.train_index = 0, genesis[2], 0
         self.value_id = ZEROS
-        exponents = struct.pack(f"{len(genesis[8]) + len(genesis[9])}b", *genesis[8], *genesis[9])
-        self.model_root, self.exponents_root = genesis[7], chunk_root(exponents)
+        self.model_root, self.exponents_root = genesis[7], chunk_root(first_exponents(genesis))
         self.evaluation_root = genesis[10]
         self.payload_bytes = 2 * sum(elements(array) for array in genesis[6][0])
         self.ledger = Ledger(genesis, self.chain_id)
         self.state_roots: dict[int, bytes] = {}
         self.trainer_bonds: list[int] = []  # Of the last block: what f came from.
-        self.scored: list[
-            Any
-        ] = []  # Of the last block: its scores, the bonds of its set, the sketches before.
+        self.ages: dict[int, int] = {}  # And how many models older an update of it is, by base height.
+        self.scored: list[Any] = []  # And its scores, the bonds of its set, the sketches before.
 
     def validators(self, height: int) -> Validators:
         if height > self.height + 2:
@@ -626,9 +618,11 @@ class Chain:
     def apply(self, height: int, head: dict[str, Any], body: list[Any], cert: list[Any]) -> None:
         """Check one block against the state and move on to it."""
         avails, candidates, updates, transactions, evidence, last_commit = body
-        scores = self._scores(head, updates, transactions)
+        scores = self._scores(head, transactions)
         voters, value_id = self.validators(height), tagged("hdr", pack(list(head.values())))
         self.trainer_bonds = self.ledger.trainer_bonds(height)
+        models = [*self.ledger.models, [self.height, self.model_root, self.train_index]]
+        self.ages = {base: self.train_index - count for base, _, count in models}
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
         if height == 1:
@@ -723,28 +717,33 @@ class Chain:
             ledger.convict(culprit, offence, at, height)
         for transaction in transactions[: len(transactions) - bool(scores)]:
             ledger.transact(transaction, height, proposer)
-        trainers = [update[1] for update in updates]
-        dropped = sorted({key for key in trainers if trainers.count(key) > 1})
+        merged, dropped = update_set(updates)
         for key in dropped:
             if (key, 6) not in ledger.convicted:
                 ledger.convict(key, 6, height, height)
-        counted = sorted(set(trainers) - set(dropped)) if head["round0"] < ROUND_WITHOUT_UPDATES else []
+        if head["round0"] >= ROUND_WITHOUT_UPDATES:
+            merged = []
+        counted = [update[1] for update in merged]
+        bases = {key: max(update[2] for update in updates if update[1] == key) for key in counted + dropped}
+        if ledger.older:
+            ledger.models = [*ledger.models, [self.height, self.model_root, self.train_index]][
+                -ledger.older :
+            ]
         self.scored = [scores, [bonds[key] for key in counted], ledger.past] if scores else []
         if scores:
+            same("scores", len(counted), len(scores[1]))
             reward.scores = dict(zip(counted, (value for value, _ in scores[1]), strict=True))
             reward.sketches = [scores[2], *(one for _, one in scores[1])]
-        ledger.finish(height, head["time_ms"], (counted, dropped, head["rule"] == ""), present, reward)
+        ledger.finish(height, head["time_ms"], (bases, counted, head["rule"] == ""), present, reward)
 
-    def _scores(self, head: dict[str, Any], updates: list[Any], transactions: list[Any]) -> list[Any]:
+    def _scores(self, head: dict[str, Any], transactions: list[Any]) -> list[Any]:
         """K12: the scores among the transactions, [] where the block must have none."""
         lists = [transaction for transaction in transactions if transaction[0] == 44]
         if not head["rule"] or not self.ledger.emission:
             same("lists of scores", 0, len(lists))
             return []
         same("list of scores at the end", lists, transactions[-1:])
-        trainers = [update[1] for update in updates]
         _, scores, aggregate = lists[0]
-        same("scores", sum(trainers.count(key) == 1 for key in trainers), len(scores))
         for value, one in [*scores, [0, aggregate]]:
             if not 0 <= value <= 1 << 16 or len(one) != 256:
                 raise Damage("a score", "at most 65536, and a sketch of 256 bytes", [value, one])
@@ -781,8 +780,11 @@ class Chain:
         same("updates of the block", [u for u, power in sorted(support.items()) if 3 * power > total], ids)
         for update in updates:
             tag, trainer, base_height, base_root, payload_bytes, _, codec, _, signature = update
-            expected = [1, self.height, self.model_root, self.payload_bytes, 0]
-            same("fields of an update", expected, [tag, base_height, base_root, payload_bytes, codec])
+            roots = {self.height: self.model_root} | {model[0]: model[1] for model in self.ledger.models}
+            if base_height not in roots or base_height <= self.ledger.bases.get(trainer, -1):
+                raise Damage("base of an update", f"one of {sorted(roots)}, and a newer one", base_height)
+            expected = [1, roots[base_height], self.payload_bytes, 0]
+            same("fields of an update", expected, [tag, base_root, payload_bytes, codec])
             if not self.ledger.may_train(trainer, self.height + 1):
                 raise Damage("trainer of an update", "a validator that may train", trainer)
             self.signatures.verify(trainer, "update", update[1:-1], signature)
@@ -839,6 +841,26 @@ class Chain:
             raise Damage("an opened leaf", "an element of -32768", "none")
 
 
+def choice(genesis: list[Any], name: str) -> Any:
+    """What a network chose, or what the absence of a choice stands for."""
+    place = 9 + list(CHOICES).index(name)
+    return genesis[4][place] if place < len(genesis[4]) else CHOICES[name]
+
+
+def first_exponents(genesis: list[Any]) -> bytes:
+    """e, m, and the e of older models, as if genesis' model had been there before."""
+    groups = [*genesis[8], *genesis[9], *genesis[8] * (choice(genesis, "update_lag") - 1)]
+    return struct.pack(f"{len(groups)}b", *groups)
+
+
+def update_set(updates: list[Any]) -> tuple[list[Any], list[bytes]]:
+    """The rows to merge, and who is out for two updates of one base; of several bases the newest counts."""
+    places = [(update[1], update[2]) for update in updates]
+    dropped = sorted({place[0] for place in places if places.count(place) > 1})
+    newest = {update[1]: update for update in sorted(updates, key=lambda update: update[2])}
+    return [newest[key] for key in sorted(newest) if key not in dropped], dropped
+
+
 def elements(array: list[Any]) -> int:
     count = 0 if array[3] == "local" else 1
     for side in array[1]:
@@ -866,6 +888,7 @@ def ledger_root(data: bytes) -> bytes:
     leaves += [(b"staking/" + name, pack(value)) for name, value in zip(names, staking[1:], strict=True)]
     leaves += [(b"training/last_trainers", pack(training[1])), (b"training/paused", pack(training[2]))]
     leaves += [(b"training/" + key, pack(base)) for key, base in training[0]]
+    leaves += [(b"training/bases", pack(models)) for models in training[3:]]
     for entry in slashing[0]:
         kind = 1 if entry[1] in (1, 2, 4) else entry[1]
         leaves.append((b"slashing/" + entry[0] + bytes([kind]), pack(entry)))
@@ -1012,6 +1035,7 @@ def verify_blocks(
             whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
         if whole and merger is not None:
             if height != base:
+                merger.ages = chain.ages
                 merger.check(home, head, body[2], chain, report)
             merger.before = head["model_root"], head["exponents_root"]
         if whole:
@@ -1227,14 +1251,14 @@ def middle(entries: list[tuple[int, int]], share: int, of: int, whole: int) -> i
 def scores_of(
     chain_id: bytes,
     groups: list[tuple[int, int]],
-    exponents: Row,
+    updated: Row,
     rows: list[Row],
-    aggregate: Row,
+    ages: list[tuple[int, int]],
     bonds: Row,
     past: list[bytes],
 ) -> list[Any]:
-    """The list of scores that a block must carry, by K1 to K7."""
-    updated, models, n = exponents[: len(groups)], exponents[len(groups) :], len(rows)
+    """What updates in units of `updated` score, and their sketches (K1 to K7); `ages` as shares."""
+    n = len(rows)
     one, whole, finest = 1 << 16, sum(bonds), max(updated)
     units = [
         1 << (finest - e)
@@ -1255,7 +1279,8 @@ def scores_of(
         others = [(near[i][j], bonds[j]) for j in range(n) if j != i]
         agreed = middle(others, 1, 2, whole - max(bonds)) if others else 0
         fresh = min(one, (one - replays[i]) * one // (one - usual)) if usual < one else one
-        scores.append(max(0, agreed - one // isqrt(len(units))) * fresh >> 16)
+        worth, of = ages[i]
+        scores.append((max(0, agreed - one // isqrt(len(units))) * fresh >> 16) * worth // of)
     cap = middle(list(zip(scores, bonds, strict=True)), 2, 3, whole)
     scores = [min(cap, score) for score in scores]
     pairs = [(i, j) for i in range(n) for j in range(i)]
@@ -1275,8 +1300,7 @@ def scores_of(
         score * max(parts[j] for j in alike[i]) // max(1, sum(parts[j] for j in alike[i]))
         for i, score in enumerate(scores)
     ]
-    listed = [[value, of] for value, of in zip(shared, sketches, strict=True)]
-    return [44, listed, sketch_of(chain_id, groups, models, aggregate)]
+    return [[value, of] for value, of in zip(shared, sketches, strict=True)]
 
 
 class Merger:
@@ -1284,14 +1308,16 @@ class Merger:
 
     def __init__(self, genesis: list[Any]) -> None:
         self.bits, self.cap = genesis[4][3], genesis[4][4]
-        exponents = [*genesis[8], *genesis[9]]
-        self.before = genesis[7], chunk_root(struct.pack(f"{len(exponents)}b", *exponents))
-        self.groups: list[tuple[int, int, bool]] = []  # Start, stop, must not be negative.
+        self.momentum, self.rate = choice(genesis, "outer_momentum"), choice(genesis, "outer_rate")
+        self.lag = choice(genesis, "update_lag")
+        self.before = genesis[7], chunk_root(first_exponents(genesis))
+        self.ages: dict[int, int] = {}  # Base height -> how many new models came since.
+        self.groups: list[tuple[int, int, bool, bool]] = []  # Start, stop, must not be negative, a statistic.
         start = 0
         for array in genesis[6][0]:
             end = start + elements(array)
             for begin in range(start, end, 1 << 22):
-                self.groups.append((begin, min(begin + (1 << 22), end), array[4]))
+                self.groups.append((begin, min(begin + (1 << 22), end), array[4], array[3] == "statistic"))
             start = end
 
     def check(
@@ -1301,8 +1327,7 @@ class Merger:
         height, rule = head["height"], head["rule"]
         if not rule:
             return
-        trainers = [update[1] for update in updates]
-        merged = sorted((u for u in updates if trainers.count(u[1]) == 1), key=lambda update: update[1])
+        merged, _ = update_set(updates)
         why = self._obstacle(rule, len(merged))
         roots = (*self.before, *(update[5] for update in merged))
         blobs = [data for data in (blob(home, root) for root in roots) if data is not None]
@@ -1313,13 +1338,13 @@ class Merger:
         exponents = list(struct.unpack(f"{len(blobs[1])}b", blobs[1]))
         rows = [list(struct.unpack(f"<{len(data) // 2}h", data)) for data in blobs[2:]]
         claims = [update[7] for update in merged]
-        found = self._merge(rule, rows, claims, lying(chain.trainer_bonds), weights, exponents)
+        ages = [self.ages[update[2]] for update in merged]
+        found = self._merge(rule, rows, claims, lying(chain.trainer_bonds), weights, exponents, ages)
         report.merged += 1
         if chain.scored:
             claimed, bonds, past = chain.scored
             aggregate = list(struct.unpack(f"<{len(found[0]) // 4}i", found[0]))
-            groups = [(start, stop) for start, stop, _ in self.groups]
-            ours = scores_of(chain.chain_id, groups, exponents, rows, aggregate, bonds, past)
+            ours = self._scores(chain.chain_id, exponents, rows, ages, aggregate, bonds, past)
             report.guard(f"blocks {height}", lambda: same("scores", ours, claimed))
         for name, root in zip(("aggregate_root", "model_root", "exponents_root"), found, strict=True):
             report.guard(f"blocks {height}", lambda: same(name, chunk_root(root), head[name]))  # noqa: B023
@@ -1335,35 +1360,78 @@ class Merger:
         return ""
 
     def _merge(
-        self, rule: str, rows: list[Row], claims: Row, f: int, weights: Row, exponents: Row
+        self, rule: str, rows: list[Row], claims: Row, f: int, weights: Row, exponents: Row, ages: Row
     ) -> tuple[bytes, bytes, bytes]:
         if self.cap:
             claims = [min(claim, self.cap * sorted(claims)[len(claims) // 2]) for claim in claims]
         *before, last = parts_of(rule)
-        aggregate, after, updated, models = Row(), Row(), Row(), Row()
-        for index, (start, stop, positive) in enumerate(self.groups):
-            e, m = exponents[index], exponents[len(self.groups) + index]
-            pieces = [row[start:stop] for row in rows]
+        aggregate, after, velocity, updated, models = Row(), Row(), Row(), Row(), Row()
+        weights, speeds = weights[: self.groups[-1][1]], weights[self.groups[-1][1] :]
+        for index, (start, stop, positive, is_statistic) in enumerate(self.groups):
+            e, m, *older = exponents[index :: len(self.groups)]
+            pieces = [
+                aligned(row[start:stop], e - older[age - 1]) if age else row[start:stop]
+                for row, age in zip(rows, ages, strict=True)
+            ]
+            peaks = [max(map(abs, piece)) for piece in pieces]
+            pieces = [shrunk(piece, age) for piece, age in zip(pieces, ages, strict=True)]
             prepared = Rows(pieces, pieces, 1, 1, shares(claims, 1 << 30))
             for part in before:
                 prepared = PREPARES[part](prepared, f)
             sums, den = MERGES[last](prepared, f)
             den = den * prepared.scale << max(0, e - m)
             change = [((value << max(0, m - e)) + den // 2) // den for value in sums]
+            speed, taken = speeds[start:stop], change
+            if not is_statistic:
+                speed, taken = self._outer(speed, change)
             low, high = 0 if positive else 1 - (1 << 31), (1 << 31) - 1
-            moved = [min(high, max(low, w + a)) for w, a in zip(weights[start:stop], change, strict=True)]
-            e = self._adapted(e, [max(map(abs, piece)) for piece in pieces], f)
-            while (max(map(abs, moved)) >= 1 << 29 and m >= 2) or m - e > 14:
-                moved, m = [(w + 2) >> 2 for w in moved], m - 2
-            aggregate, after = aggregate + change, after + moved
+            moved = [min(high, max(low, w + a)) for w, a in zip(weights[start:stop], taken, strict=True)]
+            e = self._adapted(e, peaks, f)
+            while (max(map(abs, moved + speed)) >= 1 << 29 and m >= 2) or m - e > 14:
+                moved, speed, m = [(w + 2) >> 2 for w in moved], [(v + 2) >> 2 for v in speed], m - 2
+            aggregate, after, velocity = aggregate + change, after + moved, velocity + speed
             updated.append(e)
             models.append(m)
-        both = [*updated, *models]
+        past = exponents[: len(self.groups)] + exponents[2 * len(self.groups) :]
+        both = [*updated, *models, *past[: len(exponents) - 2 * len(self.groups)]]
         return (
             struct.pack(f"<{len(aggregate)}i", *aggregate),
-            struct.pack(f"<{len(after)}i", *after),
+            struct.pack(f"<{len(after) + len(velocity)}i", *after, *velocity),
             struct.pack(f"{len(both)}b", *both),
         )
+
+    def _scores(
+        self,
+        chain_id: bytes,
+        exponents: Row,
+        rows: list[Row],
+        ages: Row,
+        aggregate: Row,
+        bonds: Row,
+        past: list[bytes],
+    ) -> list[Any]:
+        """Return the list of scores that a block must carry."""
+        groups = [group[:2] for group in self.groups]
+        updated, models = exponents[: len(groups)], exponents[len(groups) : 2 * len(groups)]
+        straight = []
+        for row, age in zip(rows, ages, strict=True):
+            then = exponents[(1 + age) * len(groups) :] if age else updated
+            pieces = [aligned(row[a:b], e - old) for (a, b), e, old in zip(groups, updated, then)]  # noqa: B905
+            straight.append([q for piece in pieces for q in piece])
+        shares = [(self.lag + 1 - age, self.lag + 1) for age in ages]
+        scores = scores_of(chain_id, groups, updated, straight, shares, bonds, past)
+        return [44, scores, sketch_of(chain_id, groups, models, aggregate)]
+
+    def _outer(self, speed: Row, change: Row) -> tuple[Row, Row]:
+        """Nesterov's step with momentum and rate in units of 2^-16; without momentum there is no speed."""
+        high, taken = (1 << 31) - 1, change
+        if self.momentum:
+            kept = [(abs(v) * self.momentum >> 16) * (1 if v > 0 else -1) for v in speed]
+            speed = [min(high, max(-high, v + a)) for v, a in zip(kept, change, strict=True)]
+            taken = [
+                ((a << 16) + v * self.momentum + (1 << 15)) >> 16 for v, a in zip(speed, change, strict=True)
+            ]
+        return speed, [(a * self.rate + (1 << 15)) >> 16 for a in taken]
 
     def _adapted(self, e: int, peaks: Row, f: int) -> int:
         k = max(f, (len(peaks) - 1) // 3)
@@ -1373,6 +1441,17 @@ class Merger:
         elif 0 < size < self.bits - 1:
             e += min(2, self.bits - size)
         return min(30, max(-8, e))
+
+
+def aligned(row: Row, shift: int) -> Row:
+    """A row of an older unit in today's."""
+    moved = [q << shift if shift >= 0 else (q + (1 << -shift - 1)) >> -shift for q in row]
+    return [max(-32767, min(32767, q)) for q in moved]
+
+
+def shrunk(row: Row, age: int) -> Row:
+    factor = (32768, 23170, 18919, 16384)[age]
+    return [(q * factor + (1 << 14)) >> 15 for q in row]
 
 
 def parts_of(rule: str) -> list[str]:
@@ -1509,19 +1588,14 @@ def genesis_array(shape: Any, value: Any) -> Any:
     if isinstance(shape, tuple):
         return [genesis_array(shape[0], item) for item in value]
     if isinstance(shape, dict):
-        if "preset" in shape:
-            value = {**LATER_PARAMS, **value}
-        if set(value) != set(shape):
+        left_out = {name for name in shape if name in CHOICES and name not in value}
+        if set(value) | left_out != set(shape):
             raise KeyError(f"the keys are {sorted(value)} and not {sorted(shape)}")
-        fields = [genesis_array(inner, value[name]) for name, inner in shape.items()]
-        later = list(LATER_PARAMS.values())
-        while (
-            "preset" in shape
-            and len(fields) > PARAMS_ALWAYS
-            and fields[-1] == later[len(fields) - PARAMS_ALWAYS - 1]
-        ):
-            fields.pop()
-        return fields
+        given = {name: value.get(name, CHOICES.get(name)) for name in shape}
+        names = list(shape)
+        while names[-1] in CHOICES and given[names[-1]] == CHOICES[names[-1]]:
+            names.pop()
+        return [genesis_array(shape[name], given[name]) for name in names]
     is_bytes = isinstance(value, str) and value.startswith("0x")
     return bytes.fromhex(value[2:]) if is_bytes else value
 

@@ -132,14 +132,19 @@ def next_seed(seed: bytes, parent_hash: bytes) -> bytes:
 def encode_ledger(ledger: LedgerState) -> bytes:
     """Return the canonical bytes to store; `root` is taken over leaves, not over these.
 
-    A network without emission has no slice `contribution`.
+    Where updates may be one height old only, the slice of trainers ends before its models; where nobody is
+    paid for work there is no slice `contribution`.
     """
-    values = msgspec.structs.astuple(ledger)
-    return codec.encode(values[:-1] if ledger.contribution == ContributionState() else values)
+    slices = {name: getattr(ledger, name) for name in ledger.__struct_fields__}
+    if not ledger.training.bases:
+        slices["training"] = msgspec.structs.astuple(ledger.training)[:-1]
+    if ledger.contribution == ContributionState():
+        del slices["contribution"]
+    return codec.encode(tuple(slices.values()))
 
 
 def decode_ledger(data: bytes) -> LedgerState:
     """Return the ledger in `data`; raises MalformedMessage. Compare its root with the header's state_root."""
     return codec.decode(
-        data, LedgerState, LEDGER_BYTES_MAX, lambda ledger, spelled: encode_ledger(ledger) == spelled
+        data, LedgerState, LEDGER_BYTES_MAX, lambda found, spelled: encode_ledger(found) == spelled
     )

@@ -15,6 +15,7 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
+from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
 from p2pfed.types.peer import PeerRecord
@@ -35,9 +36,12 @@ class Neighbours:
         member_keys: tuple[bytes, ...],
         validators: ValidatorSet,
         outbox: list[Effect],
+        *,
+        is_exchanging: bool = True,
     ) -> None:
         self._key = key
         self._chain_id = chain_id
+        self._is_exchanging = is_exchanging  # Else it tells and learns no addresses: it dials its contacts.
         self._members = frozenset(member for member in member_keys if member != key.public)
         self.table = PeerTable(key.public, member_keys=member_keys)
         self._exchange = Exchange(self.table, chain_id)
@@ -108,6 +112,8 @@ class Neighbours:
 
     def learn(self, source: bytes, message: PeerRecords, now_ms: int) -> None:
         """Take in records from a peer, forward what is new, remember it and dial whom it names."""
+        if not self._is_exchanging:
+            return
         received = self._exchange.receive(source, message, now_ms)
         self._send_records(received.outgoing)
         if received.is_news:
@@ -118,7 +124,7 @@ class Neighbours:
 
     def recall(self, records: Iterable[PeerRecord], contacts: Iterable[Multiaddr], now_ms: int) -> None:
         """Fill the table from this peer's own peer file and from first contacts; bad records are left out."""
-        for record in records:
+        for record in records if self._is_exchanging else ():
             try:
                 self.table.learn(record, self._chain_id, now_ms=now_ms)
             except PeerFault:
@@ -147,30 +153,30 @@ class Neighbours:
         self._outbox.extend(Dial(addresses) for addresses in self.table.due_dials(now_ms))
 
     def push(self, message: ControlMessage) -> None:
-        """Send a message of our own to the mesh."""
+        """Send a message of our own to the mesh; a certificate, that everybody makes for itself, to a few."""
         self._seen.first_time(sha256(codec.encode(message)))
-        self._send(self.table.push_targets(), message)
+        is_everybodys = isinstance(message, PolkaCert | CommitCert)
+        self._send(self.table.few_targets() if is_everybodys else self.table.push_targets(), message)
 
-    def forward(self, source: bytes, message: ControlMessage) -> None:
+    def forward(self, source: bytes, message: ControlMessage, message_id: bytes) -> None:
         """Pass on a message that was checked, once.
 
         Where every member has a pipe to us and all fit into one mesh, the author has reached them itself;
         passing it on would only multiply it, and digests repair what was lost. Proposals and evidence go on
-        all the same: they are few, and two proposals of a liar convict it only where they meet.
+        all the same, to a few: two proposals of a liar convict it only where they meet.
         """
-        if not self._seen.first_time(sha256(codec.encode(message))):
+        if not self._seen.first_time(message_id):
             return
-        connected = self.table.connected_members()
+        table = self.table
         is_rare = isinstance(message, ProposalMessage | Evidence)
-        if not is_rare and len(connected) == len(self._members) <= self.table.mesh_degree:
-            observers = [peer for peer in self.table.push_targets(source) if not self.table.is_member(peer)]
-            self._send(tuple(observers), message)
+        if not is_rare and len(table.connected_members()) == len(self._members) <= table.mesh_degree:
+            self._send(tuple(peer for peer in table.connected_observers() if peer != source), message)
         else:
-            self._send(self.table.push_targets(source), message)
+            self._send(tuple(peer for peer in table.few_targets() if peer != source), message)
 
-    def has_seen(self, message: ControlMessage) -> bool:
+    def has_seen(self, message_id: bytes) -> bool:
         """Answer whether this very message was pushed or passed on already."""
-        return sha256(codec.encode(message)) in self._seen
+        return message_id in self._seen
 
     def tell(self, peer: bytes, message: ControlMessage) -> None:
         """Send a message to one peer."""
@@ -185,4 +191,5 @@ class Neighbours:
             self._outbox.append(Send(peers, message))
 
     def _send_records(self, outgoing: tuple[Outgoing, ...]) -> None:
-        self._outbox.extend(Send((item.peer,), message) for item in outgoing for message in item.messages)
+        if self._is_exchanging:
+            self._outbox.extend(Send((item.peer,), message) for item in outgoing for message in item.messages)

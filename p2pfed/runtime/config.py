@@ -28,6 +28,7 @@ class NetworkConfig(_Section, frozen=True, forbid_unknown_fields=True, kw_only=T
     port: Port = 7400
     announce: tuple[str, ...] = ()
     join: tuple[str, ...] = ()
+    exchange: bool = True
 
 
 class LearnerConfig(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):

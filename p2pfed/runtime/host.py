@@ -118,6 +118,7 @@ class Host:
         self._lonely_at_ms = clock.now_ms() + LONELY_MS
         self.is_done = asyncio.Event()  # The last height that this peer works for is final.
         self.is_everyone_done = asyncio.Event()  # No member needs us any more to reach the network's end.
+        self._evaluations: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Ending:
         """Work until somebody calls `stop`, the node halts, or the disk fails.
@@ -159,6 +160,11 @@ class Host:
         """End the peer; the first reason stands."""
         if not self._ending.done():
             self._ending.set_result(ending)
+
+    async def wait_for_figures(self) -> None:
+        """Return when the learner measures no model any more."""
+        if self._evaluations:
+            await asyncio.wait(self._evaluations)
 
     def now_ms(self) -> int:
         return self._clock.now_ms()
@@ -275,7 +281,9 @@ class Host:
             self.is_done.set()
         if isinstance(fact, BlockCommitted):
             assert self._tasks is not None
-            self._tasks.create_task(self._evaluate(fact), name=f"evaluate-{fact.height}")
+            task = self._tasks.create_task(self._evaluate(fact), name=f"evaluate-{fact.height}")
+            self._evaluations.add(task)
+            task.add_done_callback(self._evaluations.discard)
 
     async def _evaluate(self, fact: BlockCommitted) -> None:
         """Measure the new model on this peer's learner; figures are shown, never compared by peers."""

@@ -137,6 +137,7 @@ async def run_peer(
             records=records,
             contacts=contacts,
             is_learning=bool(config.learner.app),
+            is_exchanging=network.exchange,
             sync_plan=beginning.plan,
             checkpoint=options.checkpoint,
         )
@@ -322,5 +323,6 @@ async def _leave_when_done(host: Host, linger_s: int) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(linger_s):
             await host.is_everyone_done.wait()
+            await host.wait_for_figures()
     height = host.node.state.height
     host.stop(Ending(f"finished at height {height}", 0))

@@ -39,11 +39,20 @@ STOP_TIMEOUT_S = 10
 MANIFEST = "testnet.json"
 
 
+class Pipe(Struct, frozen=True):
+    """One peer dials another, both by their numbers, at `port`; 0: where the other listens."""
+
+    dialler: int
+    listener: int
+    port: int = 0
+
+
 class TestnetPlan(Struct, frozen=True):
     """What `testnet create` is asked for.
 
     stakes: The bond of each peer. balance: What each can bond or transfer besides.
     byzantine: The kinds of the last peers, which lie (`sign_flip:scale=4`).
+    pipes: Who dials whom, and peers exchange no addresses; none: all ask the first peer and find each other.
     hosts: Addresses of machines, one a peer or fewer (then they take turns); empty: all on this machine.
     """
 
@@ -54,6 +63,7 @@ class TestnetPlan(Struct, frozen=True):
     params: Params
     transport: TransportName
     name: str = "testnet"
+    pipes: tuple[Pipe, ...] = ()
     hosts: tuple[str, ...] = ()
     port: int = PORT_FIRST
     http_port: int = HTTP_PORT_FIRST
@@ -200,9 +210,16 @@ def _peer(plan: TestnetPlan, keys: Sequence[PrivateKey], index: int) -> TestnetP
 def _config(
     plan: TestnetPlan, keys: Sequence[PrivateKey], peers: Sequence[TestnetPeer], index: int
 ) -> Config:
-    """Return the settings of one peer: everybody but the first knows the first one's address, no more."""
-    own, first = peers[index], peers[0]
-    contact = str(Multiaddr(first.host, first.port or plan.port, keys[0].public))
+    """Return the settings of one peer: it knows the first one's address, or those that `pipes` says."""
+    own = peers[index]
+    pipes = plan.pipes or tuple(Pipe(other, 0) for other in range(1, plan.peers))
+    contacts = [
+        Multiaddr(
+            peers[pipe.listener].host, pipe.port or peers[pipe.listener].port, keys[pipe.listener].public
+        )
+        for pipe in pipes
+        if pipe.dialler == index
+    ]
     colluders = [
         peer_id(keys[other].public)
         for other, peer in enumerate(peers)
@@ -213,7 +230,8 @@ def _config(
             listen="0.0.0.0" if plan.hosts else "127.0.0.1",  # noqa: S104 - other machines must reach it
             port=own.port,
             announce=(own.host,) if plan.hosts else (),
-            join=(contact,) if index else (),
+            join=tuple(map(str, contacts)),
+            exchange=not plan.pipes,
         ),
         learner=msgspec.structs.replace(plan.learner, index=index, peers=plan.peers),
         http=HttpConfig(port=own.http_port),

@@ -1,18 +1,23 @@
-"""Faults that strike peers rather than messages: pauses, clocks, slow work, kills, full and old disks."""
+"""What strikes peers rather than messages: pauses, clocks, slow work, kills, disks, evidence handed in."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
+from p2pfed.node import events
+from p2pfed.primitives import codec
+from p2pfed.primitives.digest import sha256
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.faults import Fault
-from p2pfed.sim.scenario import Scenario
+from p2pfed.sim.handing import double_vote
+from p2pfed.sim.scenario import Handed, Scenario
 
 if TYPE_CHECKING:
     from p2pfed.sim.world import World
 
 IMAGE_DOWN_MS = 500  # How long it takes to put an old image back.
+HAND_AGAIN_MS = 100  # Evidence waits so long for a peer that is down or has no block, then once more.
 
 
 class Accidents:
@@ -23,6 +28,7 @@ class Accidents:
         self._by_kind: dict[str, list[tuple[int, Fault]]] = {}
         for number, fault in enumerate(scenario.faults):
             self._by_kind.setdefault(fault.kind, []).append((number, fault))
+        self._evidence = scenario.evidence
         self._images: dict[tuple[int, int], Disk] = {}
 
     def pause_ms(self, peer: int, at_ms: int) -> int:
@@ -52,6 +58,8 @@ class Accidents:
                 world.after(fault.from_ms, partial(at_start, world, number, fault))
                 if at_end is not None:
                     world.after(fault.until_ms, partial(at_end, world, number, fault))
+        for handed in self._evidence:
+            world.after(handed.from_ms, partial(_hand, world, handed))
 
     def _striking(self, kind: str, peer: int, at_ms: int) -> list[Fault]:
         known = self._by_kind.get(kind)
@@ -85,3 +93,17 @@ class Accidents:
             if world.peers[peer].kill(IMAGE_DOWN_MS):
                 self._fired[number] += 1
                 world.peers[peer].disk = self._images[number, peer]
+
+
+def _hand(world: World, handed: Handed) -> None:
+    """Let a peer hear of a lie at its newest height, as if a neighbour passed the evidence on."""
+    peer, culprit = world.peers[handed.to], world.peers[handed.culprit]
+    neighbours = world.partners(peer)
+    if not peer.is_up or not neighbours or peer.node.state.header is None:
+        world.after(HAND_AGAIN_MS, partial(_hand, world, handed))
+        return
+    state = peer.node.state
+    evidence = double_vote(culprit.key, state.last_validators, state.chain_id, state.height)
+    if evidence is not None:
+        data = codec.encode(evidence)
+        peer.handle(events.MessageReceived(neighbours[0], evidence, len(data), sha256(data)))

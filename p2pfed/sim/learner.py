@@ -14,7 +14,7 @@ from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext
 from p2pfed.learning.session import Session
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.privacy.mechanism import model_view, quantise
-from p2pfed.types.genesis import Genesis, Params, Participant
+from p2pfed.types.genesis import Genesis, Params, Participant, first_model
 from p2pfed.types.model import ModelState
 
 GENESIS_TIME_MS = 1_700_000_000_000
@@ -43,6 +43,7 @@ def found(
     bonds: tuple[int, ...],
     preset: Literal["local", "lan", "wan"],
     heights: int,
+    update_lag: int,
 ) -> tuple[Genesis, ModelState]:
     """Return the genesis of a network of `keys` (ascending) with these stakes, and its first model."""
     founder, model = _found(len(keys))
@@ -51,7 +52,7 @@ def found(
         name="simulation",
         time_ms=GENESIS_TIME_MS,
         transport="memory",
-        params=Params(preset, ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, 4, heights),
+        params=Params(preset, ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, 4, heights, update_lag=update_lag),
         participants=tuple(
             Participant(key.public, bond, BALANCE) for key, bond in zip(keys, bonds, strict=True)
         ),
@@ -62,7 +63,7 @@ def found(
         evaluation_root=founder.evaluation_root,
     )
     verify_genesis(genesis)
-    return genesis, model
+    return genesis, first_model(genesis, model.weights)
 
 
 def train(learner: Session, state: ChainState) -> tuple[bytes, int]:

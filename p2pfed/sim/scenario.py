@@ -13,7 +13,7 @@ from p2pfed.adversary.registry import verify_spec
 from p2pfed.errors import UsageError
 from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.sim.faults import BRIDGE, Fault, FaultKind, verify_fault
-from p2pfed.types.params import PARTICIPANTS_MAX, STAKE_TOTAL_MAX
+from p2pfed.types.params import PARTICIPANTS_MAX, STAKE_TOTAL_MAX, UPDATE_LAG_MAX
 
 # A peer carries out 20 to 30 effects a height when nothing goes wrong, so crashes fall all over a run.
 EFFECTS_PER_HEIGHT = 30
@@ -50,6 +50,17 @@ class Crash(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         return f"crash of peer {self.peer} {where}, for {self.down_ms} ms"
 
 
+class Trainer(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`peer` trains at a pace of its own: `train_ms` is the shortest and the longest time it takes.
+
+    fails: Of 1,000 trainings so many come to nothing: its data or its machine are not always there.
+    """
+
+    peer: int
+    train_ms: tuple[int, int] = (10, 120)
+    fails: int = 0
+
+
 class Late(Struct, frozen=True, forbid_unknown_fields=True):
     """`peer` has an empty disk and is not there before `from_ms`; it joins by state."""
 
@@ -57,15 +68,31 @@ class Late(Struct, frozen=True, forbid_unknown_fields=True):
     from_ms: int
 
 
+class Handed(Struct, frozen=True, forbid_unknown_fields=True):
+    """Evidence that a stranger hands to peer `to`: `culprit` signed two prevotes of one place.
+
+    It comes at `from_ms`, or as soon after as that peer is up and has a block.
+    """
+
+    culprit: int
+    to: int
+    from_ms: int = 0
+
+    def __str__(self) -> str:
+        return f"evidence against peer {self.culprit} handed to peer {self.to} at {self.from_ms} ms"
+
+
 class Expect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What must come of a run besides the laws; the same in virtual time and with real processes.
 
     heights: The least and the most final blocks at the end; none: all heights of the scenario.
     convicted: The members that the ledger has convicted, all of them; None: not looked at.
+    older: At least so many updates in blocks trained from an older model than the last.
     """
 
     heights: tuple[int, int] | None = None
     convicted: tuple[int, ...] | None = None
+    older: int = 0
 
 
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -78,11 +105,15 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     observers: Peers that genesis doesn't list, numbered after the members.
     stakes: The bond of each member; none: BOND each.
     preset: Of waits, as genesis names it.
+    topology: Who dials whom, [dialler, listener], and nobody tells addresses; none: all find each other.
     mesh_degree: To how many members a peer pushes; as many as there are: pushed directly, never passed on.
     delay_ms: The shortest and the longest way of a message; it is drawn anew for each, so they overtake.
     train_ms: How long a training takes.
+    trainers: Who trains at another pace, or not always.
+    update_lag: From how many heights back an update may be, as genesis names it.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
     late: Peers that join by state.
+    evidence: Lies that were not told in the run, handed in as evidence.
     faults, crashes: What goes wrong, in the order in which `keep` counts them.
     run_ms: The run ends then, wherever it is; 0: once all have all heights.
     expect: What must have come of it.
@@ -96,13 +127,17 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     observers: int = 0
     stakes: tuple[int, ...] = ()
     preset: Literal["local", "lan", "wan"] = "local"
+    topology: tuple[tuple[int, int], ...] = ()
     mesh_degree: int = MESH_DEGREE
     delay_ms: tuple[int, int] = (1, 10)
     train_ms: tuple[int, int] = (10, 120)
+    trainers: tuple[Trainer, ...] = ()
+    update_lag: int = 1
     skew_ms: int = 0
     faults: tuple[Fault, ...] = ()
     crashes: tuple[Crash, ...] = ()
     late: tuple[Late, ...] = ()
+    evidence: tuple[Handed, ...] = ()
     run_ms: int = 0
     expect: Expect = Expect()
     is_shared: bool = False
@@ -115,14 +150,21 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     @property
     def faulty(self) -> tuple[int, ...]:
-        """The members that may contradict themselves: liars, and who comes back from an old image."""
+        """The members that may contradict themselves: liars, culprits, who comes back from an old image."""
         liars = {*range(self.peers - len(self.byzantine), self.peers)}
         struck = {peer for fault in self.faults if fault.kind == "old_image" for peer in fault.peers}
-        return tuple(sorted(liars | {peer for peer in struck if peer < self.peers}))
+        culprits = {handed.culprit for handed in self.evidence}
+        return tuple(sorted(liars | culprits | {peer for peer in struck if peer < self.peers}))
 
     @property
     def bonds(self) -> tuple[int, ...]:
         return self.stakes or (BOND,) * self.peers
+
+    def dialled_by(self, peer: int) -> tuple[int, ...]:
+        """Return whom a peer dials at its start; without a topology peer 0, who tells of the others."""
+        if self.topology:
+            return tuple(listener for dialler, listener in self.topology if dialler == peer)
+        return (0,) if peer else ()
 
     @property
     def is_safe(self) -> bool:
@@ -135,13 +177,14 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         return (*self.faults, *self.crashes)
 
 
-def disappointments(scenario: Scenario, height: int, convicted: Collection[int]) -> list[str]:
+def disappointments(scenario: Scenario, height: int, convicted: Collection[int], older: int = 0) -> list[str]:
     """Return what a scenario expects of its end and did not get, in sentences.
 
     Args:
         scenario: What was run.
         height: The newest final block of an honest peer.
         convicted: The members that its ledger has convicted.
+        older: The updates in its blocks that trained from an older model than the last.
     """
     expect, found = scenario.expect, []
     low, high = expect.heights or (scenario.heights, scenario.heights)
@@ -150,6 +193,8 @@ def disappointments(scenario: Scenario, height: int, convicted: Collection[int])
     if expect.convicted is not None and set(convicted) != {*expect.convicted}:
         wanted = sorted(expect.convicted)
         found.append(f"peers {sorted(convicted)} are convicted where {wanted} are expected")
+    if older < expect.older:
+        found.append(f"{older} updates of older models count where at least {expect.older} are expected")
     return found
 
 
@@ -187,7 +232,7 @@ def load_scenario(data: bytes, where: str) -> Scenario:
 def dump_scenario(scenario: Scenario) -> str:
     """Return the scenario as TOML; `load_scenario` reads it back."""
     plain: dict[str, object] = msgspec.to_builtins(scenario)
-    tables = {name: plain.pop(name, []) for name in ("late", "faults", "crashes")}
+    tables = {name: plain.pop(name, []) for name in ("trainers", "late", "evidence", "faults", "crashes")}
     expect = plain.pop("expect", {})
     lines = _pairs(plain)
     lines += ["[expect]", *_pairs(expect)] if expect else []
@@ -212,14 +257,19 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         ("heights", scenario.heights, 1, 1_000_000),
         ("mesh_degree", scenario.mesh_degree, 1, PARTICIPANTS_MAX),
         ("skew_ms", scenario.skew_ms, 0, 3_600_000),
+        ("update_lag", scenario.update_lag, 1, UPDATE_LAG_MAX),
         ("run_ms", scenario.run_ms, 0, 1_000_000_000),
         ("byzantine", len(scenario.byzantine), 0, scenario.peers),
+        ("evidence", len(scenario.evidence), 0, FAULTS_MAX),
         ("faults", len(scenario.faults), 0, FAULTS_MAX),
         ("crashes", len(scenario.crashes), 0, FAULTS_MAX),
     ):
         if not low <= value <= high:
             raise UsageError(f"{where}: {name} is {value}; it goes from {low} to {high}")
-    for name, (shortest, longest) in (("delay_ms", scenario.delay_ms), ("train_ms", scenario.train_ms)):
+    paces = [(f"train_ms of peer {trainer.peer}", trainer.train_ms) for trainer in scenario.trainers]
+    for name, (shortest, longest) in (
+        ("delay_ms", scenario.delay_ms), ("train_ms", scenario.train_ms), *paces
+    ):  # fmt: skip
         if not 0 <= shortest <= longest <= 3_600_000:
             raise UsageError(f"{where}: {name} goes from {shortest} to {longest}")
     if len(scenario.stakes) not in (0, scenario.peers):
@@ -230,12 +280,39 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         verify_spec(spec)
     for number, fault in enumerate(scenario.faults):
         verify_fault(fault, everybody, f"{where}: fault {number}")
+    for trainer in scenario.trainers:
+        if not (0 <= trainer.peer < scenario.peers and 0 <= trainer.fails <= 1_000):
+            raise UsageError(
+                f"{where}: peer {trainer.peer} fails {trainer.fails} trainings of 1000; "
+                f"peers are 0 to {scenario.peers - 1}, and 0 to 1000 may fail"
+            )
     for late in scenario.late:
         if not (0 < late.peer < everybody and late.from_ms >= 0):
             raise UsageError(f"{where}: peer {late.peer} is late; 1 to {everybody - 1} may be")
+    for handed in scenario.evidence:
+        if not (0 <= handed.culprit < scenario.peers and 0 <= handed.to < everybody and handed.from_ms >= 0):
+            raise UsageError(f"{where}: {handed}: members are 0 to {scenario.peers - 1}")
+    _verify_topology(scenario.topology, everybody, where)
     for crash in scenario.crashes:
         if not (0 <= crash.peer < everybody and crash.effect >= 0 and crash.down_ms >= 0):
             raise UsageError(f"{where}: {crash}: peers are 0 to {everybody - 1}, numbers not negative")
+
+
+def _verify_topology(topology: tuple[tuple[int, int], ...], peers: int, where: str) -> None:
+    """Raise UsageError where pipes lead nowhere, stand twice, or leave somebody alone."""
+    pipes = {frozenset(pipe) for pipe in topology}
+    if len(pipes) != len(topology) or any(len(pipe) != 2 for pipe in pipes):
+        raise UsageError(f"{where}: a topology names each pair of peers once, and nobody dials itself")
+    wrong = sorted(peer for pipe in pipes for peer in pipe if not 0 <= peer < peers)
+    if wrong:
+        raise UsageError(f"{where}: topology names peer {wrong[0]}; there are 0 to {peers - 1}")
+    reached, grown = {0}, {0}
+    while topology and grown:
+        grown = {peer for pipe in pipes if pipe & reached for peer in pipe} - reached
+        reached |= grown
+    alone = sorted({*range(peers)} - reached)
+    if topology and alone:
+        raise UsageError(f"{where}: no way leads from peer 0 to peer {alone[0]}: add a pipe to topology")
 
 
 def random_scenario(

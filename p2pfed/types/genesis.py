@@ -6,12 +6,22 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import tagged
 from p2pfed.types.message import Amount, Digest32, Height, Message, PublicKey, TimeMs
-from p2pfed.types.model import Manifest
-from p2pfed.types.params import EMISSION_MAX, PARTICIPANTS_MAX, UNBONDING_HEIGHTS, UNBONDING_MS, UPDATES_MAX
+from p2pfed.types.model import Int32Vector, Manifest, ModelState
+from p2pfed.types.params import (
+    EMISSION_MAX,
+    OUTER_ONE,
+    OUTER_RATE_MAX,
+    PARTICIPANTS_MAX,
+    UNBONDING_HEIGHTS,
+    UNBONDING_MS,
+    UPDATE_LAG_MAX,
+    UPDATES_MAX,
+)
 from p2pfed.types.validators import Power, ValidatorSet, validator_set
 
 TransportName = Literal["tcp", "libp2p", "memory"]
@@ -46,6 +56,9 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     unbonding_ms: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = UNBONDING_MS
     unbonding_heights: Annotated[int, msgspec.Meta(ge=4, le=1 << 32)] = UNBONDING_HEIGHTS
     bond_min: Power = 1  # Less than this neither votes nor trains.
+    update_lag: Annotated[int, msgspec.Meta(ge=1, le=UPDATE_LAG_MAX)] = 1  # tau of numerics section 6.
+    outer_momentum: Annotated[int, msgspec.Meta(ge=0, lt=OUTER_ONE)] = 0  # Nesterov's, in units of 2^-16.
+    outer_rate: Annotated[int, msgspec.Meta(ge=1, le=OUTER_RATE_MAX)] = OUTER_ONE
     emission: Annotated[int, msgspec.Meta(ge=0, le=EMISSION_MAX)] = 0  # The most that a block pays for work.
 
 
@@ -94,3 +107,26 @@ def encode_genesis(genesis: Genesis) -> bytes:
     values = list(msgspec.structs.astuple(genesis))
     values[genesis.__struct_fields__.index("params")] = spelled_params(genesis.params)
     return codec.encode(values)
+
+
+def exponent_bytes(genesis: Genesis) -> int:
+    """Return how many bytes the exponents of a height have: e, m and the older e of each group."""
+    return (1 + genesis.params.update_lag) * len(genesis.manifest.groups)
+
+
+def model_bytes(genesis: Genesis) -> int:
+    """Return how many bytes the model of a height has: its weights, and with momentum its velocity."""
+    return 4 * genesis.manifest.size * (2 if genesis.params.outer_momentum else 1)
+
+
+def genesis_exponents_root(genesis: Genesis) -> bytes:
+    """Return the root of the exponents that genesis starts with."""
+    return first_model(genesis, np.zeros(0, np.int32)).exponents_root
+
+
+def first_model(genesis: Genesis, weights: Int32Vector) -> ModelState:
+    """Return the model before the first block: its exponents are those of genesis, it stands still."""
+    update = np.array(genesis.update_exponents, np.int8)
+    past = np.tile(update, (genesis.params.update_lag - 1, 1))
+    velocity = np.zeros(weights.size if genesis.params.outer_momentum else 0, np.int32)
+    return ModelState(weights, update, np.array(genesis.model_exponents, np.int8), past, velocity)

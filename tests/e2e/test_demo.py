@@ -42,6 +42,12 @@ def test_four_peers_with_a_liar_train_and_every_check_holds(transport: str, tmp_
         (event["peer_name"], event["height"]) for event in events if event["event"] == "block.committed"
     }
     assert {(f"peer{peer}", height) for peer in range(3) for height in range(1, 6)} <= committed
+    measured = {
+        event["peer_name"]
+        for event in events
+        if event["event"] == "block.evaluated" and event["height"] == 5 and "acc(public)" in event
+    }
+    assert measured == {f"peer{peer}" for peer in range(4)}  # Nobody leaves before its last figures came.
     assert {event["peer_name"] for event in events if event["event"] == "adversary.acted"} == {"peer3"}
     picture = ElementTree.parse(out / "chart.svg").getroot()
     assert picture.tag.endswith("svg")

@@ -4,33 +4,68 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
+from e2e.support import PATIENCE_S, child_environment
 from support.pages import guide, section
 
 from p2pfed.cli.lab import lab
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.scenario import Expect, Scenario, dump_scenario
+from p2pfed.storage.home import Home
 
 
-def test_a_killed_and_a_paused_peer_come_back_in_both_worlds(tmp_path: Path) -> None:
-    faults = (Fault("kill", 100, 900, (0,)), Fault("pause", 100, 600, (1,)))
-    path = tmp_path / "both.toml"
-    scenario = Scenario(peers=4, heights=8, faults=faults, expect=Expect(convicted=()))
-    path.write_text(dump_scenario(scenario))
-    simulated = CliRunner().invoke(lab, ["run", str(path), "--sim", "--json"])
+def test_pipes_processes_and_a_lie_come_to_the_same_end_in_both_worlds(tmp_path: Path) -> None:
+    simulated = CliRunner().invoke(lab, ["run", "sparse", "--sim", "--json"])
     assert simulated.exit_code == 0, simulated.stderr
-    assert json.loads(simulated.stdout)["crashes"] == 1
-    real = CliRunner().invoke(lab, ["run", str(path), "--output", str(tmp_path / "net"), "--json"])
+    report = json.loads(simulated.stdout)
+    assert report["fired"] == {"disconnect": 1, "kill": 1, "pause": 1}
+    real = CliRunner().invoke(lab, ["run", "sparse", "--output", str(tmp_path / "net"), "--json"])
     assert real.exit_code == 0, real.output
     report = json.loads(real.stdout)
-    assert report["heights"] == [8, 8, 8, 8]
+    assert report["heights"] == [12] * 5
     assert report["commit_ms"] > 0
     page = section(guide("commands.md").read_text(encoding="utf-8"), "## JSON")
     assert set(report) <= set(re.findall(r"`([\w.]+)`", page)) | {"schema"}
-    log = (tmp_path / "net" / "peer0" / "logs" / "output.log").read_text()
-    assert len(re.findall("peer.started", log)) == 2
+
+    def told(peer: int, event: str) -> list[str]:
+        lines = (tmp_path / "net" / f"peer{peer}" / "logs" / "output.log").read_text().splitlines()
+        return [line for line in lines if f'"event": "{event}"' in line]
+
+    assert len(told(3, "peer.started")) == 2
+    assert len(told(2, "peer.slashed")) == 1
+    assert len(told(1, "peer.left")) >= 3  # All its pipes broke, and opened again.
+    assert {json.loads(line)["peer"] for line in told(2, "peer.joined")[:2]} == {
+        json.loads(told(peer, "peer.started")[0])["id"] for peer in (1, 3)
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_a_run_leaves_no_peer_behind(number: signal.Signals, tmp_path: Path) -> None:
+    path, home = tmp_path / "long.toml", Home(tmp_path / "net" / "peer0")
+    path.write_text(
+        dump_scenario(Scenario(peers=1, heights=100_000, faults=(Fault("pause", 0, 600_000, (0,)),)))
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "p2pfed", "lab", "run", str(path), "--output", str(tmp_path / "net")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=child_environment({}),
+    ) as running:
+        assert running.stderr is not None
+        assert "pause" in running.stderr.readline()
+        assert home.is_locked()
+        running.send_signal(number)
+        _, said = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 128 + number
+    assert f"stopped by {number.name}; every peer is stopped" in said
+    assert not home.is_locked()
+    assert "p2pfed: stopped by a signal" in (home.logs / "output.log").read_text()  # Woken first, not killed.
 
 
 def test_what_a_scenario_expects_is_held_against_the_stores(tmp_path: Path) -> None:

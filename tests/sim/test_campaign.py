@@ -6,16 +6,19 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from support.pages import guide, section
 
 from p2pfed.cli.lab import lab
 from p2pfed.errors import UsageError
+from p2pfed.node.facts import EvidenceFound
 from p2pfed.sim import campaign
 from p2pfed.sim.campaign import builtin_names, find_scenario, shrink
 from p2pfed.sim.faults import FAULT_KINDS, Fault
 from p2pfed.sim.scenario import Crash, Expect, Scenario, dump_scenario, keep, load_scenario
+from p2pfed.sim.world import World, run
 
 PAGE = section(guide("commands.md").read_text(encoding="utf-8"), "## JSON")
 
@@ -145,6 +148,13 @@ def test_a_run_that_makes_no_sense_is_refused(arguments: tuple[str, ...], text: 
         ('[[faults]]\nkind = "filter"\nuntil_ms = 8\nmessages = ["noise"]', "filters 'noise'"),
         ('[[faults]]\nkind = "filter"\nuntil_ms = 8', "needs messages"),
         ("[[crashes]]\npeer = 7\neffect = 1\ndown_ms = 1", "peers are 0 to 3"),
+        ("topology = [[0, 1], [1, 0], [2, 3]]", "each pair of peers once"),
+        ("topology = [[0, 1], [2, 2]]", "nobody dials itself"),
+        ("topology = [[0, 1], [1, 2], [3, 4]]", "names peer 4; there are 0 to 3"),
+        ("topology = [[3, 1], [0, 2]]", "no way leads from peer 0 to peer 1"),
+        ("observers = 1\ntopology = [[0, 1], [1, 2], [3, 0]]", "to peer 4"),
+        ("[[evidence]]\nculprit = 4\nto = 0", "members are 0 to 3"),
+        ("[[evidence]]\nculprit = 0\nto = -1", "evidence against peer 0 handed to peer -1"),
         ("a = [", "file"),
         ("about = 1", "Expected `str`"),
     ],
@@ -152,6 +162,22 @@ def test_a_run_that_makes_no_sense_is_refused(arguments: tuple[str, ...], text: 
 def test_a_scenario_that_makes_no_sense_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(UsageError, match=re.escape(reason)):
         load_scenario(text.encode(), "file")
+
+
+def test_a_topology_is_all_the_pipes_there_are_and_a_lie_handed_in_convicts_its_culprit() -> None:
+    scenario = find_scenario("sparse")
+    assert load_scenario(dump_scenario(scenario).encode(), "again") == scenario
+    world = World(scenario)
+    pipes: set[frozenset[int]] = set()
+    opened = world._network.open
+    world._network.open = lambda *ends: (pipes.add(frozenset(ends)), opened(*ends))[1]  # type: ignore[method-assign]
+    assert world.run().violations == ()
+    assert pipes == {frozenset(pipe) for pipe in scenario.topology}
+    told = [(number, fact.culprit) for _, number, fact in world.facts if isinstance(fact, EvidenceFound)]
+    assert told[0] == (2, world.peers[4].public)
+    assert {number for number, _ in told} == {0, 1, 2, 3, 4}
+    wrong = msgspec.structs.replace(scenario, expect=Expect(convicted=()))
+    assert run(wrong).violations == ("peers [4] are convicted where [] are expected",)
 
 
 def test_parts_are_kept_by_their_numbers() -> None:

@@ -104,7 +104,7 @@ def samples(world: World) -> tuple[dict[str, Message], dict[str, Any]]:
         "blocks": wire.Blocks((block, world.advance())),
         "genesis": wire.GenesisBytes(encode_genesis(world.genesis)),
         "light block": light,
-        "snapshot": snapshot_of(light, ledger_bytes, len(codec.encode(block.body)), world.genesis.manifest),
+        "snapshot": snapshot_of(light, ledger_bytes, len(codec.encode(block.body)), world.genesis),
         "proof": proof,
         "proof of absence": missing,
         "missing": wire.Missing(),

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,37 @@ async def run_network(
     Raises:
         Terminated: Ctrl-C, SIGTERM or SIGHUP came; a second one changes nothing.
     """
-    run = NetworkRun(folder, testnet)
-    loop = asyncio.get_running_loop()
-    signals: list[int] = []
+    with ended_by_signals():
+        return await _run(NetworkRun(folder, testnet), timeout_s, on_event)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Cancel the task that runs this at the first ending signal, and say so once it is done.
+
+    Raises:
+        Terminated: Ctrl-C, SIGTERM or SIGHUP came; a second one changes nothing.
+    """
+    loop, signals = asyncio.get_running_loop(), list[int]()
     handled = [number for number in ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     for number in handled:
         loop.add_signal_handler(number, _cancel, asyncio.current_task(), number, signals)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not signals:
+            raise  # Our own caller's doing.
+        raise Terminated(signals[0]) from None
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+async def _run(
+    run: NetworkRun, timeout_s: float, on_event: Callable[[str, dict[str, Any]], None]
+) -> NetworkRun:
+    folder, testnet = run.folder, run.testnet
+    loop = asyncio.get_running_loop()
     started = loop.time()
     processes: dict[str, asyncio.subprocess.Process] = {}
     try:
@@ -99,14 +124,8 @@ async def run_network(
                 await asyncio.gather(*readers)
         except TimeoutError:
             run.is_overdue = True
-    except asyncio.CancelledError:
-        if not signals:
-            raise  # Our own caller's doing.
-        raise Terminated(signals[0]) from None
     finally:
         await _stop(processes)
-        for number in handled:
-            loop.remove_signal_handler(number)
     run.exit_codes = {name: process.returncode for name, process in processes.items()}
     run.took_s = loop.time() - started
     return run

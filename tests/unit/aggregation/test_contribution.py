@@ -126,6 +126,18 @@ def test_nobody_earns_more_than_the_usual_by_agreeing_with_everybody() -> None:
     assert values[8] <= max(values[:8])
 
 
+def test_an_older_update_is_worth_less_and_no_other_pays_for_it() -> None:
+    def of_ages(ages: list[int]) -> tuple[int, ...]:
+        cosines = [[0 if i == j else UNIT // 2 for j in range(6)] for i in range(6)]
+        lateness = [(5 - age, 5) for age in ages]
+        return score_values(cosines, [0] * 6, [1] * 6, lateness, SIZE)
+
+    now, late = of_ages([0] * 6), of_ages([0, 0, 0, 0, 1, 4])
+    assert late[4] == now[4] * 4 // 5
+    assert late[5] == now[5] // 5
+    assert late[:4] == now[:4]
+
+
 @given(st.permutations(range(6)), st.integers(1, 5), st.data())
 def test_scores_follow_their_updates_and_know_no_unit(
     order: list[int], factor: int, data: st.DataObject
@@ -166,7 +178,7 @@ def test_what_is_alike_only_by_a_third_is_one_group_of_clones() -> None:
     cosines = [[0, near, far, far], [near, 0, near, far], [far, near, 0, far], [far, far, far, 0]]
     assert clone_groups(cosines, [1] * 4) == [[0, 1, 2]]
     assert clone_groups([[0, near], [near, 0]], [1, 1]) == []  # Two alone: nobody knows what is usual.
-    assert score_values(cosines, [0] * 4, [1] * 4, SIZE)[3] > 0
+    assert score_values(cosines, [0] * 4, [1] * 4, [(1, 1)] * 4, SIZE)[3] > 0
 
 
 def test_a_sketch_is_the_sum_of_signed_coordinates_whatever_the_unit() -> None:

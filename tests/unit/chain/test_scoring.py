@@ -165,34 +165,38 @@ def test_when_all_that_may_exist_exists_nobody_is_paid() -> None:
     assert check(world.state, header, body, world.payload).ledger.root == after.ledger.root
 
 
-def test_the_second_program_executes_the_pay_and_computes_the_scores() -> None:
-    world = paying()
+@pytest.mark.parametrize("lag", [1, 3])
+def test_the_second_program_executes_the_pay_and_computes_the_scores(lag: int) -> None:
+    world = paying(update_lag=lag)
     plain = msgspec.msgpack.decode(encode_genesis(world.genesis))
-    chain = VERIFY.Chain(plain)
-    merger = VERIFY.Merger(plain)
-    groups = [(start, stop) for start, stop, _ in merger.groups]
-    for _ in range(3):
+    chain, merger = VERIFY.Chain(plain), VERIFY.Merger(plain)
+    slow: tuple[UpdateHeader, ...] = ()
+    for _ in range(4):
         model = world.state.model
         assert model is not None
-        block = world.advance(transactions=(world.transfer(0, 1, 1, 1, world.state.height),))
-        header = msgspec.msgpack.decode(codec.encode(block.header))
-        body = msgspec.msgpack.decode(codec.encode(block.body))
-        chain.apply(
-            block.header.height,
-            dict(zip(VERIFY.HEADER, header, strict=True)),
-            body,
-            msgspec.msgpack.decode(codec.encode(block.commit)),
+        first, *others = world.updates()
+        is_late = bool(slow)
+        headers = (*slow, *others) if lag > 1 else (first, *others)
+        slow = (first,) if lag > 1 and not is_late else ()  # It comes at every other height.
+        payment = world.transfer(0, 1, 1, 1, world.state.height)
+        block = world.advance(headers=headers, transactions=(payment,))
+        header, body, commit = (
+            msgspec.msgpack.decode(codec.encode(part)) for part in (block.header, block.body, block.commit)
         )
+        chain.apply(block.header.height, dict(zip(VERIFY.HEADER, header, strict=True)), body, commit)
         merged = sorted(block.body.updates, key=lambda update: update.trainer)
         rows = [world.payload(update).tolist() for update in merged]
-        exponents = [*model.update_exponents.tolist(), *model.model_exponents.tolist()]
-        claims = [update.examples for update in merged]
-        f = VERIFY.lying(chain.trainer_bonds)
-        found = merger._merge(block.header.rule, rows, claims, f, model.weights.tolist(), exponents)
+        ages = [chain.ages[update.base_height] for update in merged]
+        exponents = np.frombuffer(model.exponents_bytes(), np.int8).tolist()
+        weights = np.frombuffer(model.weights_bytes(), "<i4").tolist()
+        claims, f = [update.examples for update in merged], VERIFY.lying(chain.trainer_bonds)
+        found = merger._merge(block.header.rule, rows, claims, f, weights, exponents, ages)
         aggregate = np.frombuffer(found[0], "<i4").tolist()
         claimed, bonds, past = chain.scored
-        assert claimed == VERIFY.scores_of(chain.chain_id, groups, exponents, rows, aggregate, bonds, past)
+        assert claimed == merger._scores(chain.chain_id, exponents, rows, ages, aggregate, bonds, past)
         assert claimed == body[3][-1]
+        assert any(ages) == is_late
+    assert world.state.ledger.contribution.past == tuple(chain.ledger.past)
     restored = VERIFY.Ledger(plain, chain.chain_id)
     stored = encode_ledger(world.state.ledger)
     restored.restore(VERIFY.unpack_ledger(stored))

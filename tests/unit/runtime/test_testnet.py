@@ -12,6 +12,7 @@ from p2pfed.runtime import testnet
 from p2pfed.runtime.config import LearnerConfig, load_config
 from p2pfed.runtime.peer import read_genesis
 from p2pfed.runtime.testnet import (
+    Pipe,
     create_testnet,
     load_testnet,
     running_pid,
@@ -20,6 +21,7 @@ from p2pfed.runtime.testnet import (
 )
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
+from p2pfed.types.address import peer_id
 from p2pfed.types.genesis import Params
 
 PLAN = testnet.TestnetPlan(
@@ -57,6 +59,23 @@ def test_a_testnet_is_a_home_for_each_peer_that_knows_only_the_first(tmp_path: P
     assert keys == ["peer1/key.json", "peer3/key.json"]
     with pytest.raises(LocalError, match="is not empty"):
         create_testnet(tmp_path / "net", PLAN)
+
+
+def test_peers_whose_pipes_are_given_know_those_they_dial_and_tell_nobody(tmp_path: Path) -> None:
+    pipes = (Pipe(1, 0), Pipe(2, 1, 9_000), Pipe(2, 0), Pipe(3, 2))
+    made = create_testnet(tmp_path / "net", replace(PLAN, pipes=pipes))
+    configs = [
+        load_config(tmp_path / "net" / peer.name / "config.toml", {}, {}).network for peer in made.peers
+    ]
+    keys = [peer_id(bytes.fromhex(peer.key)) for peer in made.peers]
+    first = PLAN.port
+    assert [config.join for config in configs] == [
+        (),
+        (f"/ip4/127.0.0.1/tcp/{first}/p2p/{keys[0]}",),
+        (f"/ip4/127.0.0.1/tcp/9000/p2p/{keys[1]}", f"/ip4/127.0.0.1/tcp/{first}/p2p/{keys[0]}"),
+        (f"/ip4/127.0.0.1/tcp/{first + 2}/p2p/{keys[2]}",),
+    ]
+    assert not any(config.exchange for config in configs)
 
 
 def test_a_folder_without_a_testnet_is_named(tmp_path: Path) -> None:
