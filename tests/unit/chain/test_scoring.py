@@ -24,7 +24,7 @@ from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.types.block import Body, Header
 from p2pfed.types.genesis import encode_genesis
 from p2pfed.types.params import STAKE_TOTAL_MAX
-from p2pfed.types.scores import Scores
+from p2pfed.types.scores import Score, Scores
 from p2pfed.types.update import UpdateHeader
 
 SOURCE = Path(__file__).parents[3] / "p2pfed/independent/verify.py"
@@ -124,6 +124,14 @@ def test_scores_stand_once_at_the_end_one_for_each_update_and_only_where_work_is
     assert body.scores is None
     with pytest.raises(InvalidBlock, match="0 are needed"):
         check(free.state, *forged(header, body, transactions=(scores,)), free.payload)
+
+
+def test_scores_have_frozen_bytes() -> None:
+    sketches = bytes(range(256)), bytes(256)
+    scores = Scores((Score(1 << 16, sketches[0]), Score(5, sketches[1])), sketches[1])
+    first, second = (b"\xc5\x01\x00" + sketch for sketch in sketches)  # msgpack: bin 16, 256 bytes.
+    expected = b"\x93\x2c\x92" + b"\x92\xce\x00\x01\x00\x00" + first + b"\x92\x05" + second + second
+    assert codec.encode(scores) == expected
 
 
 def test_a_height_without_a_model_pays_for_votes_only() -> None:
