@@ -130,7 +130,7 @@ def score_values(
     n = len(bonds)
     chance = UNIT // isqrt(size)  # K3: two directions of no relation are as near as this, give or take.
     half = sum(bonds) - max(bonds)
-    usual = max(USUAL_REPLAY, quantile(zip(replays, bonds, strict=True), 1, 2, sum(bonds)))
+    usual = max(USUAL_REPLAY, quantile(zip(replays, bonds, strict=True), 2, 3, sum(bonds)))
     scores = []
     for i in range(n):
         others = ((cosines[i][j], bonds[j]) for j in range(n) if j != i)

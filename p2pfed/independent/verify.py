@@ -1273,7 +1273,7 @@ def scores_of(
         old = [struct.unpack("<128h", of) for of in past]
         found = [cosine(dot(own, of), dot(own, own) * dot(of, of)) for of in old]
         replays.append(max(found, default=0))
-    usual = max(one * 9 // 10, middle(list(zip(replays, bonds, strict=True)), 1, 2, whole))
+    usual = max(one * 9 // 10, middle(list(zip(replays, bonds, strict=True)), 2, 3, whole))
     scores = []
     for i in range(n):
         others = [(near[i][j], bonds[j]) for j in range(n) if j != i]
