@@ -9,6 +9,7 @@ from msgspec import Struct
 from p2pfed.consensus.io import TimeoutKind
 
 COLLECT_TIMES_MAX = 8  # The median looks at this many heights, so one slow height doesn't set the pace.
+EMPTY_RUN_MAX = 16  # Doublings; long before that the wait has reached T_empty.
 
 
 class Preset(Struct, frozen=True):
@@ -44,11 +45,15 @@ class Preset(Struct, frozen=True):
         """Return how long a timeout of a round waits."""
         return self.propose_ms(round) if kind == "propose" else self.vote_ms(round)
 
-    def collect_ms(self, recent: Sequence[int]) -> int:
+    def collect_ms(self, recent: Sequence[int], empty_run: int = 0) -> int:
         """Return how long to collect payloads: twice the median of the `recent` collect times (oldest first).
 
         The upper median of the last COLLECT_TIMES_MAX; without any the cap, since the first height is slow.
+        After `empty_run` heights in a row without a new model it is the cap, doubled for each of them up to
+        T_empty: a model that takes longer to train or to send than the preset thinks must come in at last.
         """
+        if empty_run:
+            return min(self.empty_ms, self.collect_cap_ms << min(empty_run, EMPTY_RUN_MAX))
         if not recent:
             return self.collect_cap_ms
         times = sorted(recent[-COLLECT_TIMES_MAX:])

@@ -89,8 +89,7 @@ class HeightWork:
         self._replayed = replay(self.make_engine, history, record) if history else None
         self._began = Began(self.height, self.own_index, record if record.height == self.height else None)
         self.engine = self._replayed.engine if self._replayed else self.make_engine(self._began.record)
-        deadline_ms = shared.preset.collect_ms(tuple(shared.collect_times_ms))
-        self.collect = Collect(shared.preset, frozenset(state.expected_trainers), deadline_ms)
+        self.collect = Collect(shared.preset, frozenset(state.expected_trainers), shared.collect_ms)
         self._is_collecting = self.engine.current_step is Step.COLLECT
         shared.rate.forget()
         self._wake_ms: int | None = None

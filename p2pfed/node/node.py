@@ -392,6 +392,7 @@ class Node:
             self._start_height(now_ms)
 
     def _settle_after_block(self) -> None:
+        self._shared.settled(self.state.train_index)
         self.neighbours.set_validators(self.state.validators, self.state.next_validators)
         self.transactions.prune(self.state)
         self._shared.evidence.prune(self.state)

@@ -10,6 +10,7 @@ from support.lab import FOUR, Lab, sent_by
 
 from p2pfed.consensus.certificates import precommits_of, verify_commit
 from p2pfed.consensus.signer import SignAvail, Signed, SignPrevote, SignUpdate, decide, initial_record
+from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import BadSignature, WrongHeight
 from p2pfed.node import events, height_messages
 from p2pfed.node.effects import (
@@ -373,6 +374,19 @@ def test_the_last_height_ends_the_work_and_is_told() -> None:
         assert not lab.node.is_everyone_finished
         lab.hear(digest, peer)
     assert lab.node.is_everyone_finished
+
+
+def test_heights_without_a_new_model_make_the_next_one_wait_longer_for_updates() -> None:
+    world = World(FOUR)
+    lab = Lab(world=world, is_learning=False)
+    lab.start()
+    waits = []
+    for headers in (world.updates(), (), (), None):
+        commit(lab, world, headers=world.updates() if headers is None else headers)
+        assert lab.node.work is not None
+        waits.append(lab.node.work.collect.deadline_ms)
+    floor, cap = PRESETS["local"].collect_floor_ms, PRESETS["local"].collect_cap_ms
+    assert waits == [floor, 2 * cap, 4 * cap, floor]  # Collecting took no time here, so the floor it is.
 
 
 def test_proof_in_a_block_is_told_and_leaves_the_pool() -> None:
