@@ -35,15 +35,16 @@ def deep_check(store: Store) -> Iterator[DeepResult]:
         block = store.chain.block(height)
         if block is None or block.header.is_empty:
             continue
-        before = _state_before(store, height)
-        rows = _rows(store, update_set(block.body.updates, block.header.round0).updates)
+        before = state_before(store, height)
+        rows = rows_of(store, update_set(block.body.updates, block.header.round0).updates)
         if before is None or rows is None:
             yield DeepResult(height, is_held=False, problem="")
         else:
             yield DeepResult(height, is_held=True, problem=_compare(before, block, rows))
 
 
-def _state_before(store: Store, height: int) -> ChainState | None:
+def state_before(store: Store, height: int) -> ChainState | None:
+    """Return the state before the block of `height`, with its model; None where that is not kept."""
     model = store.load_model(height - 1)
     if model is None:
         return None
@@ -55,7 +56,8 @@ def _state_before(store: Store, height: int) -> ChainState | None:
     return restore(store.genesis, header, ledger, model)
 
 
-def _rows(store: Store, updates: tuple[UpdateHeader, ...]) -> list[Int16Vector] | None:
+def rows_of(store: Store, updates: tuple[UpdateHeader, ...]) -> list[Int16Vector] | None:
+    """Return the payloads of `updates`; None where one is not kept."""
     rows = []
     for update in updates:
         data = store.blobs.load(update.payload_root)
