@@ -10,8 +10,17 @@ from msgspec import Struct
 
 from p2pfed.aggregation.group import ParallelMap
 from p2pfed.chain.candidate import verify_update
-from p2pfed.chain.derive import ModelRoots, derive, merge_updates, merged_roots, rule_for, unchanged_roots
+from p2pfed.chain.derive import (
+    ModelRoots,
+    Products,
+    derive,
+    merge_updates,
+    merged_roots,
+    rule_for,
+    unchanged_roots,
+)
 from p2pfed.chain.evidence import conviction_of
+from p2pfed.chain.scoring import has_scores, scores_of, verify_equal_scores, verify_scores
 from p2pfed.chain.state import ChainState, after
 from p2pfed.chain.update_set import UpdateSet, supported_ids, update_set
 from p2pfed.consensus.certificates import verify_commit
@@ -54,7 +63,12 @@ def verify_body(state: ChainState, header: Header, body: Body) -> tuple[UpdateHe
 
 
 def check(
-    state: ChainState, header: Header, body: Body, payloads: Payloads, parallel: ParallelMap = map
+    state: ChainState,
+    header: Header,
+    body: Body,
+    payloads: Payloads,
+    parallel: ParallelMap = map,
+    products: Products | None = None,
 ) -> ChainState:
     """Check a block whole, recompute its aggregate bit for bit, and return the state after it.
 
@@ -64,6 +78,7 @@ def check(
         body: The body under `header.body_hash`.
         payloads: Called once for each update of `verify_body`, in its order; what it raises passes through.
         parallel: How to map over groups of the model; it can't change a bit.
+        products: Inner products of payloads, from whoever measured them as they came; neither can it.
 
     Raises:
         MalformedMessage, InvalidBlock: As `verify_body`; the text has the two values that disagree.
@@ -72,7 +87,7 @@ def check(
     if not checked.rule:
         return after(state.genesis, header, checked.ledger, state.model)
     rows = [payloads(update) for update in checked.updates.updates]
-    result = merge_updates(state, checked.updates, checked.rule, rows, parallel)
+    result = merge_updates(state, checked.updates, checked.rule, rows, parallel, products)
     ours, theirs = merged_roots(result), _claimed_roots(header)
     for name, own, claimed in (
         ("aggregate_root", ours.aggregate, theirs.aggregate),
@@ -81,6 +96,9 @@ def check(
     ):
         if own != claimed:
             raise InvalidBlock(f"{name} is {claimed.hex()}, recomputed {own.hex()}")
+    if has_scores(state, checked.rule):
+        scores = scores_of(state, checked.updates, rows, result, parallel)
+        verify_equal_scores(body.scores, scores)
     return after(state.genesis, header, checked.ledger, result.model)
 
 
@@ -98,6 +116,7 @@ def check_body(state: ChainState, header: Header, body: Body) -> CheckedBody:
     updates = update_set(_verified_updates(state, body), header.round0)
     convictions = convictions_of(state, body.evidence)
     rule = rule_for(state, updates)
+    verify_scores(state, body, updates, rule)
     roots = _claimed_roots(header) if rule else unchanged_roots(state)
     try:
         expected, ledger = derive(
