@@ -19,6 +19,7 @@ from p2pfed.chain.derive import (
     unchanged_roots,
 )
 from p2pfed.chain.evidence import conviction_of
+from p2pfed.chain.scoring import has_scores, scores_of, verify_equal_scores, verify_scores
 from p2pfed.chain.state import ChainState, after
 from p2pfed.chain.update_set import UpdateSet, supported_ids, update_set
 from p2pfed.consensus.certificates import verify_commit
@@ -115,6 +116,9 @@ def check(
     ):
         if own != claimed:
             raise InvalidBlock(f"{name} is {claimed.hex()}, recomputed {own.hex()}")
+    if has_scores(state, checked.rule):
+        scores = scores_of(state, checked.updates, rows, result, parallel)
+        verify_equal_scores(body.scores, scores)
     return after(state.genesis, header, checked.ledger, result.model)
 
 
@@ -132,6 +136,7 @@ def check_body(state: ChainState, header: Header, body: Body, known: Known = NOT
     updates = update_set(_verified_updates(state, body, known), header.round0)
     convictions = convictions_of(state, body.evidence)
     rule = rule_for(state, updates)
+    verify_scores(state, body, updates, rule)
     roots = _claimed_roots(header) if rule else unchanged_roots(state)
     try:
         expected, ledger = derive(

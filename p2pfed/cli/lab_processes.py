@@ -98,6 +98,7 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
             EXAMPLES_CAP,
             scenario.heights,
             update_lag=scenario.update_lag,
+            emission=scenario.emission,
         ),
         transport="tcp",
         pipes=tuple(network.Pipe(*pair, port + scenario.peers + place) for place, pair in enumerate(pipes)),

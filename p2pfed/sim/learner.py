@@ -47,7 +47,8 @@ def found(
     bonds: tuple[int, ...],
     preset: Literal["local", "lan", "wan"],
     heights: int,
-    update_lag: int,
+    update_lag: int = 1,
+    emission: int = 0,
 ) -> tuple[Genesis, ModelState]:
     """Return the genesis of a network of `keys` (ascending) with these stakes, and its first model."""
     founder, model = _found(len(keys))
@@ -56,7 +57,16 @@ def found(
         name="simulation",
         time_ms=GENESIS_TIME_MS,
         transport="memory",
-        params=Params(preset, ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, 4, heights, update_lag=update_lag),
+        params=Params(
+            preset,
+            ("clip_nnm_trimmed_mean",),
+            1,
+            UPDATE_BITS,
+            4,
+            heights,
+            update_lag=update_lag,
+            emission=emission,
+        ),
         participants=tuple(
             Participant(key.public, bond, BALANCE) for key, bond in zip(keys, bonds, strict=True)
         ),
