@@ -15,6 +15,7 @@ from p2pfed.learning.learner import Metrics
 from p2pfed.node.effects import Train
 from p2pfed.node.events import Event, Trained, TrainingFailed
 from p2pfed.privacy.mechanism import model_view
+from p2pfed.runtime.fresh import Fresh
 from p2pfed.storage.files import read_small, replace_file
 from p2pfed.storage.store import Store
 
@@ -26,8 +27,9 @@ class Trainer:
         self,
         worker: WorkerClient,
         store: Store,
-        disk: Executor,
+        bulk: Executor,
         put: Callable[[Event], None],
+        fresh: Fresh,
         public: bytes,
     ) -> None:
         """Begin with what earlier lives left in the home of `public`, this peer's key."""
@@ -37,8 +39,9 @@ class Trainer:
         self._feedback = Feedback.from_bytes(data or b"", size)
         self._worker = worker
         self._store = store
-        self._disk = disk
+        self._bulk = bulk
         self._put = put
+        self._fresh = fresh
         self._training: asyncio.Task[None] | None = None
         self.last_ms = 0  # How long the last training took.
         self.state = "starting"  # One clause for `status`.
@@ -81,8 +84,9 @@ class Trainer:
                 replace_file(self._store.home.feedback, feedback.to_bytes())
             return self._store.blobs.put(payload)
 
-        root = await loop.run_in_executor(self._disk, keep)
+        root = await loop.run_in_executor(self._bulk, keep)
         self._feedback = feedback
+        self._fresh.keep(root, payload)
         self.state = f"trained for height {state.next_height} in {self.last_ms} ms"
         self._put(Trained(effect.base_height, root, len(payload), trained.examples))
 

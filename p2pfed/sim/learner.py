@@ -48,8 +48,9 @@ def found(
     bonds: tuple[int, ...],
     preset: Literal["local", "lan", "wan"],
     heights: int,
-    update_lag: int,
-    codec: str,
+    update_lag: int = 1,
+    emission: int = 0,
+    codec: str = "int16",
 ) -> tuple[Genesis, ModelState]:
     """Return the genesis of a network of `keys` (ascending) with these stakes, and its first model."""
     founder, model = _found(len(keys))
@@ -67,6 +68,7 @@ def found(
             4,
             heights,
             update_lag=update_lag,
+            emission=emission,
             codec=codec_name,
             codec_one_in=one_in,
         ),

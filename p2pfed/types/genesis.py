@@ -14,6 +14,7 @@ from p2pfed.types.message import Amount, Digest32, Height, Message, PublicKey, T
 from p2pfed.types.model import Int32Vector, Manifest, ModelState
 from p2pfed.types.params import (
     CODEC_ONE_IN_MAX,
+    EMISSION_MAX,
     OUTER_ONE,
     OUTER_RATE_MAX,
     PARTICIPANTS_MAX,
@@ -60,6 +61,7 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     update_lag: Annotated[int, msgspec.Meta(ge=1, le=UPDATE_LAG_MAX)] = 1  # tau of numerics section 6.
     outer_momentum: Annotated[int, msgspec.Meta(ge=0, lt=OUTER_ONE)] = 0  # Nesterov's, in units of 2^-16.
     outer_rate: Annotated[int, msgspec.Meta(ge=1, le=OUTER_RATE_MAX)] = OUTER_ONE
+    emission: Annotated[int, msgspec.Meta(ge=0, le=EMISSION_MAX)] = 0  # The most that a block pays for work.
     codec: CodecName = "int16"  # How updates are spelled …
     codec_one_in: Annotated[int, msgspec.Meta(ge=1, le=CODEC_ONE_IN_MAX)] = 1  # … and how sparse they are.
 

@@ -105,3 +105,9 @@ def test_a_network_learns_from_updates_of_few_bytes(codec: str, least: float) ->
     assert few.violations == ()
     assert few.message_bytes < whole.message_bytes
     assert few.accuracy > least
+
+
+def test_where_work_is_paid_every_peer_counts_the_same_pay_also_after_a_crash() -> None:
+    result = run(find_scenario("paid"))
+    assert result.violations == ()
+    assert result.heights == (12,) * 7
