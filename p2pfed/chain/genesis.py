@@ -116,6 +116,9 @@ def _verify_participants(genesis: Genesis) -> None:
     total = sum(participant.bond + participant.balance for participant in genesis.participants)
     if total > STAKE_TOTAL_MAX:
         raise LocalError(f"bonds and balances sum to {total}; at most {STAKE_TOTAL_MAX} is allowed")
+    emission = genesis.params.emission
+    if emission > STAKE_TOTAL_MAX - total:
+        raise LocalError(f"emission is {emission}, and only {STAKE_TOTAL_MAX - total} may still be created")
 
 
 def _verify_model(genesis: Genesis) -> None:
