@@ -146,7 +146,7 @@ class Node:
                 self._start_height(now_ms)
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
-                    words = self.hand.words(self.state.next_height)
+                    words = self.hand.words(self.state.next_height, self.state.oldest_base)
                     self._repair.greet(event.peer, self.state, self.work, words, now_ms)
                     for missed in (*self._shared.evidence.select(), *self.transactions.waiting()):
                         self.neighbours.tell(event.peer, missed)
