@@ -118,8 +118,8 @@ def check_body(state: ChainState, header: Header, body: Body) -> CheckedBody:
 def verify_last_commit(state: ChainState, body: Body) -> None:
     """Raise InvalidBlock unless the body holds a certificate of the block of `state`; genesis has none."""
     cert = body.last_commit
-    if state.height == 0 or cert is None:
-        if cert is not None or state.height != 0:
+    if state.header is None or cert is None:
+        if cert is not None or state.header is not None:
             raise InvalidBlock(
                 f"height {state.next_height} {'lacks' if cert is None else 'has'} a last commit"
             )

@@ -36,7 +36,7 @@ class Rules(Struct, frozen=True):
 
 
 class Trusted(Struct, frozen=True):
-    """A final block as far as later ones hang on it; height 0 is genesis, whose `value_id` is zeros."""
+    """A final block as far as later ones hang on it, or genesis, whose `value_id` is zeros."""
 
     height: int
     time_ms: int
@@ -70,7 +70,7 @@ def rules_of(genesis: Genesis) -> Rules:
 
 def trusted_genesis(genesis: Genesis) -> Trusted:
     """Return the start of the chain: nothing is signed, the chain id names it."""
-    return Trusted(0, genesis.time_ms, ZERO_DIGEST, genesis.validators)
+    return Trusted(genesis.height, genesis.time_ms, ZERO_DIGEST, genesis.validators)
 
 
 def trusted_block(block: LightBlock) -> Trusted:
@@ -135,7 +135,7 @@ def verify_age(trusted: Trusted, rules: Rules, now_ms: int) -> None:
     """Raise TrustExpired unless now < time + trusting period."""
     age_ms = now_ms - trusted.time_ms
     if age_ms >= rules.trusting_ms:
-        what = f"the block of height {trusted.height}" if trusted.height else "genesis"
+        what = f"the block of height {trusted.height}" if trusted.value_id != ZERO_DIGEST else "genesis"
         raise TrustExpired(
             f"{what} is {age_ms // HOUR_MS} h old ({trusted.time_ms} ms, now {now_ms} ms) and can be "
             f"trusted for {rules.trusting_ms // HOUR_MS} h: name a younger block that somebody you trust "

@@ -19,7 +19,7 @@ __all__ = ["ChainState", "decode_ledger", "encode_ledger", "genesis_state", "res
 
 
 class ChainState(Struct, frozen=True, eq=False):
-    """The state after the block of `height`; height 0 is genesis.
+    """The state after the block of `height`, or that of genesis, one below the first block.
 
     `header` is that block's, None at genesis. `model` is None while catching up: its roots are known from the
     header, its integers are not.
@@ -82,7 +82,7 @@ class ChainState(Struct, frozen=True, eq=False):
         trainers = self.trainers
         last = self.ledger.training.last_trainers
         expected = tuple(key for key in trainers if key in last)
-        return expected if expected and self.next_height > 3 else trainers
+        return expected if expected and self.height - self.genesis.height >= 3 else trainers
 
     @property
     def model_root(self) -> bytes:
@@ -125,7 +125,7 @@ def genesis_state(genesis: Genesis, model: ModelState | None) -> ChainState:
     """
     state = ChainState(
         genesis=genesis,
-        height=0,
+        height=genesis.height,
         header_hash=ZERO_DIGEST,
         time_ms=genesis.time_ms,
         train_index=0,

@@ -10,7 +10,7 @@ import click
 from p2pfed.errors import UsageError
 from p2pfed.runtime.config import LearnerConfig
 from p2pfed.types.genesis import Params
-from p2pfed.types.params import UNBONDING_HEIGHTS
+from p2pfed.types.params import HEIGHT_FIRST_MAX, UNBONDING_HEIGHTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +39,8 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
                      show_default=True, help="And for so many heights."),
         click.option("--bond-min", type=click.IntRange(1), default=1, show_default=True,
                      help="Less stake than this neither votes nor trains."),
+        click.option("--first-height", type=click.IntRange(1, HEIGHT_FIRST_MAX), default=1, show_default=True,
+                     help="Of the first block, where the numbers of an older network go on."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
                      help="Dice of data split, initial weights and training."),
     )  # fmt: skip
@@ -81,6 +83,7 @@ def network_params(given: dict[str, Any], height_final: int) -> Params:
         unbonding_ms=parse_period_ms(given["unbonding"]),
         unbonding_heights=given["unbonding_heights"],
         bond_min=given["bond_min"],
+        height_first=given["first_height"],
     )
 
 

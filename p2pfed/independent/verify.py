@@ -98,6 +98,7 @@ GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple f
             "unbonding_ms",
             "unbonding_heights",
             "bond_min",
+            "height_first",
         )
     ),
     "participants": (dict.fromkeys(("key", "bond", "balance")),),
@@ -289,15 +290,15 @@ class Ledger:
     """Balances, stake, trainers and convictions, as docs/spec/ledger.md has them (L, S)."""
 
     def __init__(self, genesis: list[Any], chain_id: bytes) -> None:
-        *_, self.period_ms, self.period, self.least = genesis[4]
+        *_, self.period_ms, self.period, self.least, first = genesis[4]
         self.seed, self.burned = chain_id, 0
         self.accounts = {key: [balance, 0] for key, _, balance in genesis[5]}  # [balance, nonce]
         self.stakes: dict[bytes, Stake] = {}
         for key, bond, _ in genesis[5]:
             if bond:
                 self.stakes[key] = Stake()
-                self.stakes[key].bond, self.stakes[key].powers = bond, [[1, bond]]
-        self.oldest, self.marks = 1, list[list[int]]()
+                self.stakes[key].bond, self.stakes[key].powers = bond, [[first, bond]]
+        self.oldest, self.marks = first, list[list[int]]()
         self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
         self.bases: dict[bytes, int] = {}
         self.last_trainers: list[bytes] = []
@@ -535,7 +536,8 @@ class Chain:
         self.chain_id = tagged("genesis", pack(genesis))
         self.params_hash = tagged("params", pack(genesis[4]))
         self.signatures = Signatures(self.chain_id)
-        self.height, self.time_ms, self.train_index = 0, genesis[2], 0
+        self.first = genesis[4][-1]
+        self.height, self.time_ms, self.train_index = self.first - 1, genesis[2], 0
         self.value_id = ZEROS
         exponents = struct.pack(f"{len(genesis[8]) + len(genesis[9])}b", *genesis[8], *genesis[9])
         self.model_root, self.exponents_root = genesis[7], chunk_root(exponents)
@@ -557,7 +559,7 @@ class Chain:
         self.trainer_bonds = self.ledger.trainer_bonds(height)
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
-        if height == 1:
+        if height == self.first:
             same("last commit of the first block", None, last_commit)
         else:
             same("last commit is for", [7, height - 1, self.value_id], [*last_commit[:2], last_commit[3]])
@@ -878,7 +880,7 @@ def verify_blocks(
     home: Path, chain: Chain, connection: sqlite3.Connection, report: Report, merger: Merger | None
 ) -> None:
     meta = rows(connection, "meta", report)
-    # A store that began with a snapshot says so; without the row the first block has height 1.
+    # A store that began with a snapshot says so; without the row its first block is that of genesis.
     base = int.from_bytes(meta.pop(0)[1], "big") if meta and meta[0][0] == "base" else 0
     ledgers = dict(rows(connection, "ledgers", report))
     if meta != [("chain_id", chain.chain_id)]:
@@ -886,7 +888,7 @@ def verify_blocks(
     rows(connection, "tallies", report)
     named = {(0, "model", chain.model_root), (0, "exponents", chain.exponents_root)}
     optional = {(0, "evaluation", chain.evaluation_root)} - {(0, "evaluation", EMPTY_ROOT)}
-    tip, whole = max(base - 1, 0), True
+    tip, whole = (base or chain.first) - 1, True
     for height, value_id, body_hash, *parts in rows(connection, "blocks", report):
         where = f"blocks {height}"
         if height != tip + 1:
@@ -912,7 +914,11 @@ def verify_blocks(
             report.heights += 1
             if sys.stderr.isatty():
                 print(f"block {height} holds", file=sys.stderr)
-    wanted = {height for height in range(max(base, 1), tip + 1) if keeps_model(height, tip) or height == base}
+    wanted = {
+        height
+        for height in range(max(base, chain.first), tip + 1)
+        if keeps_model(height, tip) or height == base
+    }
     # A ledger may be missing where the model is recorded as absent: after a rollback.
     blobs = rows(connection, "blobs", report)
     wanted -= {row[0] for row in blobs if row[1:4:2] == ("model", "absent")} - set(ledgers)

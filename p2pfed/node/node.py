@@ -97,7 +97,7 @@ class Node:
         self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint)
         self.sync: StateSync | None = None
         if sync_plan is not None:
-            assert state.height == 0
+            assert state.header is None
             self._catch_up.is_paused = True
             self.sync = StateSync(sync_plan, genesis.manifest, self.neighbours, self._outbox)
         self._early = EarlyMessages()

@@ -115,7 +115,9 @@ class Judge:
         if self.violations or self.checkers.forks:
             return
         convicted = {self._numbers[entry.key] for entry in state.ledger.slashing.convictions}
-        self.violations.extend(disappointments(self._scenario, state.height, convicted))
+        self.violations.extend(
+            disappointments(self._scenario, state.height - state.genesis.height, convicted)
+        )
 
     def _keep(self, peer: SimPeer, message: ControlMessage) -> None:
         validators = _validators(peer, message)

@@ -43,15 +43,18 @@ def found(
     bonds: tuple[int, ...],
     preset: Literal["local", "lan", "wan"],
     heights: int,
+    first: int = 1,
 ) -> tuple[Genesis, ModelState]:
-    """Return the genesis of a network of `keys` (ascending) with these stakes, and its first model."""
+    """Return genesis of `keys` (ascending) with these stakes, for `heights` blocks, and the first model."""
     founder, model = _found(len(keys))
     genesis = Genesis(
         version=1,
         name="simulation",
         time_ms=GENESIS_TIME_MS,
         transport="memory",
-        params=Params(preset, ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, 4, heights),
+        params=Params(
+            preset, ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, 4, first - 1 + heights, height_first=first
+        ),
         participants=tuple(
             Participant(key.public, bond, BALANCE) for key, bond in zip(keys, bonds, strict=True)
         ),

@@ -50,7 +50,7 @@ class Result(Struct, frozen=True):
     """What a run came to.
 
     heights: The newest height of each peer, in their order.
-    decided: The value id of every final height, from 1 on.
+    decided: The value id of every final height, ascending.
     violations: What broke a law; empty in a good run.
     crashes: Lives that ended, whatever ended them.
     accuracy: Of the last common model on the public digits.
@@ -105,7 +105,9 @@ class World:
             for _ in range(scenario.peers + scenario.observers)
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
-        self.genesis, model = found(keys, scenario.bonds, scenario.preset, scenario.heights)
+        self.genesis, model = found(
+            keys, scenario.bonds, scenario.preset, scenario.heights, scenario.height_first
+        )
         self.peers: list[SimPeer] = []
         liars_from = scenario.peers - len(scenario.byzantine)
         for number, key in enumerate((*keys, *everyone[scenario.peers :])):
@@ -156,7 +158,7 @@ class World:
     @property
     def is_over(self) -> bool:
         """Answer whether a law is broken, the chain forked, or all honest are up and have the last model."""
-        last = self.scenario.heights
+        last = self.genesis.params.height_final
         if self.judge.violations or self.judge.checkers.forks:
             return True
         return all(peer.has_model_of(last) for peer in self.honest)

@@ -81,6 +81,7 @@ class Store:
             )
             self._put_model(model)
         height = block.header.height
+        assert height == (self.chain.height or self.genesis.height) + 1
         self.blobs.height = height
         for root in self.chain.save_block(block, ledger, self.blobs.has, oldest_evidence):
             # Used at this height: another update has the very same bytes.

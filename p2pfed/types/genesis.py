@@ -11,7 +11,13 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.digest import tagged
 from p2pfed.types.message import Amount, Digest32, Height, Message, PublicKey, TimeMs
 from p2pfed.types.model import Manifest
-from p2pfed.types.params import PARTICIPANTS_MAX, UNBONDING_HEIGHTS, UNBONDING_MS, UPDATES_MAX
+from p2pfed.types.params import (
+    HEIGHT_FIRST_MAX,
+    PARTICIPANTS_MAX,
+    UNBONDING_HEIGHTS,
+    UNBONDING_MS,
+    UPDATES_MAX,
+)
 from p2pfed.types.validators import Power, ValidatorSet, validator_set
 
 TransportName = Literal["tcp", "libp2p", "memory"]
@@ -39,6 +45,7 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     unbonding_ms: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = UNBONDING_MS
     unbonding_heights: Annotated[int, msgspec.Meta(ge=4, le=1 << 32)] = UNBONDING_HEIGHTS
     bond_min: Power = 1  # Less than this neither votes nor trains.
+    height_first: Annotated[int, msgspec.Meta(ge=1, le=HEIGHT_FIRST_MAX)] = 1  # Of the first block.
 
 
 class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
@@ -63,6 +70,11 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     @cached_property
     def params_hash(self) -> bytes:
         return tagged("params", codec.encode(self.params))
+
+    @property
+    def height(self) -> int:
+        """The height that the network is born at: its first block has the next one."""
+        return self.params.height_first - 1
 
     @cached_property
     def validators(self) -> ValidatorSet:

@@ -42,6 +42,7 @@ PROOF_LEAF_BYTES_MAX = 64 * KIB  # The longest leaf of the state is a validator 
 # --- agreement (spec/consensus.md section 21) ---
 ROUNDS_AHEAD_MAX = 8  # Votes of further rounds are dropped; a certificate moves us there instead.
 ROUND_MAX = (1 << 32) - 1
+HEIGHT_FIRST_MAX = 1 << 40  # Of a network's first block: more than enough stays for those to come.
 HEIGHT_MAX = (1 << 63) - 1  # msgpack could hold more; signed 64-bit keeps SQLite and other languages safe.
 UPDATE_LAG = 1  # tau: an update trains from the model of the height before.
 PROPOSER_TABLE_MAX = 1024

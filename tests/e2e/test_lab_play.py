@@ -15,9 +15,12 @@ from e2e.support import PATIENCE_S, child_environment
 from support.pages import guide, section
 
 from p2pfed.cli.lab import lab
+from p2pfed.cli.reading import stored_status
+from p2pfed.cli.verify import verify
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.scenario import Expect, Scenario, dump_scenario
 from p2pfed.storage.home import Home
+from p2pfed.storage.inspection import inspect
 
 
 def test_pipes_processes_and_a_lie_come_to_the_same_end_in_both_worlds(tmp_path: Path) -> None:
@@ -40,6 +43,12 @@ def test_pipes_processes_and_a_lie_come_to_the_same_end_in_both_worlds(tmp_path:
     assert len(told(3, "peer.started")) == 2
     assert len(told(2, "peer.slashed")) == 1
     assert len(told(1, "peer.left")) >= 3  # All its pipes broke, and opened again.
+    home = tmp_path / "net" / "peer3"
+    assert stored_status(Home(home))["height"] == 1_011
+    assert inspect(Home(home)).problem == ""
+    for flags in ((), ("--deep",), ("--independent",), ("--audit", str(tmp_path / "net" / "peer0"))):
+        verified = CliRunner().invoke(verify, ["--home", str(home), *flags])
+        assert verified.exit_code == 0, verified.output
     assert {json.loads(line)["peer"] for line in told(2, "peer.joined")[:2]} == {
         json.loads(told(peer, "peer.started")[0])["id"] for peer in (1, 3)
     }
