@@ -13,7 +13,6 @@ from p2pfed.node.effects import Effect, Send
 from p2pfed.node.events import Event
 from p2pfed.primitives.digest import tagged
 from p2pfed.primitives.merkle import chunk_root
-from p2pfed.types.model import ModelState
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
 
@@ -97,7 +96,7 @@ class WrongAggregate(Adversary):
         model = event.state.model
         weights = model.weights.copy()
         weights[0] += 1
-        false = ModelState(weights, model.update_exponents, model.model_exponents)
+        false = replace(model, weights=weights)
         aggregate = (weights.astype(np.int64) - before.weights).astype("<i4")
         header = msgspec.structs.replace(
             event.header, aggregate_root=chunk_root(aggregate.tobytes()), model_root=false.root

@@ -14,10 +14,13 @@ from p2pfed.aggregation.gram import partial_gram, self_test
 from p2pfed.aggregation.group import GroupPlan, ParallelMap, decide, pieces, run
 from p2pfed.aggregation.mean import example_weights
 from p2pfed.aggregation.past import Past, past_direction
-from p2pfed.aggregation.step import stepped
+from p2pfed.aggregation.staleness import past_exponents_after, prepared
+from p2pfed.aggregation.step import OuterStep, stepped
 from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.types.model import Group, Int16Vector, Int32Vector, Manifest, ModelState
 from p2pfed.types.params import UPDATES_MAX
+
+STILL = OuterStep()
 
 
 class Merge(Struct, frozen=True, eq=False):
@@ -87,6 +90,8 @@ def merge(
     rule: str,
     update_bits: int,
     examples_cap: int,
+    ages: Sequence[int] = (),
+    outer: OuterStep = STILL,
     later_rules: Sequence[str] = (),
     seed: bytes = ZERO_DIGEST,
     past: Past | None = None,
@@ -96,7 +101,7 @@ def merge(
 
     Args:
         manifest: The arrays of the model; rules and exponents work on each of its groups alone.
-        model: The model before; its exponents are those of the updates.
+        model: The model before; its exponents are those of the updates, `past_exponents` of older ones.
         rows: The updates, int16, shape `(d,)` each, within +-COORDINATE_MAX, sorted by the trainers'
             public keys.
         examples: How many examples each trainer claims, at least 1, in the order of `rows`.
@@ -104,6 +109,8 @@ def merge(
         rule: The name of the rule.
         update_bits: `T` of genesis.
         examples_cap: `examples_cap` of genesis: claims count up to so many medians; 0 for no cap.
+        ages: How many new models each update is older than `model`, in the order of `rows`; none: all 0.
+        outer: The outer step of genesis.
         later_rules: The rules after it in genesis: the first that is usable takes a group that `rule`
             declines.
         seed: The seed of the height, 32 bytes: for dice.
@@ -116,6 +123,7 @@ def merge(
     assert 0 < len(rows) == len(examples) <= UPDATES_MAX
     assert all(row.dtype == np.int16 and row.shape == (manifest.size,) for row in rows)
     assert is_usable(named_rule(rule), len(rows), faulty_max, past is not None)
+    straight, rows = prepared(manifest, model, rows, ages)
     asked = _asked((rule, *later_rules), len(rows), faulty_max, past is not None)
     if not any(named.rule.uses_past for named in asked):
         past = None
@@ -138,27 +146,43 @@ def merge(
         )
         for group, table in zip(groups, products, strict=True)
     ]  # fmt: skip
+    assert model.velocity.size == (manifest.size if outer.momentum else 0)
     aggregate, weights_after = np.empty(manifest.size, np.int32), np.empty(manifest.size, np.int32)
+    velocity_after = np.empty_like(model.velocity)
 
     def merge_piece(piece: _Piece) -> list[int]:
         """Fill the piece's slices and return the peak of each row in it."""
         group = groups[piece.group]
-        _fill(plans[piece.group], model, group, piece, rows, aggregate, weights_after)
+        _fill(plans[piece.group], model, group, piece, rows, outer, aggregate, weights_after, velocity_after)
         here = slice(group.start + piece.begin, group.start + piece.end)
-        return [peak(row[here]) for row in rows]
+        return [peak(row[here]) for row in straight]
 
     peaks = [[0] * len(rows) for _ in groups]
     for piece, found in zip(work, parallel(merge_piece, work), strict=True):
         peaks[piece.group] = list(map(max, peaks[piece.group], found))
     exponents = np.array(
         [
-            _new_exponents(model, index, weights_after[group.slice], peaks[index], faulty_max, update_bits)
+            _new_exponents(
+                model,
+                index,
+                (weights_after[group.slice], velocity_after[group.slice]),
+                peaks[index],
+                faulty_max,
+                update_bits,
+            )
             for index, group in enumerate(groups)
         ],
         np.int8,
     )
-    after = ModelState(weights_after, exponents[:, 0].copy(), exponents[:, 1].copy())
-    for array in (aggregate, after.weights, after.update_exponents, after.model_exponents):
+    after = ModelState(
+        weights_after,
+        exponents[:, 0].copy(),
+        exponents[:, 1].copy(),
+        past_exponents_after(model),
+        velocity_after,
+    )
+    exponent_arrays = (after.update_exponents, after.model_exponents, after.past_exponents)
+    for array in (aggregate, after.weights, after.velocity, *exponent_arrays):
         array.setflags(write=False)
     return Merge(rule, aggregate, after)
 
@@ -211,10 +235,14 @@ def _fill(
     group: Group,
     piece: _Piece,
     rows: Sequence[Int16Vector],
+    outer: OuterStep,
     aggregate: Int32Vector,
     weights_after: Int32Vector,
+    velocity_after: Int32Vector,
 ) -> None:
     """Merge the columns of a piece and step the weights under them."""
+    if group.kind == "statistic":
+        outer = STILL  # An average is no direction: it has no momentum.
     e, m = int(model.update_exponents[piece.group]), int(model.model_exponents[piece.group])
 
     is_narrow = fits_int32(plan.denominator(), e, m)
@@ -223,7 +251,10 @@ def _fill(
         here = slice(group.start + start, group.start + start + sums.size)
         change = model_units(RuleSum(sums, plan.denominator()), e, m)
         aggregate[here] = change
-        weights_after[here] = stepped(model.weights[here], change, group.nonnegative)
+        velocity = model.velocity[here]
+        weights_after[here], velocity_after[here] = stepped(
+            model.weights[here], velocity, change, outer, nonnegative=group.nonnegative
+        )
 
     run(plan, [row[group.slice] for row in rows], piece.begin, piece.end, step, is_narrow=is_narrow)
 
@@ -231,16 +262,16 @@ def _fill(
 def _new_exponents(
     model: ModelState,
     index: int,
-    weights: Int32Vector,
+    parts: tuple[Int32Vector, Int32Vector],
     peaks: Sequence[int],
     faulty_max: int,
     update_bits: int,
 ) -> tuple[int, int]:
-    """Return the group's exponents after the height; shift its weights where the model's falls."""
+    """Return the group's exponents after the height; shift weights and velocity where the model's falls."""
     e = adapted_exponent(int(model.update_exponents[index]), peaks, faulty_max, update_bits)
     m = int(model.model_exponents[index])
-    if needs_re_exponent(weights, m, e):
-        wide = weights.astype(np.int64)
+    if any(needs_re_exponent(part, m, e) for part in parts):
+        wide = np.concatenate([part.astype(np.int64) for part in parts])
         m = re_exponent(wide, m, e)
-        weights[:] = wide
+        parts[0][:], parts[1][:] = wide[: parts[0].size], wide[parts[0].size :]
     return e, m

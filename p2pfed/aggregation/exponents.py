@@ -54,7 +54,9 @@ def adapted_exponent(update_exponent: int, peaks: Sequence[int], faulty_max: int
 def needs_re_exponent(weights: Int64Vector | Int32Vector, model_exponent: int, update_exponent: int) -> bool:
     """Answer whether a weight is too large, or m too far above e."""
     return model_exponent - update_exponent > EXPONENT_GAP_MAX or (
-        model_exponent >= 2 and max(int(weights.max()), -int(weights.min())) >= WEIGHT_LIMIT
+        model_exponent >= 2
+        and weights.size > 0
+        and max(int(weights.max()), -int(weights.min())) >= WEIGHT_LIMIT
     )
 
 

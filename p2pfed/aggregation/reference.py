@@ -11,10 +11,11 @@ from math import comb
 
 import numpy as np
 
-from p2pfed.aggregation.engine import Merge
+from p2pfed.aggregation.engine import STILL, Merge
 from p2pfed.aggregation.past import Past
 from p2pfed.aggregation.reference_gram import RULES
 from p2pfed.aggregation.reference_rules import PRE_RULES, Fraction, Row, Rows
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.types.model import Int16Vector, Manifest, ModelState
 
@@ -100,10 +101,29 @@ def adapted_exponent(rows: list[Row], e: int, faulty_max: int, update_bits: int)
     return min(30, max(-8, e))
 
 
-def step(weights: Row, aggregate: Row, is_nonnegative: bool) -> Row:
-    """Return the weights plus the aggregate, within +-(2^31 - 1), from 0 where the array says so."""
-    lowest = 0 if is_nonnegative else -(2**31 - 1)
-    return [min(2**31 - 1, max(lowest, w + a)) for w, a in zip(weights, aggregate, strict=True)]
+def aligned(row: Row, shift: int) -> Row:
+    """Return a row of an older exponent in today's, `shift` bits higher, within +-32767."""
+    up, down = max(0, shift), max(0, -shift)
+    return [max(-32767, min(32767, ((q << up) + (1 << down >> 1)) >> down)) for q in row]
+
+
+def shrunk(row: Row, age: int) -> Row:
+    """Return a row as much smaller as it is older."""
+    factor = (32768, 23170, 18919, 16384, 14654)[age]
+    return [(q * factor + 2**14) >> 15 for q in row] if age else row
+
+
+def step(weights: Row, velocity: Row, aggregate: Row, outer: OuterStep, lowest: int) -> tuple[Row, Row]:
+    """Return weights and velocity after a step, from `lowest` and -(2^31 - 1) up to 2^31 - 1."""
+    most = 2**31 - 1
+    after, moved = Row(), Row()
+    for w, v, a in zip(weights, velocity, aggregate, strict=True):
+        kept = abs(outer.momentum * v) // 2**16
+        v = max(-most, min(most, (kept if v >= 0 else -kept) + a))
+        taken = (a * 2**16 + outer.momentum * v + 2**15) // 2**16
+        after.append(max(lowest, min(most, w + (outer.rate * taken + 2**15) // 2**16)))
+        moved.append(v)
+    return after, moved
 
 
 def merge(
@@ -116,28 +136,46 @@ def merge(
     rule: str,
     update_bits: int,
     examples_cap: int,
+    ages: Sequence[int] = (),
+    outer: OuterStep = STILL,
     later_rules: Sequence[str] = (),
     seed: bytes = ZERO_DIGEST,
     past: Past | None = None,
 ) -> Merge:
     """Return what `engine.merge` returns for the same arguments."""
     shares = example_weights(examples, examples_cap)
-    aggregate, weights, update_exponents, model_exponents = Row(), Row(), Row(), Row()
+    ages = ages or [0] * len(rows)
+    aggregate, weights, velocity, update_exponents, model_exponents = Row(), Row(), Row(), Row(), Row()
     for index, group in enumerate(manifest.groups):
-        pieces = [row[group.start : group.stop].tolist() for row in rows]
         e, m = int(model.update_exponents[index]), int(model.model_exponents[index])
+        straight = [
+            aligned(row[group.start : group.stop].tolist(), e - int(model.exponents_of(age)[index]))
+            for row, age in zip(rows, ages, strict=True)
+        ]
+        pieces = [shrunk(row, age) for row, age in zip(straight, ages, strict=True)]
         before = None if past is None else direction(past, index, group.slice, e)
         change = model_units(apply((rule, *later_rules), pieces, shares, faulty_max, seed, before), e, m)
-        after = step(model.weights[group.start : group.stop].tolist(), change, group.nonnegative)
-        e = adapted_exponent(pieces, e, faulty_max, update_bits)
-        while (max(map(abs, after)) >= 2**29 and m >= 2) or m - e > 14:
-            after, m = [(w + 2) >> 2 for w in after], m - 2
+        here = STILL if group.kind == "statistic" else outer
+        before_step = model.velocity[group.slice].tolist() if model.velocity.size else [0] * group.size
+        lowest = 0 if group.nonnegative else -(2**31 - 1)
+        after, moved = step(model.weights[group.slice].tolist(), before_step, change, here, lowest)
+        if not here.momentum:
+            moved = before_step
+        e = adapted_exponent(straight, e, faulty_max, update_bits)
+        while (max(map(abs, after + moved)) >= 2**29 and m >= 2) or m - e > 14:
+            after, moved, m = [(w + 2) >> 2 for w in after], [(v + 2) >> 2 for v in moved], m - 2
         aggregate += change
         weights += after
+        velocity += moved
         update_exponents.append(e)
         model_exponents.append(m)
+    older = [model.update_exponents.tolist(), *model.past_exponents.tolist()][: len(model.past_exponents)]
     state = ModelState(
-        np.array(weights, np.int32), np.array(update_exponents, np.int8), np.array(model_exponents, np.int8)
+        np.array(weights, np.int32),
+        np.array(update_exponents, np.int8),
+        np.array(model_exponents, np.int8),
+        np.array(older, np.int8).reshape(model.past_exponents.shape),
+        np.array(velocity if model.velocity.size else [], np.int32),
     )
     result = Merge(rule, np.array(aggregate, np.int32), state)
     for array in (result.aggregate, state.weights, state.update_exponents, state.model_exponents):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from p2pfed.aggregation.mixture import FACTOR_BITS
-from p2pfed.types.model import Int16Vector
+from p2pfed.types.model import Int8Vector, Int16Vector, Manifest, ModelState
 from p2pfed.types.params import COORDINATE_MAX
 
 AGE_FACTORS = (32768, 23170, 18919, 16384, 14654)  # 2^15 / sqrt(1 + age), rounded to nearest.
@@ -54,6 +54,32 @@ def shrunk(row: Int16Vector, age: int) -> Int16Vector:
     return product.astype(np.int16)
 
 
-def prepared(rows: Sequence[Int16Vector], shifts: Sequence[int], ages: Sequence[int]) -> list[Int16Vector]:
-    """Return the rows of one group aligned, then shrunk; a row of age 0 is not copied."""
-    return [shrunk(aligned(row, shift), age) for row, shift, age in zip(rows, shifts, ages, strict=True)]
+def prepared(
+    manifest: Manifest, model: ModelState, rows: Sequence[Int16Vector], ages: Sequence[int]
+) -> tuple[list[Int16Vector], list[Int16Vector]]:
+    """Return the rows aligned, and these shrunk as well; a row of age 0 is not copied.
+
+    Args:
+        manifest: The groups that the rows consist of.
+        model: The model before the height, with the exponents of those before it.
+        rows: int16, shape `(d,)` each, in the units of the model that each trained from.
+        ages: How many new models there were since that one, one a row, up to AGE_MAX.
+    """
+    straight, counted = list(rows), list(rows)
+    for index, age in enumerate(ages):
+        if age == 0:
+            continue
+        straight[index], counted[index] = np.empty_like(rows[index]), np.empty_like(rows[index])
+        shifts = model.update_exponents.astype(np.int64) - model.exponents_of(age)
+        for group, shift in zip(manifest.groups, shifts.tolist(), strict=True):
+            straight[index][group.slice] = aligned(rows[index][group.slice], shift)
+            counted[index][group.slice] = shrunk(straight[index][group.slice], age)
+    return straight, counted
+
+
+def past_exponents_after(model: ModelState) -> Int8Vector:
+    """Return the older update exponents of the model after `model`: as many, the newest first."""
+    kept = len(model.past_exponents)
+    if not kept:
+        return model.past_exponents.copy()
+    return np.concatenate([model.update_exponents[np.newaxis], model.past_exponents[:-1]])

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import BadSignature, OutOfBounds, WrongHeight
-from p2pfed.types.params import UPDATE_LAG
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
 
 
 def verify_update(state: ChainState, header: UpdateHeader) -> None:
-    """Check a header against the state that its update trains from; cheap things first, the signature last.
+    """Check a header for the block after `state`; cheap things first, the signature last.
 
     Whether the payload is valid is `aggregation.payload.decode_payload`'s question.
 
     Raises:
-        WrongHeight: Another base height, or an update of this base counted already.
+        WrongHeight: A base height outside the window, or an update of this or a newer base counted already.
         OutOfBounds: Not a trainer, another model root, length or codec.
         BadSignature: Not signed by the trainer.
     """
-    assert UPDATE_LAG == 1
-    if header.base_height != state.height:
-        raise WrongHeight(f"an update from height {header.base_height} where {state.height} is the last one")
+    base = state.base_of(header.base_height)
+    if base is None:
+        limit = f"{state.height} is the last one"
+        if header.base_height < state.oldest_base:
+            limit = f"{state.oldest_base} is the oldest that counts"
+        raise WrongHeight(f"an update from height {header.base_height} where {limit}")
     if header.trainer not in state.trainers:
         raise OutOfBounds(f"{header.trainer.hex()[:12]}… is no trainer of this network")
     if header.base_height <= state.ledger.training.last_base(header.trainer):
         raise WrongHeight(f"an update from height {header.base_height} counted already")
-    if header.base_model_root != state.model_root:
+    if header.base_model_root != base.root:
         raise OutOfBounds(
             f"an update from model {header.base_model_root.hex()[:12]}… "
-            f"where {state.model_root.hex()[:12]}… is agreed"
+            f"where {base.root.hex()[:12]}… was agreed"
         )
     if header.codec != CODEC_INT16:
         raise OutOfBounds(f"codec {header.codec} where {CODEC_INT16} is the only one")

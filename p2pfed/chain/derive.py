@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
 from p2pfed.aggregation.group import ParallelMap
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet, median_time_ms
 from p2pfed.errors import InvalidTransaction
@@ -28,6 +29,7 @@ from p2pfed.types.block import FLAG_EMPTY, Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.message import Message
 from p2pfed.types.model import Int16Vector
+from p2pfed.types.update import UpdateHeader
 
 
 class ModelRoots(Struct, frozen=True):
@@ -61,6 +63,8 @@ def merge_updates(
         state.model,
         rows,
         [header.examples for header in updates.updates],
+        ages=ages_of(state, updates.updates),
+        outer=OuterStep(params.outer_momentum, params.outer_rate),
         faulty_max=faulty_max(state.trainer_bonds),
         rule=rule,
         later_rules=params.rules[params.rules.index(rule) + 1 :],
@@ -69,6 +73,12 @@ def merge_updates(
         examples_cap=params.examples_cap,
         parallel=parallel,
     )
+
+
+def ages_of(state: ChainState, updates: Sequence[UpdateHeader]) -> tuple[int, ...]:
+    """Return how many new models there were since the one that each update of the next block is from."""
+    bases = [state.base_of(header.base_height) for header in updates]
+    return tuple(state.train_index - base.train_index for base in bases if base is not None)
 
 
 def merged_roots(result: Merge) -> ModelRoots:
@@ -152,13 +162,13 @@ def _executed(
     ledger = execute_convictions(ledger, convictions, context)
     for transaction in body.transactions:
         ledger = execute_transaction(ledger, transaction, context)
-    for trainer in updates.dropped:  # B5: both headers are in the body, so the block is the proof (E6).
+    for trainer, _ in updates.dropped:  # B5: both headers are in the body, so the block is the proof (E6).
         try:
             ledger = execute_convictions(ledger, [dropped_trainer(state, trainer)], context)
         except InvalidTransaction:
             continue  # Convicted of it before, maybe by evidence of this very block.
-    counted = tuple(header.trainer for header in updates.updates)
-    count = CountUpdates(state.height, counted, updates.dropped, is_empty)
+    counted = tuple((header.trainer, header.base_height) for header in updates.updates)
+    count = CountUpdates(state.base_model, counted, updates.dropped, is_empty)
     return end_block(ledger, count, signs_of_life(state, body), context)
 
 

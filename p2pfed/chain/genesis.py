@@ -16,7 +16,8 @@ from p2pfed.aggregation.engine import faulty_max
 from p2pfed.errors import LocalError
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import is_public_key
-from p2pfed.types.genesis import Genesis
+from p2pfed.types.availability import IDS_MAX
+from p2pfed.types.genesis import PARAMS_ALWAYS, Genesis, Params, encode_genesis
 from p2pfed.types.model import verify_manifest
 from p2pfed.types.params import (
     EXPONENT_GAP_MAX,
@@ -32,7 +33,9 @@ GENESIS_JSON_BYTES_MAX = 8 * GENESIS_BYTES_MAX
 
 def decode_genesis(data: bytes) -> Genesis:
     """Return the genesis in canonical bytes; raises MalformedMessage. `verify_genesis` checks its meaning."""
-    return codec.decode(data, Genesis, GENESIS_BYTES_MAX)
+    return codec.decode(
+        data, Genesis, GENESIS_BYTES_MAX, lambda genesis, data: encode_genesis(genesis) == data
+    )
 
 
 def load_genesis(data: bytes) -> Genesis:
@@ -49,15 +52,22 @@ def load_genesis(data: bytes) -> Genesis:
         raise LocalError(f"genesis.json is not JSON: {error}") from None
     try:
         genesis = msgspec.convert(_positional(Genesis, plain, "genesis"), Genesis, strict=True)
-        codec.encode(genesis)  # JSON can spell half a character, which has no canonical bytes.
+        encode_genesis(genesis)  # JSON can spell half a character, which has no canonical bytes.
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise LocalError(f"genesis.json: {error}") from None
     return genesis
 
 
 def dump_genesis(genesis: Genesis) -> str:
-    """Return genesis.json: objects with the names of fields, bytes as "0x…"; `load_genesis` reads it back."""
-    return json.dumps(_named(genesis), indent=2, ensure_ascii=False) + "\n"
+    """Return genesis.json: objects with the names of fields, bytes as "0x…"; `load_genesis` reads it back.
+
+    A choice that came later stands there only where it is another than the one networks had before it.
+    """
+    named = _named(genesis)
+    for field in msgspec.structs.fields(Params)[PARAMS_ALWAYS:]:
+        if getattr(genesis.params, field.name) == field.default:
+            del named["params"][field.name]
+    return json.dumps(named, indent=2, ensure_ascii=False) + "\n"
 
 
 def verify_genesis(genesis: Genesis, byzantine: Collection[bytes] = ()) -> None:
@@ -70,7 +80,7 @@ def verify_genesis(genesis: Genesis, byzantine: Collection[bytes] = ()) -> None:
     Raises:
         LocalError: The first thing that is wrong, with the numbers that disagree.
     """
-    if len(codec.encode(genesis)) > GENESIS_BYTES_MAX:
+    if len(encode_genesis(genesis)) > GENESIS_BYTES_MAX:
         raise LocalError(f"genesis is longer than {GENESIS_BYTES_MAX} bytes")
     _verify_heights(genesis)
     _verify_participants(genesis)
@@ -140,6 +150,12 @@ def _verify_rules(genesis: Genesis) -> None:
         raise LocalError(f"a rule is listed twice: {', '.join(params.rules)}")
     bonds = [participant.bond for participant in genesis.participants if participant.bond]
     trainers, lying = len(bonds), faulty_max(bonds)
+    lag = params.update_lag
+    if lag > 1 and 2 * lag * trainers > IDS_MAX:
+        raise LocalError(
+            f"{trainers} trainers with update_lag {lag}: availability votes have room for {IDS_MAX} updates, "
+            f"so at most {IDS_MAX // (2 * lag)} trainers may be so late"
+        )
     if params.updates_min > trainers:
         raise LocalError(f"updates_min is {params.updates_min}, but only {trainers} participants can train")
     for name in params.rules:
@@ -217,10 +233,12 @@ def _fields(kind: type[msgspec.Struct], value: Any, path: str) -> list[Any]:
         if key not in kinds:
             nearest = get_close_matches(key, kinds, n=1, cutoff=0)
             raise LocalError(f"genesis.json: {path} has no key {key!r}; the nearest is {nearest[0]!r}")
+    later = msgspec.structs.fields(kind)[PARAMS_ALWAYS:] if kind is Params else ()
+    given = {field.name: field.default for field in later} | value
     for name in kinds:
-        if name not in value:
+        if name not in given:
             raise LocalError(f"genesis.json: {path} lacks the key {name!r}")
-    return [_positional(of, value[name], f"{path}.{name}") for name, of in kinds.items()]
+    return [_positional(of, given[name], f"{path}.{name}") for name, of in kinds.items()]
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from msgspec.structs import replace
 
 from p2pfed.chain.state import ChainState, after
@@ -11,9 +10,9 @@ from p2pfed.ledger.state import LEDGER_BYTES_MAX, decode_ledger
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.types.block import Block, Body
-from p2pfed.types.genesis import Genesis
+from p2pfed.types.genesis import Genesis, exponent_bytes, model_bytes
 from p2pfed.types.light import LightBlock
-from p2pfed.types.model import Int32Vector, Manifest, ModelState
+from p2pfed.types.model import Int32Vector, ModelState
 from p2pfed.types.params import BODY_BYTES_MAX
 from p2pfed.types.snapshot import (
     BODY,
@@ -26,10 +25,8 @@ from p2pfed.types.snapshot import (
     Snapshot,
 )
 
-WEIGHT_BYTES = 4  # int32
 
-
-def snapshot_of(block: LightBlock, ledger: bytes, body_bytes: int, manifest: Manifest) -> Snapshot:
+def snapshot_of(block: LightBlock, ledger: bytes, body_bytes: int, genesis: Genesis) -> Snapshot:
     """Return the manifest of the state after `block`: its ledger has the bytes `ledger`."""
     header = block.header
     return Snapshot(
@@ -38,13 +35,13 @@ def snapshot_of(block: LightBlock, ledger: bytes, body_bytes: int, manifest: Man
         (
             Part(LEDGER, len(ledger), chunk_root(ledger)),
             Part(BODY, body_bytes, header.body_hash),
-            Part(EXPONENTS, 2 * len(manifest.groups), header.exponents_root),
-            Part(MODEL, WEIGHT_BYTES * manifest.size, header.model_root),
+            Part(EXPONENTS, exponent_bytes(genesis), header.exponents_root),
+            Part(MODEL, model_bytes(genesis), header.model_root),
         ),
     )
 
 
-def verify_parts(snapshot: Snapshot, manifest: Manifest) -> None:
+def verify_parts(snapshot: Snapshot, genesis: Genesis) -> None:
     """Check what a manifest says of its parts by its own header, which is believed or not elsewhere.
 
     Raises:
@@ -64,7 +61,7 @@ def verify_parts(snapshot: Snapshot, manifest: Manifest) -> None:
                 f"the {kind} of snapshot {snapshot.height} is {snapshot.part(kind).root.hex()}, "
                 f"its header says {root.hex()}"
             )
-    exact = {EXPONENTS: 2 * len(manifest.groups), MODEL: WEIGHT_BYTES * manifest.size}
+    exact = {EXPONENTS: exponent_bytes(genesis), MODEL: model_bytes(genesis)}
     most = {LEDGER: LEDGER_BYTES_MAX, BODY: BODY_BYTES_MAX}
     for part in snapshot.parts:
         if part.length != exact.get(part.kind, part.length) or part.length > most.get(part.kind, part.length):
@@ -105,5 +102,4 @@ def state_after(snapshot: Snapshot, genesis: Genesis, ledger: bytes) -> ChainSta
 
 def model_of(state: ChainState, weights: Int32Vector, exponents: bytes) -> ChainState:
     """Return `state` with its model, which was checked chunk by chunk against the roots of its header."""
-    groups, both = len(exponents) // 2, np.frombuffer(exponents, np.int8)
-    return replace(state, model=ModelState(weights, both[:groups], both[groups:]))
+    return replace(state, model=ModelState.from_arrays(weights, exponents, state.genesis.manifest))

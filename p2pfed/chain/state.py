@@ -6,12 +6,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from p2pfed.errors import LocalError, MalformedMessage, StorageFault
-from p2pfed.ledger.module import Context
+from p2pfed.ledger.module import BaseModel, Context
 from p2pfed.ledger.state import LedgerState, decode_ledger, encode_ledger, genesis_ledger
 from p2pfed.primitives.digest import ZERO_DIGEST
-from p2pfed.primitives.merkle import chunk_root
 from p2pfed.types.block import Header
-from p2pfed.types.genesis import Genesis
+from p2pfed.types.genesis import Genesis, genesis_exponents_root
 from p2pfed.types.model import ModelState
 from p2pfed.types.validators import ValidatorSet
 
@@ -85,12 +84,28 @@ class ChainState(Struct, frozen=True, eq=False):
         return expected if expected and self.height - self.genesis.height >= 3 else trainers
 
     @property
+    def base_model(self) -> BaseModel:
+        """The model of this state, as updates name it."""
+        return BaseModel(self.height, self.model_root, self.train_index)
+
+    @property
+    def oldest_base(self) -> int:
+        """The least height whose model an update of the next block may be from."""
+        return max(self.genesis.height, self.next_height - self.genesis.params.update_lag)
+
+    def base_of(self, height: int) -> BaseModel | None:
+        """Return the model that an update of the next block with this base height is from; None: too old."""
+        if height == self.height:
+            return self.base_model
+        return next((base for base in self.ledger.training.bases if base.height == height), None)
+
+    @property
     def model_root(self) -> bytes:
         return self.header.model_root if self.header else self.genesis.model_root
 
     @property
     def exponents_root(self) -> bytes:
-        return self.header.exponents_root if self.header else _genesis_exponents_root(self.genesis)
+        return self.header.exponents_root if self.header else genesis_exponents_root(self.genesis)
 
     @property
     def oldest_evidence(self) -> int:
@@ -185,8 +200,3 @@ def after(genesis: Genesis, header: Header, ledger: LedgerState, model: ModelSta
         model=model,
         header=header,
     )
-
-
-def _genesis_exponents_root(genesis: Genesis) -> bytes:
-    exponents = (*genesis.update_exponents, *genesis.model_exponents)
-    return chunk_root(b"".join(exponent.to_bytes(1, "big", signed=True) for exponent in exponents))

@@ -16,14 +16,14 @@ ROUND_WITHOUT_UPDATES = 4
 
 
 class UpdateSet(Struct, frozen=True):
-    """U, and who is out of it for sending two updates that both have an honest voice.
+    """U, and who is out of it for sending two updates of one base that both have an honest voice.
 
     updates: Sorted by trainer key, one a trainer: the rows of the aggregation.
-    dropped: Trainer keys, ascending.
+    dropped: Trainer keys and the newest base height that is used up, ascending.
     """
 
     updates: tuple[UpdateHeader, ...]
-    dropped: tuple[bytes, ...]
+    dropped: tuple[tuple[bytes, int], ...]
 
 
 def supported_ids(
@@ -45,13 +45,20 @@ def supported_ids(
 
 
 def update_set(headers: Iterable[UpdateHeader], round0: int) -> UpdateSet:
-    """Return U of the supported `headers`, which are candidates with distinct ids."""
+    """Return U of the supported `headers`, which are candidates with distinct ids.
+
+    Of a trainer's updates the one of the newest base counts; none where two are of one base.
+    """
     by_trainer: dict[bytes, list[UpdateHeader]] = {}
     for header in headers:
         by_trainer.setdefault(header.trainer, []).append(header)
     ordered: Mapping[bytes, list[UpdateHeader]] = dict(sorted(by_trainer.items()))
-    dropped = tuple(key for key, owned in ordered.items() if len(owned) > 1)
-    updates = tuple(owned[0] for owned in ordered.values() if len(owned) == 1)
+    newest = {key: max(owned, key=lambda header: header.base_height) for key, owned in ordered.items()}
+    is_honest = {
+        key: len({header.base_height for header in owned}) == len(owned) for key, owned in ordered.items()
+    }
+    dropped = tuple((key, header.base_height) for key, header in newest.items() if not is_honest[key])
+    updates = tuple(header for key, header in newest.items() if is_honest[key])
     return UpdateSet(updates if round0 < ROUND_WITHOUT_UPDATES else (), dropped)
 
 

@@ -62,8 +62,11 @@ def verify_playable(scenario: Scenario, where: str) -> None:
     for number, fault in enumerate(scenario.faults):
         if fault.kind not in PLAYED:
             raise UsageError(f"{where}: fault {number} is a {fault.kind}, which needs --sim")
-    if scenario.crashes or scenario.observers or scenario.late or scenario.skew_ms:
-        raise UsageError(f"{where}: crashes, observers, late peers and wrong clocks need --sim")
+    slow = scenario.trainers or scenario.expect.older
+    if scenario.crashes or scenario.observers or scenario.late or scenario.skew_ms or slow:
+        raise UsageError(
+            f"{where}: crashes, observers, late peers, slow trainers and wrong clocks need --sim"
+        )
     if scenario.peers > network.PEERS_MAX:
         raise UsageError(f"{where}: {scenario.peers} processes; at most {network.PEERS_MAX}")
 
@@ -92,6 +95,7 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
             UPDATE_BITS,
             EXAMPLES_CAP,
             last,
+            update_lag=scenario.update_lag,
             height_first=scenario.height_first,
         ),
         transport="tcp",

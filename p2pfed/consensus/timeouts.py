@@ -9,6 +9,7 @@ from msgspec import Struct
 from p2pfed.consensus.io import TimeoutKind
 
 COLLECT_TIMES_MAX = 8  # The median looks at this many heights, so one slow height doesn't set the pace.
+EMPTY_RUN_MAX = 16  # Doublings; long before that the wait has reached T_empty.
 
 
 class Preset(Struct, frozen=True):
@@ -23,6 +24,7 @@ class Preset(Struct, frozen=True):
     collect_floor_ms: int
     collect_cap_ms: int
     grace_ms: int
+    flight_ms: int  # A push that has not come after so long, passed on and all, is taken for lost.
     empty_ms: int = 60_000
 
     def propose_ms(self, round: int) -> int:  # noqa: A002
@@ -43,11 +45,15 @@ class Preset(Struct, frozen=True):
         """Return how long a timeout of a round waits."""
         return self.propose_ms(round) if kind == "propose" else self.vote_ms(round)
 
-    def collect_ms(self, recent: Sequence[int]) -> int:
+    def collect_ms(self, recent: Sequence[int], empty_run: int = 0) -> int:
         """Return how long to collect payloads: twice the median of the `recent` collect times (oldest first).
 
         The upper median of the last COLLECT_TIMES_MAX; without any the cap, since the first height is slow.
+        After `empty_run` heights in a row without a new model it is the cap, doubled for each of them up to
+        T_empty: a model that takes longer to train or to send than the preset thinks must come in at last.
         """
+        if empty_run:
+            return min(self.empty_ms, self.collect_cap_ms << min(empty_run, EMPTY_RUN_MAX))
         if not recent:
             return self.collect_cap_ms
         times = sorted(recent[-COLLECT_TIMES_MAX:])
@@ -57,8 +63,8 @@ class Preset(Struct, frozen=True):
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("local", 1_000, 250, 500, 250, 10_000, 500, 2_000, 200),
-        Preset("lan", 1_500, 250, 750, 250, 30_000, 1_000, 10_000, 500),
-        Preset("wan", 3_000, 500, 1_000, 500, 60_000, 2_000, 30_000, 1_000),
+        Preset("local", 1_000, 250, 500, 250, 10_000, 500, 2_000, 200, 100),
+        Preset("lan", 1_500, 250, 750, 250, 30_000, 1_000, 10_000, 500, 200),
+        Preset("wan", 3_000, 500, 1_000, 500, 60_000, 2_000, 30_000, 1_000, 500),
     )
 }

@@ -38,6 +38,16 @@ def missing(mine: bytes, theirs: bytes, size: int, limit: int | None = None) -> 
     return tuple(indices)
 
 
+def with_rest(theirs: bytes, mine: bytes, size: int) -> bytes:
+    """Return `theirs` with every entry set that `mine` lacks: what is left to send is what both say.
+
+    Raises:
+        MalformedMessage: As `missing`.
+    """
+    rest = ~_number(mine, size) & ((1 << size) - 1)
+    return (_number(theirs, size) | rest).to_bytes((size + 7) // 8, "little")
+
+
 def held(bitmap: bytes, size: int) -> int:
     """Return how many entries are set; raises MalformedMessage as `missing` does."""
     return _number(bitmap, size).bit_count()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 MESH_DEGREE = 8  # Fingers 1, 2, 4 … 128 on a ring: 256 peers are at most eight pushes apart.
 
@@ -25,8 +25,27 @@ def mesh(own: bytes, connected: Iterable[bytes], degree: int = MESH_DEGREE) -> t
     return tuple(sorted(others[(start + distance - 1) % len(others)] for distance in distances))
 
 
-def push_targets(
-    own: bytes, connected: Iterable[bytes], source: bytes | None, degree: int = MESH_DEGREE
-) -> tuple[bytes, ...]:
-    """Return the mesh without `source`, the peer that the message came from (None: it is our own)."""
-    return tuple(peer for peer in mesh(own, connected, degree) if peer != source)
+class Pipes:
+    """Who has an open pipe to `own`, and the meshes among the members. A pipe more or less makes a new one.
+
+    Args:
+        own: Our own key.
+        is_member: Whether each peer with a pipe is a member.
+    """
+
+    def __init__(self, own: bytes, is_member: Mapping[bytes, bool]) -> None:
+        self.members = tuple(sorted(key for key in is_member if is_member[key]))
+        self.observers = tuple(sorted(key for key in is_member if not is_member[key]))
+        self._own = own
+        self._meshes: dict[int, tuple[bytes, ...]] = {}
+
+    def mesh(self, degree: int) -> tuple[bytes, ...]:
+        """Return the mesh of this degree, ascending."""
+        if degree not in self._meshes:
+            self._meshes[degree] = mesh(self._own, self.members, degree)
+        return self._meshes[degree]
+
+    def targets(self, degree: int) -> tuple[bytes, ...]:
+        """Return the mesh of this degree and every observer, ascending."""
+        members = self.mesh(degree)
+        return tuple(sorted(members + self.observers)) if self.observers else members

@@ -16,7 +16,7 @@ from p2pfed.gossip.dialling import (
     backoff_ms,
     head_start_ms,
 )
-from p2pfed.gossip.mesh import MESH_DEGREE, mesh, push_targets
+from p2pfed.gossip.mesh import MESH_DEGREE, Pipes
 from p2pfed.gossip.records import verify_record
 from p2pfed.gossip.standing import Standing
 from p2pfed.types.address import Multiaddr
@@ -91,9 +91,11 @@ class PeerTable:
         self._own_version = 0
         self._own_sequence = 0  # The largest that our key ever signed, as far as we know.
         self._version = 0
+        self._known_pipes: Pipes | None = None
 
     def add_members(self, keys: Iterable[bytes]) -> None:
         """Note new members; one that is connected as an observer stays connected."""
+        self._known_pipes = None
         for key in sorted(frozenset(keys)):
             if key == self.own:
                 self._is_observer = False
@@ -112,7 +114,7 @@ class PeerTable:
         if known is not None and known.standing.is_banned(now_ms):
             return f"banned for {known.standing.banned_until_ms - now_ms} ms more"
         is_counted = known is not None and (known.is_member or known.connected_ms is not None)
-        if not is_counted and len(self._connected(members=False)) >= OBSERVERS_MAX:
+        if not is_counted and len(self.connected_observers()) >= OBSERVERS_MAX:
             return f"{OBSERVERS_MAX} observers are connected already"
         return ""
 
@@ -125,6 +127,7 @@ class PeerTable:
             return False
         known = self._known(peer)
         assert known is not None
+        self._known_pipes = None
         known.connected_ms = now_ms  # A second pipe replaces the first.
         known.told = 0
         if address is not None:
@@ -138,7 +141,7 @@ class PeerTable:
             return
         if now_ms - known.connected_ms >= PIPE_STABLE_MS:
             known.dialling.attempt = 0
-        known.connected_ms = None
+        self._known_pipes, known.connected_ms = None, None
         attempt = known.dialling.attempt
         wait_ms = head_start_ms(self.own, peer) + (backoff_ms(self.own, peer, attempt - 1) if attempt else 0)
         known.dialling.due_ms = max(known.standing.banned_until_ms, now_ms + wait_ms)
@@ -153,33 +156,38 @@ class PeerTable:
 
     def connected_peers(self) -> tuple[bytes, ...]:
         """Return every peer with an open pipe, in ascending order."""
-        return tuple(sorted(self._connected(members=True) + self._connected(members=False)))
+        return tuple(sorted(self.connected_members() + self.connected_observers()))
 
     def connected_members(self) -> tuple[bytes, ...]:
         """Return the members with an open pipe, in ascending order."""
-        return tuple(sorted(self._connected(members=True)))
+        return self._pipes.members
 
-    def push_targets(self, source: bytes | None = None) -> tuple[bytes, ...]:
-        """Return whom to push a new message to: the mesh of members and every observer, but not `source`.
+    def connected_observers(self) -> tuple[bytes, ...]:
+        """Return every other peer with an open pipe, in ascending order."""
+        return self._pipes.observers
+
+    def push_targets(self) -> tuple[bytes, ...]:
+        """Return whom to push a new message to: the mesh of members and every observer, in ascending order.
 
         Observers take no place in the mesh: with keys made to measure they would sit between members.
         """
-        members = push_targets(self.own, self._connected(members=True), source, self.mesh_degree)
-        return tuple(
-            sorted(members + tuple(peer for peer in self._connected(members=False) if peer != source))
-        )
+        return self._pipes.targets(self.mesh_degree)
+
+    def few_targets(self) -> tuple[bytes, ...]:
+        """Return whom to push what others push as well: at most MESH_DEGREE members, and every observer."""
+        return self._pipes.targets(min(MESH_DEGREE, self.mesh_degree))
 
     def digest_targets(self) -> tuple[bytes, ...]:
         """Return whom to tell this time what we hold: a small mesh whole, a few in turn of a large one.
 
         Everyone who is told answers with what we lack, so more of them would send the same again.
         """
-        members = mesh(self.own, self._connected(members=True), min(MESH_DEGREE, self.mesh_degree))
+        members = self._pipes.mesh(min(MESH_DEGREE, self.mesh_degree))
         if len(members) >= MESH_DEGREE:
             self._digest_turn += DIGESTS_AT_ONCE
             twice, start = members + members, self._digest_turn % len(members)
             members = twice[start : start + DIGESTS_AT_ONCE]
-        return tuple(sorted(members + self._connected(members=False)))
+        return tuple(sorted(members + self.connected_observers()))
 
     # Records
 
@@ -355,12 +363,15 @@ class PeerTable:
 
     # Inside
 
-    def _connected(self, *, members: bool) -> tuple[bytes, ...]:
-        return tuple(
-            key
-            for key, known in self._peers.items()
-            if known.connected_ms is not None and known.is_member == members
-        )
+    @property
+    def _pipes(self) -> Pipes:
+        """Who has a pipe to us: asked for with every message, and changed by few."""
+        if self._known_pipes is None:
+            is_member = {
+                key: known.is_member for key, known in self._peers.items() if known.connected_ms is not None
+            }
+            self._known_pipes = Pipes(self.own, is_member)
+        return self._known_pipes
 
     def _known(self, peer: bytes) -> _Peer | None:
         """Return the entry of `peer`, made where it is new; None where there is no room for a stranger."""
@@ -396,7 +407,7 @@ class PeerTable:
         Members always. First contacts that are no members, or whose key is unknown, only while they can help:
         while no member is connected, or one has neither pipe nor address. An observer stops at a few pipes.
         """
-        pipes = len(self._connected(members=True))
+        pipes = len(self.connected_members())
         if self._is_observer and pipes >= OBSERVER_PIPES:
             return
         members = [known for known in self._peers.values() if known.is_member]

@@ -85,6 +85,8 @@ HEADER = (
     "extensions_root",
     "body_hash",
 )
+# What genesis may leave out, and what it then stands for: not spelled at the end.
+CHOICES: dict[str, Any] = {"update_lag": 1, "outer_momentum": 0, "outer_rate": 1 << 16, "height_first": 1}
 GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
     **dict.fromkeys(("version", "name", "time_ms", "transport")),
     "params": dict.fromkeys(
@@ -98,7 +100,7 @@ GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple f
             "unbonding_ms",
             "unbonding_heights",
             "bond_min",
-            "height_first",
+            *CHOICES,
         )
     ),
     "participants": (dict.fromkeys(("key", "bond", "balance")),),
@@ -290,7 +292,10 @@ class Ledger:
     """Balances, stake, trainers and convictions, as docs/spec/ledger.md has them (L, S)."""
 
     def __init__(self, genesis: list[Any], chain_id: bytes) -> None:
-        *_, self.period_ms, self.period, self.least, first = genesis[4]
+        self.period_ms, self.period, self.least = genesis[4][6:9]
+        self.older = choice(genesis, "update_lag") - 1  # So many models before the last may be trained from.
+        self.models: list[list[Any]] = []  # These: [height, root, new models so far].
+        first = choice(genesis, "height_first")
         self.seed, self.burned = chain_id, 0
         self.accounts = {key: [balance, 0] for key, _, balance in genesis[5]}  # [balance, nonce]
         self.stakes: dict[bytes, Stake] = {}
@@ -405,12 +410,15 @@ class Ledger:
         self.stakes[sender] = stake
 
     def finish(
-        self, height: int, time_ms: int, count: tuple[list[bytes], list[bytes], bool], present: set[bytes]
+        self,
+        height: int,
+        time_ms: int,
+        count: tuple[dict[bytes, int], list[bytes], bool],
+        present: set[bytes],
     ) -> None:
         """Note the update set, then jail, move the set, and free what no evidence can reach."""
-        counted, dropped, is_empty = count
-        for key in counted + dropped:
-            self.bases[key] = height - 1
+        bases, counted, is_empty = count
+        self.bases.update(bases)
         if not is_empty:
             self.last_trainers = counted
         self._jail(height, present)
@@ -510,7 +518,8 @@ class Ledger:
             stake.bond, stake.exiting, stake.since, stake.jailed_at = bond, exiting, since, jailed_at
             stake.tombstoned, stake.powers, stake.waiting = tombstoned, powers, waiting
             stake.missed = {place for place in range(PRESENCE) if missed[place // 8] >> place % 8 & 1}
-        bases, self.last_trainers, paused = training
+        bases, self.last_trainers, paused, *models = training
+        self.models = models[0] if models else []
         self.bases, self.paused = dict(bases), dict(paused)
         self.convicted = {
             (entry[0], 1 if entry[1] in (1, 2, 4) else entry[1]): entry for entry in convictions[0]
@@ -525,6 +534,7 @@ class Ledger:
         leaves |= {b"training/last_trainers": pack(self.last_trainers)}
         leaves |= {b"training/paused": pack([[key, self.paused[key]] for key in sorted(self.paused)])}
         leaves |= {b"training/" + key: pack(base) for key, base in self.bases.items()}
+        leaves |= {b"training/bases": pack(self.models)} if self.models else {}
         leaves |= {b"slashing/" + key + bytes([kind]): pack(e) for (key, kind), e in self.convicted.items()}
         return list_root([[key, leaves[key]] for key in sorted(leaves)])
 
@@ -536,16 +546,16 @@ class Chain:
         self.chain_id = tagged("genesis", pack(genesis))
         self.params_hash = tagged("params", pack(genesis[4]))
         self.signatures = Signatures(self.chain_id)
-        self.first = genesis[4][-1]
+        self.first = choice(genesis, "height_first")
         self.height, self.time_ms, self.train_index = self.first - 1, genesis[2], 0
         self.value_id = ZEROS
-        exponents = struct.pack(f"{len(genesis[8]) + len(genesis[9])}b", *genesis[8], *genesis[9])
-        self.model_root, self.exponents_root = genesis[7], chunk_root(exponents)
+        self.model_root, self.exponents_root = genesis[7], chunk_root(first_exponents(genesis))
         self.evaluation_root = genesis[10]
         self.payload_bytes = 2 * sum(elements(array) for array in genesis[6][0])
         self.ledger = Ledger(genesis, self.chain_id)
         self.state_roots: dict[int, bytes] = {}
         self.trainer_bonds: list[int] = []  # Of the last block: what f came from.
+        self.ages: dict[int, int] = {}  # And how many models older an update of it is, by base height.
 
     def validators(self, height: int) -> Validators:
         if height > self.height + 2:
@@ -557,6 +567,8 @@ class Chain:
         avails, candidates, updates, transactions, evidence, last_commit = body
         voters, value_id = self.validators(height), tagged("hdr", pack(list(head.values())))
         self.trainer_bonds = self.ledger.trainer_bonds(height)
+        models = [*self.ledger.models, [self.height, self.model_root, self.train_index]]
+        self.ages = {base: self.train_index - count for base, _, count in models}
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
         if height == self.first:
@@ -644,13 +656,19 @@ class Chain:
             ledger.convict(culprit, offence, at, height)
         for transaction in transactions:
             ledger.transact(transaction, height, proposer)
-        trainers = [update[1] for update in updates]
-        dropped = sorted({key for key in trainers if trainers.count(key) > 1})
+        merged, dropped = update_set(updates)
         for key in dropped:
             if (key, 6) not in ledger.convicted:
                 ledger.convict(key, 6, height, height)
-        counted = sorted(set(trainers) - set(dropped)) if head["round0"] < ROUND_WITHOUT_UPDATES else []
-        ledger.finish(height, head["time_ms"], (counted, dropped, head["rule"] == ""), present)
+        if head["round0"] >= ROUND_WITHOUT_UPDATES:
+            merged = []
+        counted = [update[1] for update in merged]
+        bases = {key: max(update[2] for update in updates if update[1] == key) for key in counted + dropped}
+        if ledger.older:
+            ledger.models = [*ledger.models, [self.height, self.model_root, self.train_index]][
+                -ledger.older :
+            ]
+        ledger.finish(height, head["time_ms"], (bases, counted, head["rule"] == ""), present)
 
     def _availability(
         self, height: int, avails: list[Any], candidates: list[bytes], voters: Validators
@@ -683,8 +701,11 @@ class Chain:
         same("updates of the block", [u for u, power in sorted(support.items()) if 3 * power > total], ids)
         for update in updates:
             tag, trainer, base_height, base_root, payload_bytes, _, codec, _, signature = update
-            expected = [1, self.height, self.model_root, self.payload_bytes, 0]
-            same("fields of an update", expected, [tag, base_height, base_root, payload_bytes, codec])
+            roots = {self.height: self.model_root} | {model[0]: model[1] for model in self.ledger.models}
+            if base_height not in roots or base_height <= self.ledger.bases.get(trainer, -1):
+                raise Damage("base of an update", f"one of {sorted(roots)}, and a newer one", base_height)
+            expected = [1, roots[base_height], self.payload_bytes, 0]
+            same("fields of an update", expected, [tag, base_root, payload_bytes, codec])
             if not self.ledger.may_train(trainer, self.height + 1):
                 raise Damage("trainer of an update", "a validator that may train", trainer)
             self.signatures.verify(trainer, "update", update[1:-1], signature)
@@ -741,6 +762,26 @@ class Chain:
             raise Damage("an opened leaf", "an element of -32768", "none")
 
 
+def choice(genesis: list[Any], name: str) -> Any:
+    """What a network chose, or what the absence of a choice stands for."""
+    place = 9 + list(CHOICES).index(name)
+    return genesis[4][place] if place < len(genesis[4]) else CHOICES[name]
+
+
+def first_exponents(genesis: list[Any]) -> bytes:
+    """e, m, and the e of older models, as if genesis' model had been there before."""
+    groups = [*genesis[8], *genesis[9], *genesis[8] * (choice(genesis, "update_lag") - 1)]
+    return struct.pack(f"{len(groups)}b", *groups)
+
+
+def update_set(updates: list[Any]) -> tuple[list[Any], list[bytes]]:
+    """The rows to merge, and who is out for two updates of one base; of several bases the newest counts."""
+    places = [(update[1], update[2]) for update in updates]
+    dropped = sorted({place[0] for place in places if places.count(place) > 1})
+    newest = {update[1]: update for update in sorted(updates, key=lambda update: update[2])}
+    return [newest[key] for key in sorted(newest) if key not in dropped], dropped
+
+
 def elements(array: list[Any]) -> int:
     count = 0 if array[3] == "local" else 1
     for side in array[1]:
@@ -768,6 +809,7 @@ def ledger_root(data: bytes) -> bytes:
     leaves += [(b"staking/" + name, pack(value)) for name, value in zip(names, staking[1:], strict=True)]
     leaves += [(b"training/last_trainers", pack(training[1])), (b"training/paused", pack(training[2]))]
     leaves += [(b"training/" + key, pack(base)) for key, base in training[0]]
+    leaves += [(b"training/bases", pack(models)) for models in training[3:]]
     for entry in slashing[0]:
         kind = 1 if entry[1] in (1, 2, 4) else entry[1]
         leaves.append((b"slashing/" + entry[0] + bytes([kind]), pack(entry)))
@@ -908,6 +950,7 @@ def verify_blocks(
             whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
         if whole and merger is not None:
             if height != base:
+                merger.ages = chain.ages
                 merger.check(home, head, body[2], chain.trainer_bonds, report)
             merger.before = head["model_root"], head["exponents_root"]
         if whole:
@@ -1102,14 +1145,15 @@ class Merger:
 
     def __init__(self, genesis: list[Any]) -> None:
         self.bits, self.cap = genesis[4][3], genesis[4][4]
-        exponents = [*genesis[8], *genesis[9]]
-        self.before = genesis[7], chunk_root(struct.pack(f"{len(exponents)}b", *exponents))
-        self.groups: list[tuple[int, int, bool]] = []  # Start, stop, must not be negative.
+        self.momentum, self.rate = choice(genesis, "outer_momentum"), choice(genesis, "outer_rate")
+        self.before = genesis[7], chunk_root(first_exponents(genesis))
+        self.ages: dict[int, int] = {}  # Base height -> how many new models came since.
+        self.groups: list[tuple[int, int, bool, bool]] = []  # Start, stop, must not be negative, a statistic.
         start = 0
         for array in genesis[6][0]:
             end = start + elements(array)
             for begin in range(start, end, 1 << 22):
-                self.groups.append((begin, min(begin + (1 << 22), end), array[4]))
+                self.groups.append((begin, min(begin + (1 << 22), end), array[4], array[3] == "statistic"))
             start = end
 
     def check(
@@ -1119,8 +1163,7 @@ class Merger:
         height, rule = head["height"], head["rule"]
         if not rule:
             return
-        trainers = [update[1] for update in updates]
-        merged = sorted((u for u in updates if trainers.count(u[1]) == 1), key=lambda update: update[1])
+        merged, _ = update_set(updates)
         why = self._obstacle(rule, len(merged))
         roots = (*self.before, *(update[5] for update in merged))
         blobs = [data for data in (blob(home, root) for root in roots) if data is not None]
@@ -1131,7 +1174,8 @@ class Merger:
         exponents = list(struct.unpack(f"{len(blobs[1])}b", blobs[1]))
         rows = [list(struct.unpack(f"<{len(data) // 2}h", data)) for data in blobs[2:]]
         claims = [update[7] for update in merged]
-        found = self._merge(rule, rows, claims, lying(bonds), weights, exponents)
+        ages = [self.ages[update[2]] for update in merged]
+        found = self._merge(rule, rows, claims, lying(bonds), weights, exponents, ages)
         report.merged += 1
         for name, root in zip(("aggregate_root", "model_root", "exponents_root"), found, strict=True):
             report.guard(f"blocks {height}", lambda: same(name, chunk_root(root), head[name]))  # noqa: B023
@@ -1147,35 +1191,56 @@ class Merger:
         return ""
 
     def _merge(
-        self, rule: str, rows: list[Row], claims: Row, f: int, weights: Row, exponents: Row
+        self, rule: str, rows: list[Row], claims: Row, f: int, weights: Row, exponents: Row, ages: Row
     ) -> tuple[bytes, bytes, bytes]:
         if self.cap:
             claims = [min(claim, self.cap * sorted(claims)[len(claims) // 2]) for claim in claims]
         *before, last = parts_of(rule)
-        aggregate, after, updated, models = Row(), Row(), Row(), Row()
-        for index, (start, stop, positive) in enumerate(self.groups):
-            e, m = exponents[index], exponents[len(self.groups) + index]
-            pieces = [row[start:stop] for row in rows]
+        aggregate, after, velocity, updated, models = Row(), Row(), Row(), Row(), Row()
+        weights, speeds = weights[: self.groups[-1][1]], weights[self.groups[-1][1] :]
+        for index, (start, stop, positive, is_statistic) in enumerate(self.groups):
+            e, m, *older = exponents[index :: len(self.groups)]
+            pieces = [
+                aligned(row[start:stop], e - older[age - 1]) if age else row[start:stop]
+                for row, age in zip(rows, ages, strict=True)
+            ]
+            peaks = [max(map(abs, piece)) for piece in pieces]
+            pieces = [shrunk(piece, age) for piece, age in zip(pieces, ages, strict=True)]
             prepared = Rows(pieces, pieces, 1, 1, shares(claims, 1 << 30))
             for part in before:
                 prepared = PREPARES[part](prepared, f)
             sums, den = MERGES[last](prepared, f)
             den = den * prepared.scale << max(0, e - m)
             change = [((value << max(0, m - e)) + den // 2) // den for value in sums]
+            speed, taken = speeds[start:stop], change
+            if not is_statistic:
+                speed, taken = self._outer(speed, change)
             low, high = 0 if positive else 1 - (1 << 31), (1 << 31) - 1
-            moved = [min(high, max(low, w + a)) for w, a in zip(weights[start:stop], change, strict=True)]
-            e = self._adapted(e, [max(map(abs, piece)) for piece in pieces], f)
-            while (max(map(abs, moved)) >= 1 << 29 and m >= 2) or m - e > 14:
-                moved, m = [(w + 2) >> 2 for w in moved], m - 2
-            aggregate, after = aggregate + change, after + moved
+            moved = [min(high, max(low, w + a)) for w, a in zip(weights[start:stop], taken, strict=True)]
+            e = self._adapted(e, peaks, f)
+            while (max(map(abs, moved + speed)) >= 1 << 29 and m >= 2) or m - e > 14:
+                moved, speed, m = [(w + 2) >> 2 for w in moved], [(v + 2) >> 2 for v in speed], m - 2
+            aggregate, after, velocity = aggregate + change, after + moved, velocity + speed
             updated.append(e)
             models.append(m)
-        both = [*updated, *models]
+        past = exponents[: len(self.groups)] + exponents[2 * len(self.groups) :]
+        both = [*updated, *models, *past[: len(exponents) - 2 * len(self.groups)]]
         return (
             struct.pack(f"<{len(aggregate)}i", *aggregate),
-            struct.pack(f"<{len(after)}i", *after),
+            struct.pack(f"<{len(after) + len(velocity)}i", *after, *velocity),
             struct.pack(f"{len(both)}b", *both),
         )
+
+    def _outer(self, speed: Row, change: Row) -> tuple[Row, Row]:
+        """Nesterov's step with momentum and rate in units of 2^-16; without momentum there is no speed."""
+        high, taken = (1 << 31) - 1, change
+        if self.momentum:
+            kept = [(abs(v) * self.momentum >> 16) * (1 if v > 0 else -1) for v in speed]
+            speed = [min(high, max(-high, v + a)) for v, a in zip(kept, change, strict=True)]
+            taken = [
+                ((a << 16) + v * self.momentum + (1 << 15)) >> 16 for v, a in zip(speed, change, strict=True)
+            ]
+        return speed, [(a * self.rate + (1 << 15)) >> 16 for a in taken]
 
     def _adapted(self, e: int, peaks: Row, f: int) -> int:
         k = max(f, (len(peaks) - 1) // 3)
@@ -1185,6 +1250,17 @@ class Merger:
         elif 0 < size < self.bits - 1:
             e += min(2, self.bits - size)
         return min(30, max(-8, e))
+
+
+def aligned(row: Row, shift: int) -> Row:
+    """A row of an older unit in today's."""
+    moved = [q << shift if shift >= 0 else (q + (1 << -shift - 1)) >> -shift for q in row]
+    return [max(-32767, min(32767, q)) for q in moved]
+
+
+def shrunk(row: Row, age: int) -> Row:
+    factor = (32768, 23170, 18919, 16384)[age]
+    return [(q * factor + (1 << 14)) >> 15 for q in row]
 
 
 def parts_of(rule: str) -> list[str]:
@@ -1321,9 +1397,14 @@ def genesis_array(shape: Any, value: Any) -> Any:
     if isinstance(shape, tuple):
         return [genesis_array(shape[0], item) for item in value]
     if isinstance(shape, dict):
-        if set(value) != set(shape):
+        left_out = {name for name in shape if name in CHOICES and name not in value}
+        if set(value) | left_out != set(shape):
             raise KeyError(f"the keys are {sorted(value)} and not {sorted(shape)}")
-        return [genesis_array(inner, value[name]) for name, inner in shape.items()]
+        given = {name: value.get(name, CHOICES.get(name)) for name in shape}
+        names = list(shape)
+        while names[-1] in CHOICES and given[names[-1]] == CHOICES[names[-1]]:
+            names.pop()
+        return [genesis_array(shape[name], given[name]) for name in names]
     is_bytes = isinstance(value, str) and value.startswith("0x")
     return bytes.fromhex(value[2:]) if is_bytes else value
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct
 
-from p2pfed.aggregation.engine import choose_rule, merge
+from p2pfed.aggregation.engine import STILL, choose_rule, merge
 from p2pfed.aggregation.past import Past
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.learning.learner import Metrics
 from p2pfed.learning.session import Session
 from p2pfed.primitives.digest import tagged
@@ -38,6 +39,7 @@ def train_in_process(
     update_bits: int,
     examples_cap: int,
     later_rules: Sequence[str] = (),
+    outer: OuterStep = STILL,
     liars: Collection[int] = (),
     lie: Lie | None = None,
 ) -> InProcessRun:
@@ -53,6 +55,7 @@ def train_in_process(
         examples_cap: `examples_cap` of genesis.
         later_rules: The rules that may take over, in order. The last one must take any updates; a rule that
             needs the aggregate before has none at the first height.
+        outer: The outer step; with momentum `model` has a velocity.
         liars: Positions in `sessions` of the peers that lie.
         lie: What a liar sends instead of its own update.
 
@@ -75,7 +78,7 @@ def train_in_process(
         merged = merge(
             manifest, model, rows, [turn.examples for turn in trained], faulty_max=faulty_max,
             rule=chosen, later_rules=names[names.index(chosen) + 1 :], update_bits=update_bits,
-            examples_cap=examples_cap, seed=tagged("seed", height.to_bytes(8, "big")), past=past,
+            examples_cap=examples_cap, outer=outer, seed=tagged("seed", height.to_bytes(8, "big")), past=past,
         )  # fmt: skip
         past, model = Past(merged.aggregate, model.model_exponents), merged.model
         metrics.append(sessions[0].evaluate(model_view(model, manifest.groups), height, height))

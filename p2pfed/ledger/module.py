@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from p2pfed.types.genesis import Params
-from p2pfed.types.message import Message
+from p2pfed.types.message import Digest32, Height, Message
 from p2pfed.types.transaction import Transaction
 
 Slice = TypeVar("Slice", bound=Message)
@@ -29,6 +29,17 @@ class Offence(IntEnum):
     INVALID_UPDATE = 5
     DUPLICATE_UPDATE = 6
     DUPLICATE_AVAIL = 7
+
+
+class BaseModel(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The model after the block of `height`: an update that trained from it names `root`.
+
+    train_index: How many new models there were by then; the difference of two is an update's age.
+    """
+
+    height: Height
+    root: Digest32
+    train_index: Height
 
 
 class Context(Struct, frozen=True):
@@ -126,14 +137,15 @@ class Expire(Struct, frozen=True):
 
 
 class CountUpdates(Struct, frozen=True):
-    """To training: the update set of a height, as trainer keys in ascending order.
+    """To training: the update set of a height, as (trainer key, base height) in ascending order.
 
-    `counted` are in the update set, `dropped` sent two updates: no other of this `base_height` may count.
+    `counted` are in the update set, `dropped` sent two updates of one base: no other of theirs may count that
+    is not from a newer one. `base` is the model before this block, which later updates may still be from.
     """
 
-    base_height: int
-    counted: tuple[bytes, ...]
-    dropped: tuple[bytes, ...]
+    base: BaseModel
+    counted: tuple[tuple[bytes, int], ...]
+    dropped: tuple[tuple[bytes, int], ...]
     is_empty: bool
 
 

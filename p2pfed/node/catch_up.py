@@ -9,6 +9,7 @@ from p2pfed.chain.light import checkpoint_conflict
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
 from p2pfed.consensus.certificates import joined, verify_commit
+from p2pfed.consensus.evidence import duplicate_avail
 from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.errors import InvalidBlock, PeerFault
 from p2pfed.ledger.module import Offence
@@ -18,8 +19,9 @@ from p2pfed.node.facts import BlockCommitted, CatchingUp, Fact, StakeSlashed
 from p2pfed.node.height_messages import HeightMessage
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.stake_facts import stake_facts
+from p2pfed.types.availability import Avail, AvailMessage, signed_avail
 from p2pfed.types.bitmap import indices_of
-from p2pfed.types.block import Block, Header
+from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.model import ModelState
 from p2pfed.types.vote import Precommit
@@ -162,25 +164,36 @@ class CatchUp:
         self._outbox.append(Halt(f"two blocks are decided at height {cert.height}: {first} and {second}", 7))
 
     def take_late(
-        self, state: ChainState, ours: CommitCert | None, peer: bytes, message: HeightMessage
+        self, state: ChainState, ours: CommitCert | None, body: Body | None, message: HeightMessage
     ) -> CommitCert | None:
         """Take in a message of a height that is decided; return the certificate of the last block.
 
         A precommit that came after the decision joins it: a sign of life of who is far away, since a quorum
-        is always faster. Another certificate of that height is a fork.
+        is always faster. Another certificate of that height is a fork. An availability vote is held against
+        the one of its sender in `body`, that of the last block (None: it came by catching up).
 
         Raises:
             PeerFault: Nobody honest sends it.
         """
         if isinstance(message, CommitCert):
             self.take_late_commit(state, ours, message)
+        if isinstance(message, AvailMessage) and body is not None:
+            self._take_late_avail(state, body, message.avail)
         if ours is None or not isinstance(message, Precommit) or message.height != state.height:
             return ours
-        cert = joined(ours, message, state.last_validators, state.chain_id)
-        if cert is None:
-            return ours
-        self._neighbours.forward(peer, message)
-        return cert
+        return joined(ours, message, state.last_validators, state.chain_id) or ours
+
+    def _take_late_avail(self, state: ChainState, body: Body, avail: Avail) -> None:
+        """E7: two availability votes of one validator, the one in the block and one that came after it."""
+        entry = next((e for e in body.avails if e.validator_index == avail.validator_index), None)
+        if entry is None or avail.height != state.height or entry.signature == avail.signature:
+            return
+        known = signed_avail(state.height, body.candidates, entry)
+        if known.attempt != avail.attempt or known.body() == avail.body():
+            return
+        lie = duplicate_avail(known, avail)
+        if self._evidence.add(state, lie):  # It checks the signatures.
+            self._neighbours.push(lie)
 
     def _publish_fork(self, state: ChainState, ours: CommitCert, theirs: CommitCert) -> None:
         """Publish who signed two certificates of the last height; both are verified.
@@ -218,7 +231,7 @@ def convictions(block: Block, before: ChainState) -> tuple[StakeSlashed, ...]:
     known = frozenset(convict.culprit for convict in found if convict.offence is offence)
     found += [
         dropped_trainer(before, trainer)
-        for trainer in update_set(block.body.updates, block.header.round0).dropped
+        for trainer, _ in update_set(block.body.updates, block.header.round0).dropped
         if trainer not in known and not slashing.has_convicted(trainer, offence)
     ]
     return tuple(StakeSlashed(height, convict.culprit, convict.offence.name) for convict in found)

@@ -58,11 +58,15 @@ class AddressesChanged(Struct, frozen=True):
 
 
 class MessageReceived(Struct, frozen=True):
-    """`peer` sent a message of `message_bytes` that decoded canonically; nothing else of it is checked."""
+    """`peer` sent a message that decoded canonically; nothing else of it is checked.
+
+    message_bytes, message_id: The length of its encoding and the SHA-256 of it.
+    """
 
     peer: bytes
     message: ControlMessage
     message_bytes: int
+    message_id: bytes
 
 
 class TransactionSubmitted(Struct, frozen=True):

@@ -64,8 +64,11 @@ class HeightWork:
         shared: Shared,
         now_ms: int,
         history: Sequence[Entry] = (),
+        before: UpdatePool | None = None,
     ) -> None:
         """Begin where `history`, the log of this height, ends; without one, where the signer's record does.
+
+        `before` is the pool of the height that was worked on last: what it holds may still count.
 
         Raises:
             LocalError, StorageFault: History and record don't go together (consensus.replay).
@@ -79,13 +82,14 @@ class HeightWork:
         self._outbox = shared.outbox
         self.own_index = state.validators.index_of(shared.hand.public)
         self.pool = UpdatePool(state)
+        if before is not None:
+            self.pool.carry(before)
         self.values = Values(state, self.pool, shared.outbox)
         record = shared.hand.record
         self._replayed = replay(self.make_engine, history, record) if history else None
         self._began = Began(self.height, self.own_index, record if record.height == self.height else None)
         self.engine = self._replayed.engine if self._replayed else self.make_engine(self._began.record)
-        deadline_ms = shared.preset.collect_ms(tuple(shared.collect_times_ms))
-        self.collect = Collect(shared.preset, frozenset(state.expected_trainers), deadline_ms)
+        self.collect = Collect(shared.preset, frozenset(state.expected_trainers), shared.collect_ms)
         self._is_collecting = self.engine.current_step is Step.COLLECT
         shared.rate.forget()
         self._wake_ms: int | None = None
@@ -95,6 +99,8 @@ class HeightWork:
         """Begin the height: resume what the signer's record remembers, then wait for updates."""
         expected = len(self.collect.expected)
         self._outbox.append(Observe(HeightStarted(self.height, len(self.state.validators), expected)))
+        for header in self.pool.unserved():  # Carried over: its payload is still on the way.
+            self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
         own_avail = self._shared.hand.record.avail
         if own_avail is not None and own_avail.avail.height == self.height:
             self.pool.add_avail(own_avail)
@@ -128,6 +134,9 @@ class HeightWork:
         self._publish_lies()
         if not is_new:
             return False
+        for body in self.values.bodies():
+            self.pool.compare_avails(body, message.avail.validator_index)
+        self._publish_lies()
         for update_id in message.update_ids:
             header = self.pool.known.get(update_id)
             if header is not None and not self.pool.is_settled(update_id):

@@ -21,15 +21,15 @@ class EarlyMessages:
     """Who sent what, in order; one peer can't fill it alone."""
 
     def __init__(self) -> None:
-        self.messages: list[tuple[bytes, HeightMessage]] = []
+        self.messages: list[tuple[bytes, HeightMessage, bytes]] = []
 
-    def keep(self, peer: bytes, message: HeightMessage) -> None:
+    def keep(self, peer: bytes, message: HeightMessage, message_id: bytes) -> None:
         """Keep a message of `peer`, unless there are too many."""
-        kept_of_peer = sum(1 for author, _ in self.messages if author == peer)
+        kept_of_peer = sum(1 for author, _, _ in self.messages if author == peer)
         if len(self.messages) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
-            self.messages.append((peer, message))
+            self.messages.append((peer, message, message_id))
 
-    def pop_all(self) -> list[tuple[bytes, HeightMessage]]:
+    def pop_all(self) -> list[tuple[bytes, HeightMessage, bytes]]:
         """Return all of them and keep none."""
         kept, self.messages = self.messages, []
         return kept

@@ -15,6 +15,7 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
+from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
 from p2pfed.types.peer import PeerRecord
@@ -152,30 +153,30 @@ class Neighbours:
         self._outbox.extend(Dial(addresses) for addresses in self.table.due_dials(now_ms))
 
     def push(self, message: ControlMessage) -> None:
-        """Send a message of our own to the mesh."""
+        """Send a message of our own to the mesh; a certificate, that everybody makes for itself, to a few."""
         self._seen.first_time(sha256(codec.encode(message)))
-        self._send(self.table.push_targets(), message)
+        is_everybodys = isinstance(message, PolkaCert | CommitCert)
+        self._send(self.table.few_targets() if is_everybodys else self.table.push_targets(), message)
 
-    def forward(self, source: bytes, message: ControlMessage) -> None:
+    def forward(self, source: bytes, message: ControlMessage, message_id: bytes) -> None:
         """Pass on a message that was checked, once.
 
         Where every member has a pipe to us and all fit into one mesh, the author has reached them itself;
         passing it on would only multiply it, and digests repair what was lost. Proposals and evidence go on
-        all the same: they are few, and two proposals of a liar convict it only where they meet.
+        all the same, to a few: two proposals of a liar convict it only where they meet.
         """
-        if not self._seen.first_time(sha256(codec.encode(message))):
+        if not self._seen.first_time(message_id):
             return
-        connected = self.table.connected_members()
+        table = self.table
         is_rare = isinstance(message, ProposalMessage | Evidence)
-        if not is_rare and len(connected) == len(self._members) <= self.table.mesh_degree:
-            observers = [peer for peer in self.table.push_targets(source) if not self.table.is_member(peer)]
-            self._send(tuple(observers), message)
+        if not is_rare and len(table.connected_members()) == len(self._members) <= table.mesh_degree:
+            self._send(tuple(peer for peer in table.connected_observers() if peer != source), message)
         else:
-            self._send(self.table.push_targets(source), message)
+            self._send(tuple(peer for peer in table.few_targets() if peer != source), message)
 
-    def has_seen(self, message: ControlMessage) -> bool:
+    def has_seen(self, message_id: bytes) -> bool:
         """Answer whether this very message was pushed or passed on already."""
-        return sha256(codec.encode(message)) in self._seen
+        return message_id in self._seen
 
     def tell(self, peer: bytes, message: ControlMessage) -> None:
         """Send a message to one peer."""

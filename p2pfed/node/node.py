@@ -12,7 +12,6 @@ from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, ledger_facts
-from p2pfed.node.digesting import digest_of, lacking
 from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.effects import (
     Append,
@@ -22,20 +21,22 @@ from p2pfed.node.effects import (
     StoreBlock,
     StorePolkas,
     StoreSnapshot,
-    Train,
 )
 from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateMade, UpdateRefused, UpdateSkipped
+from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateRefused
 from p2pfed.node.height import HeightWork
 from p2pfed.node.height_messages import EarlyMessages, HeightMessage, deliver, height_of
 from p2pfed.node.neighbours import Neighbours
+from p2pfed.node.repair import GOSSIP_MS, Repair
 from p2pfed.node.shared import Shared
 from p2pfed.node.signing import SigningHand
 from p2pfed.node.state_sync import StateSync, SyncPlan
+from p2pfed.node.training import OwnUpdates
+from p2pfed.node.update_pool import UpdatePool
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
-from p2pfed.types.block import Block
+from p2pfed.types.block import Block, Body
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
@@ -43,7 +44,6 @@ from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage, Digest, PeerRecords
 
-GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs at most about this.
 BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote is just about to finish.
 
 
@@ -82,8 +82,8 @@ class Node:
         genesis = state.genesis
         self.state = state
         self.last_commit = last_commit
+        self._last_body: Body | None = None  # Of the last block, where it was voted on here.
         self.work: HeightWork | None = None
-        self._is_learning = is_learning
         self._height_final = genesis.params.height_final
         self._outbox: list[Effect] = []
         members = tuple(participant.key for participant in genesis.participants)
@@ -99,10 +99,12 @@ class Node:
         if sync_plan is not None:
             assert state.header is None
             self._catch_up.is_paused = True
-            self.sync = StateSync(sync_plan, genesis.manifest, self.neighbours, self._outbox)
+            self.sync = StateSync(sync_plan, genesis, self.neighbours, self._outbox)
+        self._own = OwnUpdates(self.hand, self.neighbours, self._outbox, is_learning=is_learning)
         self._early = EarlyMessages()
+        self._last_pool: UpdatePool | None = None  # Of the last height; nothing of it where tau is 1.
         self.twin = Doppelganger(self.hand, state, preset, self._outbox)
-        self._answered_ms: dict[bytes, int] = {}  # When a digest of this peer was last answered.
+        self._repair = Repair(self.neighbours, preset.flight_ms)
         self._is_sync_due = False
         self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
         self._remembered = (tuple(records), tuple(contacts))
@@ -141,7 +143,8 @@ class Node:
                 self._start_height(now_ms)
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
-                    self.neighbours.tell(event.peer, digest_of(self.state, self.work))
+                    words = self.hand.words(self.state.next_height)
+                    self._repair.greet(event.peer, self.state, self.work, words, now_ms)
                     for missed in (*self._shared.evidence.select(), *self.transactions.waiting()):
                         self.neighbours.tell(event.peer, missed)
                     if self.sync is not None:
@@ -152,7 +155,7 @@ class Node:
                 self.neighbours.disconnect(event.peer, now_ms)
                 self.twin.listen(self.neighbours, now_ms)
                 self._catch_up.forget(event.peer)
-                self._answered_ms.pop(event.peer, None)
+                self._repair.forget(event.peer)
                 if self.sync is not None:
                     self.sync.forget(event.peer, now_ms)
                 self._refresh(now_ms)
@@ -162,7 +165,7 @@ class Node:
                 self.neighbours.announce(event.addresses, now_ms)
             case events.MessageReceived():
                 if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
-                    self._take_message(event.peer, event.message, now_ms)
+                    self._take_message(event.peer, event.message, event.message_id, now_ms)
             case events.TransactionSubmitted():
                 if self._take_in(event.transaction):
                     self.neighbours.push(event.transaction)
@@ -171,17 +174,16 @@ class Node:
             case events.TimerFired():
                 self._take_timer(event.timer, now_ms)
             case events.Trained():
-                self._take_trained(event, now_ms)
+                self._own.take_trained(event, self.state, self.work, now_ms)
             case events.TrainingFailed():
-                if event.base_height == self.state.height:
-                    self._outbox.append(Observe(UpdateSkipped(self.state.next_height, event.reason)))
+                self._own.take_failed(event, self.state, self.work)
             case events.BlocksFetched():
                 self._take_blocks(event, now_ms)
             case events.ModelFetched():
                 self.state = self._catch_up.take_model(self.state, event.height, event.model)
                 self._catch_up.proceed(self.state)
                 self._start_height(now_ms)
-                self._ask_for_height()
+                self._ask_for_height(now_ms)
             case events.SnapshotOffered() | events.LightBlockFetched() | events.SnapshotFetched():
                 if self.sync is not None and (whole := self.sync.take(event, now_ms)):
                     self._begin_at(whole, now_ms)
@@ -197,13 +199,13 @@ class Node:
 
     # Messages
 
-    def _take_message(self, peer: bytes, message: ControlMessage, now_ms: int) -> None:
+    def _take_message(self, peer: bytes, message: ControlMessage, message_id: bytes, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
             if isinstance(message, Evidence | Transaction):
                 # Without a state nobody can tell whether it is good.
                 if self.sync is None and self._take_in(message):
-                    self.neighbours.forward(peer, message)
+                    self.neighbours.forward(peer, message, message_id)
                 return
             match message:
                 case PeerRecords():
@@ -211,7 +213,7 @@ class Node:
                 case Digest():
                     self._take_digest(peer, message, now_ms)
                 case _:
-                    self._take_height_message(peer, message, now_ms)
+                    self._take_height_message(peer, message, message_id, now_ms)
         except PeerFault as fault:
             self.neighbours.blame(peer, fault, now_ms)
 
@@ -221,26 +223,33 @@ class Node:
             return self._shared.evidence.add(self.state, message)
         return self.transactions.add(message, self.state)
 
-    def _take_height_message(self, peer: bytes, message: HeightMessage, now_ms: int) -> None:
+    def _take_height_message(
+        self, peer: bytes, message: HeightMessage, message_id: bytes, now_ms: int
+    ) -> None:
         height, current = height_of(message), self.state.next_height
+        if isinstance(message, UpdateHeader) and self.state.oldest_base < height <= current:
+            height = current  # An older update may stand in this block.
         if self.twin.is_listening:
             self.twin.hear(self.state, message)
         if height < current:
-            self.last_commit = self._catch_up.take_late(self.state, self.last_commit, peer, message)
-            if self.work is not None:
-                self.work.last_commit = self.last_commit
+            commit = self._catch_up.take_late(self.state, self.last_commit, self._last_body, message)
+            if commit is not self.last_commit:
+                self.neighbours.forward(peer, message, message_id)
+                self.last_commit = commit
+                if self.work is not None:
+                    self.work.last_commit = commit
             return  # Late, not wrong: we were faster.
         if height > current:
             self._catch_up.note(peer, height)
             self._follow()
         if self.work is None or height > current:
             if height <= current + 1:
-                self._early.keep(peer, message)
+                self._early.keep(peer, message, message_id)
             return
-        if self.neighbours.has_seen(message):
+        if self.neighbours.has_seen(message_id):
             return
         if deliver(self.work, message, now_ms):
-            self.neighbours.forward(peer, message)
+            self.neighbours.forward(peer, message, message_id)
 
     def _take_digest(self, peer: bytes, digest: Digest, now_ms: int) -> None:
         """Send the peer what it lacks, or note that it is ahead of us."""
@@ -250,23 +259,14 @@ class Node:
         if digest.height > self.state.next_height:
             self._follow()
             return
-        if now_ms - self._answered_ms.get(peer, -GOSSIP_MS) < GOSSIP_MS // 4:
-            return  # Answers are larger than digests: they are not given as fast as anyone asks.
-        self._answered_ms[peer] = now_ms
-        if digest.height < self.state.next_height:
-            self.neighbours.tell(peer, digest_of(self.state, self.work))
-            if digest.height == self.state.height and self.last_commit is not None:
-                self.neighbours.tell(peer, self.last_commit)
-        elif self.work is not None:
-            for message in lacking(self.work, digest):
-                self.neighbours.tell(peer, message)
+        self._repair.answer(peer, digest, self.state, self.work, self.last_commit, now_ms)
 
     # Timers and answers
 
     def _take_timer(self, timer: Timer, now_ms: int) -> None:
         if timer.kind == "gossip":
             self.neighbours.tick(now_ms)
-            self._tell_digest(self.neighbours.table.digest_targets())
+            self._repair.tell(self.state, self.work, now_ms)
             if self.sync is not None:
                 self.sync.tick(now_ms)
             is_wanting = not self.is_finished or self.state.model is None  # The last model counts too.
@@ -314,20 +314,7 @@ class Node:
         self._settle_after_block()
         self._catch_up.proceed(self.state)
         self._start_height(now_ms)
-        self._ask_for_height()
-
-    def _take_trained(self, event: events.Trained, now_ms: int) -> None:
-        """Sign and publish our own update."""
-        if self.work is None or event.base_height != self.state.height:
-            return
-        header = self.hand.sign_update(event, self.state.model_root)
-        if header is not None:
-            self._publish_update(self.work, header, now_ms)
-
-    def _publish_update(self, work: HeightWork, header: UpdateHeader, now_ms: int) -> None:
-        self.neighbours.push(header)
-        work.take_update(header, now_ms)
-        self._outbox.append(Observe(UpdateMade(work.height, header.update_id, header.examples)))
+        self._ask_for_height(now_ms)
 
     def _take_blocks(self, event: events.BlocksFetched, now_ms: int) -> None:
         before = self.state
@@ -338,12 +325,12 @@ class Node:
         )
         if commit is not None:
             assert self.state.height > before.height
-            self.last_commit = commit
-            self.work = None
+            self.last_commit, self._last_body = commit, None
+            self._end_work()
             self._settle_after_block()
         self._catch_up.proceed(self.state)
         self._start_height(now_ms)
-        self._ask_for_height()
+        self._ask_for_height(now_ms)
 
     # Heights
 
@@ -360,23 +347,18 @@ class Node:
         height, history = self._history
         self._history = (0, ())  # It is for the first height of this life alone, if that is still to come.
         replayed = history if height == self.state.next_height else ()
-        work = self.work = HeightWork(self.state, self.last_commit, self._shared, now_ms, replayed)
-        self._train(work, now_ms)
+        work = self.work = HeightWork(
+            self.state, self.last_commit, self._shared, now_ms, replayed, self._last_pool
+        )
+        self._own.start_height(self.state, work, now_ms)
         work.start(now_ms)
-        for peer, message in self._early.pop_all():
-            self._take_message(peer, message, now_ms)
+        for peer, message, message_id in self._early.pop_all():
+            self._take_message(peer, message, message_id, now_ms)
 
-    def _train(self, work: HeightWork, now_ms: int) -> None:
-        """Ask for an update of ours, or publish again the one that was signed before a restart (R7)."""
-        own = self.hand.public
-        if own not in self.state.trainers:
-            return
-        signed = self.hand.record.trainer
-        if signed is not None and signed.base_height >= self.state.height:
-            if signed.base_height == self.state.height:
-                self._publish_update(work, signed, now_ms)
-        elif self._is_learning:
-            self._outbox.append(Train(self.state.height, self.state))
+    def _end_work(self) -> None:
+        """Leave the height; what its pool holds may count in a later block."""
+        if self.work is not None:
+            self._last_pool, self.work = self.work.pool, None
 
     def _refresh(self, now_ms: int) -> None:
         if self.work is not None:
@@ -403,27 +385,25 @@ class Node:
                     refused = UpdateRefused(block.header.height, header.trainer, "its payload did not come")
                     self._outbox.append(Observe(refused))
             self._outbox.extend(map(Observe, ledger_facts(block, self.state, value.state)))
-            self.state, self.last_commit, self.work = value.state, commit, None
+            self._repair.decided(now_ms)
+            self.state, self.last_commit, self._last_body = value.state, commit, block.body
+            self._end_work()
             self._settle_after_block()
             self._start_height(now_ms)
 
     def _settle_after_block(self) -> None:
+        self._shared.settled(self.state.train_index)
         self.neighbours.set_validators(self.state.validators, self.state.next_validators)
         self.transactions.prune(self.state)
         self._shared.evidence.prune(self.state)
         if self.is_finished:
             self._outbox.append(Observe(NetworkFinished(self.state.height)))
-            self._tell_digest(self.neighbours.table.connected_members())  # Who waits for us may leave now.
+            self._repair.tell_members(self.state, self.work)  # Who waits for us may leave now.
 
-    def _ask_for_height(self) -> None:
+    def _ask_for_height(self, now_ms: int) -> None:
         """After catching up, ask for what the others have said of this height before we listened."""
         if self.work is not None:
-            self._tell_digest(self.neighbours.table.digest_targets())
-
-    def _tell_digest(self, peers: Iterable[bytes]) -> None:
-        digest = digest_of(self.state, self.work)
-        for peer in peers:
-            self.neighbours.tell(peer, digest)
+            self._repair.tell(self.state, self.work, now_ms)
 
     def _schedule_gossip(self) -> None:
         self._outbox.append(ScheduleTimeout(Timer("gossip", 0, 0), GOSSIP_MS))

@@ -26,3 +26,15 @@ class Shared(Struct):
     transactions: TransactionPool = field(default_factory=TransactionPool)
     collect_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
     rate: FetchRate = field(default_factory=FetchRate)
+    empty_run: int = 0  # How many heights in a row, up to the last one, brought no new model.
+    train_index: int = -1
+
+    def settled(self, train_index: int) -> None:
+        """Note a final block: `train_index` of the state after it, which grows with each new model."""
+        self.empty_run = self.empty_run + 1 if train_index == self.train_index else 0
+        self.train_index = train_index
+
+    @property
+    def collect_ms(self) -> int:
+        """How long the next height collects updates."""
+        return self.preset.collect_ms(tuple(self.collect_times_ms), self.empty_run)

@@ -24,6 +24,18 @@ class SigningHand:
     def public(self) -> bytes:
         return self._key.public
 
+    def words(self, height: int) -> tuple[ControlMessage, ...]:
+        """Return what was signed last for the block of `height`: update, availability vote, newest round."""
+        record, words = self.record, list[ControlMessage]()
+        if record.trainer is not None and record.trainer.base_height + 1 == height:
+            words.append(record.trainer)
+        if record.avail is not None and record.avail.avail.height == height:
+            words.append(record.avail)
+        if record.height == height:
+            votes = (record.proposal, record.prevote, record.precommit)
+            words += [message for message in votes if message is not None]
+        return tuple(words)
+
     def sign(self, request: SignRequest) -> ControlMessage | None:
         """Return the signed message (the same one where a request repeats), or None where refused."""
         decision = signer.decide(self.record, request, self._key, self._chain_id)

@@ -25,8 +25,8 @@ from p2pfed.node.effects import AskLightBlock, AskSnapshot, Effect, FetchSnapsho
 from p2pfed.node.events import LightBlockFetched, SnapshotFetched, SnapshotOffered
 from p2pfed.node.facts import SnapshotChosen
 from p2pfed.node.neighbours import Neighbours
+from p2pfed.types.genesis import Genesis
 from p2pfed.types.light import LightBlock
-from p2pfed.types.model import Manifest
 from p2pfed.types.snapshot import SNAPSHOT_FORMAT, Part, Snapshot
 
 OFFER_WAIT_MS = 2_000  # For slower peers, once one has offered a snapshot: a newer one is worth a moment.
@@ -64,10 +64,10 @@ class StateSync:
     """
 
     def __init__(
-        self, plan: SyncPlan, manifest: Manifest, neighbours: Neighbours, outbox: list[Effect]
+        self, plan: SyncPlan, genesis: Genesis, neighbours: Neighbours, outbox: list[Effect]
     ) -> None:
         self._plan = plan
-        self._manifest = manifest
+        self._genesis = genesis
         self._neighbours = neighbours
         self._outbox = outbox
         self._trusted = plan.start
@@ -133,7 +133,7 @@ class StateSync:
             snapshot = None
         try:
             if snapshot is not None:
-                verify_parts(snapshot, self._manifest)
+                verify_parts(snapshot, self._genesis)
         except PeerFault as fault:
             self._blame(peer, fault, now_ms)
             return

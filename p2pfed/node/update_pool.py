@@ -12,7 +12,7 @@ from p2pfed.chain.invalid_update import has_valid_form, invalid_header
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.evidence import duplicate_avail
 from p2pfed.consensus.quorum import has_quorum
-from p2pfed.errors import BadSignature, OutOfBounds, WrongHeight
+from p2pfed.errors import BadSignature, OutOfBounds, PeerFault, WrongHeight
 from p2pfed.types.availability import Avail, AvailMessage, list_hash, signed_avail
 from p2pfed.types.block import Body
 from p2pfed.types.evidence import Evidence
@@ -23,7 +23,7 @@ UPDATES_PER_TRAINER_MAX = 2
 
 
 class UpdatePool(Struct):
-    """The updates that train from the model of `state`, for the block after it.
+    """The updates that may stand in the block after `state`: from its model, or from one not too old.
 
     An update is *known* (header verified), then *held* (payload whole, valid, durable) or *refused*.
     """
@@ -33,12 +33,18 @@ class UpdatePool(Struct):
     held: set[bytes] = field(default_factory=set)
     refused: set[bytes] = field(default_factory=set)
     avails: dict[int, AvailMessage] = field(default_factory=dict)
+    author_bits: int = 0  # Bit i: a header of trainer i is known.
+    avail_bits: int = 0  # Bit i: the vote of validator i is known.
     lies: list[Evidence] = field(default_factory=list)  # Proofs found on the way; whoever asks takes them.
-    _by_trainer: dict[bytes, list[bytes]] = field(default_factory=dict)
+    _places: dict[bytes, int] = field(default_factory=dict)  # Of the trainers, by their keys.
+    _by_base: dict[tuple[bytes, int], list[bytes]] = field(default_factory=dict)  # Of a trainer and a base.
     _equivocal: set[int] = field(default_factory=set)  # Validators whose two availability votes were found.
 
+    def __post_init__(self) -> None:
+        self._places.update((key, place) for place, key in enumerate(self.state.trainers))
+
     def add_header(self, header: UpdateHeader, *, is_in_block: bool = False) -> bool:
-        """Verify and keep a header; False where it is known or one too many of its trainer.
+        """Verify and keep a header; False where it is known, used up, or one too many of its trainer.
 
         One that a validator votes to hold, or that stands in a block, is never too many: a liar that sends
         every validator another update must not keep a proposer from the headers that its block needs.
@@ -47,9 +53,10 @@ class UpdatePool(Struct):
             PeerFault: The header is not a candidate of this height (`chain.candidate`).
         """
         update_id = header.update_id
-        if update_id in self.known:
+        if update_id in self.known or self._is_used_up(header):
             return False
-        is_one_too_many = len(self._by_trainer.get(header.trainer, ())) >= UPDATES_PER_TRAINER_MAX
+        owned = self._by_base.setdefault((header.trainer, header.base_height), [])
+        is_one_too_many = len(owned) >= UPDATES_PER_TRAINER_MAX
         if is_one_too_many and not is_in_block and not self._is_listed(update_id):
             return False
         try:
@@ -58,11 +65,29 @@ class UpdatePool(Struct):
             self._accuse_of_form(header)
             raise
         self.known[update_id] = header
-        owned = self._by_trainer.setdefault(header.trainer, [])
         owned.append(update_id)
+        self.author_bits |= 1 << self._places[header.trainer]
         if len(owned) == UPDATES_PER_TRAINER_MAX:
             self.lies.append(duplicate_update(self.known[owned[0]], header))
         return True
+
+    def _is_used_up(self, header: UpdateHeader) -> bool:
+        """Answer whether a block of the window has taken this update: who has not seen it is not to blame."""
+        is_older = self.state.oldest_base <= header.base_height < self.state.height
+        return is_older and header.base_height <= self.state.ledger.training.last_base(header.trainer)
+
+    def carry(self, before: UpdatePool) -> None:
+        """Take over what the pool of an earlier height holds and this block may still carry."""
+        for update_id in sorted(before.known):
+            header = before.known[update_id]
+            if self.state.base_of(header.base_height) is None:
+                continue
+            try:
+                is_new = self.add_header(header)
+            except PeerFault:  # The trainer has been convicted since.
+                continue
+            if is_new and before.is_settled(update_id):
+                self.settle(update_id, is_valid=update_id in before.held)
 
     def _accuse_of_form(self, header: UpdateHeader) -> None:
         """E5: a trainer that signs another length or codec than the model's has lied, whoever sent it on."""
@@ -109,11 +134,17 @@ class UpdatePool(Struct):
         if not avail.is_signed_by(key, self.state.chain_id):
             raise BadSignature(f"availability vote of validator {avail.validator_index}")
         self.avails[avail.validator_index] = message
+        self.avail_bits |= 1 << avail.validator_index
         return True
 
-    def compare_avails(self, body: Body) -> None:
-        """Hold the availability votes of a verified body against those that came by themselves (E7)."""
+    def compare_avails(self, body: Body, index: int | None = None) -> None:
+        """Hold the availability votes of a verified body against those that came by themselves (E7).
+
+        With an `index` only the vote of that validator, which came after the body.
+        """
         for entry in body.avails:
+            if index not in (None, entry.validator_index):
+                continue
             known = self.avails.get(entry.validator_index)
             if known is not None and known.avail.signature != entry.signature:
                 self._compare(known.avail, signed_avail(self.state.next_height, body.candidates, entry))

@@ -42,6 +42,10 @@ class Values:
     def get(self, value_id: bytes) -> Value | None:
         return self._values.get(value_id)
 
+    def bodies(self) -> tuple[Body, ...]:
+        """Return the verified bodies that are here."""
+        return tuple(v.body for v in self._values.values() if v.body is not None and v.needed is not None)
+
     def want(self, value_id: bytes, header: Header, holders: tuple[bytes, ...]) -> None:
         """Start to fetch and check a block; `holders` are asked for its body one after the other."""
         if value_id not in self._values and len(self._values) >= VALUES_MAX:

@@ -9,7 +9,8 @@ from msgspec import Struct
 from p2pfed.aggregation import reference
 from p2pfed.aggregation.engine import faulty_max
 from p2pfed.aggregation.payload import decode_payload
-from p2pfed.chain.derive import merged_roots
+from p2pfed.aggregation.step import OuterStep
+from p2pfed.chain.derive import ages_of, merged_roots
 from p2pfed.chain.state import ChainState, genesis_state, restore
 from p2pfed.chain.update_set import update_set
 from p2pfed.storage.store import Store
@@ -78,6 +79,8 @@ def _compare(before: ChainState, block: Block, rows: list[Int16Vector]) -> str:
         [update.examples for update in updates],
         faulty_max=faulty_max(before.trainer_bonds),
         rule=header.rule,
+        ages=ages_of(before, updates),
+        outer=OuterStep(params.outer_momentum, params.outer_rate),
         later_rules=params.rules[params.rules.index(header.rule) + 1 :],
         seed=before.seed,
         update_bits=params.update_bits,

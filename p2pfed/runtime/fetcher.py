@@ -19,6 +19,7 @@ from p2pfed.runtime.pull import pull_blob
 from p2pfed.storage.store import Store
 from p2pfed.types.block import Block, Body
 from p2pfed.types.evidence import InvalidUpdate
+from p2pfed.types.genesis import exponent_bytes, model_bytes
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX
 from p2pfed.types.wire import Blocks, BulkResponse, Chunk, GetBlocks, GetChunk, Missing, decode_response
@@ -58,8 +59,8 @@ class Fetcher:
         self._tasks = tasks
 
     def payload(self, effect: FetchPayload) -> None:
-        name = effect.header.update_id
-        self._want(name, effect.holders, effect.header.base_height + 1, lambda: self._payload(name, effect))
+        name, lag = effect.header.update_id, self._store.genesis.params.update_lag
+        self._want(name, effect.holders, effect.header.base_height + lag, lambda: self._payload(name, effect))
 
     def body(self, effect: FetchBody) -> None:
         name = effect.header.value_id
@@ -126,11 +127,11 @@ class Fetcher:
         self._finish(name, BodyFetched(header, body))
 
     async def _model(self, name: bytes, effect: FetchModel) -> None:
-        header, manifest = effect.header, self._store.genesis.manifest
+        header, genesis = effect.header, self._store.genesis
         liars: set[bytes] = set()
         for root, length in (
-            (header.exponents_root, 2 * len(manifest.groups)),
-            (header.model_root, 4 * manifest.size),
+            (header.exponents_root, exponent_bytes(genesis)),
+            (header.model_root, model_bytes(genesis)),
         ):
             await pull_blob(
                 self._store.blobs,
@@ -146,7 +147,7 @@ class Fetcher:
         exponents = self._store.blobs.load(header.exponents_root)
         assert weights is not None
         assert exponents is not None
-        model = ModelState.from_bytes(weights, exponents)
+        model = ModelState.from_bytes(weights, exponents, genesis.manifest)
         await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save_model, model)
         self._finish(name, ModelFetched(header.height, model))
 

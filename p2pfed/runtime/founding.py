@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from p2pfed.chain.genesis import dump_genesis, verify_genesis
 from p2pfed.consensus.signer import initial_record
 from p2pfed.learning.founding import found_model
@@ -17,7 +19,7 @@ from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import save_key
 from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
-from p2pfed.types.genesis import Genesis, Params, Participant, TransportName
+from p2pfed.types.genesis import Genesis, Params, Participant, TransportName, first_model
 from p2pfed.types.model import ModelState
 
 TOKEN_BYTES = 32
@@ -57,8 +59,10 @@ async def found_network(
         model_exponents=tuple(model.model_exponents.tolist()),
         evaluation_root=founded.evaluation_root,
     )
+    first = first_model(genesis, model.weights)
+    genesis = replace(genesis, model_root=first.root)
     verify_genesis(genesis)
-    return genesis, model
+    return genesis, first
 
 
 def write_home(

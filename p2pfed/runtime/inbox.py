@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from p2pfed.errors import PeerFault
 from p2pfed.node.events import Event, MessageReceived, PeerConnected, PeerDisconnected, PeerMisbehaved
+from p2pfed.primitives.digest import sha256
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.wire import decode_control
 
@@ -54,7 +55,7 @@ class Inbox:
             self.put(PeerMisbehaved(peer, fault))
             return
         await self._places.acquire()
-        self._queue.put_nowait((MessageReceived(peer, message, len(data)), True))
+        self._queue.put_nowait((MessageReceived(peer, message, len(data), sha256(data)), True))
 
     async def serve(self, peer: bytes, data: bytes) -> bytes:
         assert self._server is not None

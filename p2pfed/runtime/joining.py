@@ -13,9 +13,8 @@ from p2pfed.net.transport import Transport, TransportError
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.primitives.merkle import chunk_count, chunk_root
-from p2pfed.storage.store import genesis_exponents_root
 from p2pfed.types.address import Multiaddr
-from p2pfed.types.genesis import Genesis
+from p2pfed.types.genesis import Genesis, exponent_bytes, genesis_exponents_root, model_bytes
 from p2pfed.types.model import ModelState
 from p2pfed.types.snapshot import Snapshot
 from p2pfed.types.wire import (
@@ -130,10 +129,9 @@ async def fetch_genesis(transport: Transport, peer: bytes, chain_id: bytes) -> G
 
 
 async def _model(transport: Transport, peer: bytes, genesis: Genesis) -> ModelState:
-    groups = len(genesis.manifest.groups)
-    weights = await _blob(transport, peer, genesis.model_root, 4 * genesis.manifest.size)
-    exponents = await _blob(transport, peer, genesis_exponents_root(genesis), 2 * groups)
-    return ModelState.from_bytes(weights, exponents)
+    weights = await _blob(transport, peer, genesis.model_root, model_bytes(genesis))
+    exponents = await _blob(transport, peer, genesis_exponents_root(genesis), exponent_bytes(genesis))
+    return ModelState.from_bytes(weights, exponents, genesis.manifest)
 
 
 async def _blob(transport: Transport, peer: bytes, root: bytes, length: int) -> bytes:

@@ -32,7 +32,7 @@ from p2pfed.primitives.keys import PrivateKey
 from p2pfed.runtime.joining import DIAL_TIMEOUT_MS, Deaf, fetch_genesis
 from p2pfed.runtime.light_source import Source
 from p2pfed.types.address import Multiaddr, peer_id
-from p2pfed.types.genesis import Genesis
+from p2pfed.types.genesis import Genesis, exponent_bytes, model_bytes
 from p2pfed.types.light import LightBlock
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import CLOCK_DRIFT_MS
@@ -161,12 +161,12 @@ class LightClient:
 
     async def model(self, found: Found) -> ModelState:
         """Return the model of the block that was found, each chunk proven."""
-        header, manifest = found.block.header, found.genesis.manifest
+        header, genesis = found.block.header, found.genesis
 
         async def get(source: Source) -> ModelState:
-            exponents = await source.blob(header.exponents_root, 2 * len(manifest.groups))
-            weights = await source.blob(header.model_root, 4 * manifest.size, self._on_step)
-            return ModelState.from_bytes(weights, exponents)
+            exponents = await source.blob(header.exponents_root, exponent_bytes(genesis))
+            weights = await source.blob(header.model_root, model_bytes(genesis), self._on_step)
+            return ModelState.from_bytes(weights, exponents, genesis.manifest)
 
         return await self._from_any(f"the model of height {header.height}", get)
 

@@ -14,6 +14,7 @@ from p2pfed.primitives import codec
 from p2pfed.storage.blob_store import chunk_of_bytes
 from p2pfed.storage.snapshots import Snapshots
 from p2pfed.storage.store import Store
+from p2pfed.types.genesis import encode_genesis
 from p2pfed.types.light import LightBlock
 from p2pfed.types.params import BODY_BYTES_MAX
 from p2pfed.types.wire import (
@@ -60,7 +61,7 @@ class Server:
         loop = asyncio.get_running_loop()
         match request:
             case GetGenesis():
-                response: BulkResponse = GenesisBytes(codec.encode(self._store.genesis))
+                response: BulkResponse = GenesisBytes(encode_genesis(self._store.genesis))
             case GetChunk():
                 response = await loop.run_in_executor(self._thread, self._chunk, request)
             case GetBlocks():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from p2pfed.node import events
 from p2pfed.primitives import codec
+from p2pfed.primitives.digest import sha256
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.handing import double_vote
@@ -104,4 +105,5 @@ def _hand(world: World, handed: Handed) -> None:
     state = peer.node.state
     evidence = double_vote(culprit.key, state.last_validators, state.chain_id, state.height)
     if evidence is not None:
-        peer.handle(events.MessageReceived(neighbours[0], evidence, len(codec.encode(evidence))))
+        data = codec.encode(evidence)
+        peer.handle(events.MessageReceived(neighbours[0], evidence, len(data), sha256(data)))

@@ -52,6 +52,7 @@ class Tally(Struct):
     forks: int = 0
     accused_power_min: int | None = None
     included: int = 0
+    older: int = 0
     crashes: int = 0
     blocks: int = 0
     events: int = 0
@@ -76,6 +77,7 @@ class Tally(Struct):
                 result.accused_power if least is None else min(least, result.accused_power)
             )
         self.included += result.included
+        self.older += result.older
         self.crashes += result.crashes
         self.blocks += len(result.decided)
         self.events += result.events

@@ -5,8 +5,6 @@ from __future__ import annotations
 import zlib
 from copy import copy
 
-import numpy as np
-
 from p2pfed.chain.snapshot import snapshot_of
 from p2pfed.chain.state import ChainState, decode_ledger, encode_ledger, genesis_state, restore
 from p2pfed.consensus.signer import SignRecord, decode_record, initial_record
@@ -19,7 +17,7 @@ from p2pfed.storage import retention
 from p2pfed.storage.vote_state import parse_record, render_record
 from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert, PolkaCert
-from p2pfed.types.genesis import Genesis
+from p2pfed.types.genesis import Genesis, genesis_exponents_root
 from p2pfed.types.light import LightBlock
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import BODY_BYTES_MAX, CONTROL_BYTES_MAX, PEERS_KNOWN_MAX
@@ -170,7 +168,7 @@ class Disk:
             assert validators is not None
             assert following is not None
             light = LightBlock(block.header, block.commit, validators, following)
-            return snapshot_of(light, data, len(codec.encode(block.body)), self._genesis.manifest)
+            return snapshot_of(light, data, len(codec.encode(block.body)), self._genesis)
         return None
 
     def light_block(self, height: int) -> LightBlock | None:
@@ -191,9 +189,7 @@ class Disk:
         weights, exponents = self.blob(root), self.blob(exponents_root)
         if weights is None or exponents is None:
             return None
-        groups = len(exponents) // 2
-        both = np.frombuffer(exponents, np.int8)
-        return ModelState(np.frombuffer(weights, "<i4").astype(np.int32), both[:groups], both[groups:])
+        return ModelState.from_bytes(weights, exponents, self._genesis.manifest)
 
     def block(self, height: int) -> Block | None:
         data = self._read(f"block/{height}")
@@ -210,7 +206,7 @@ class Disk:
         """Return the state after the newest block, and its certificate."""
         block = self.block(self.height)
         if block is None:
-            model = self.load_model(self._genesis.model_root, _exponents_root(self._genesis))
+            model = self.load_model(self._genesis.model_root, genesis_exponents_root(self._genesis))
             return genesis_state(self._genesis, model), None
         ledger = self._read(f"ledger/{self.height}")
         assert ledger is not None
@@ -257,8 +253,3 @@ class Disk:
 
 def _blob(root: bytes) -> str:
     return f"blob/{root.hex()}"
-
-
-def _exponents_root(genesis: Genesis) -> bytes:
-    update, model = np.array(genesis.update_exponents, np.int8), np.array(genesis.model_exponents, np.int8)
-    return chunk_root(update.tobytes() + model.tobytes())

@@ -43,6 +43,12 @@ class Judge:
         # What the honest sign; where so many lie that forks are possible, all that the honest hear.
         self._hears_all = not scenario.is_safe
         self._signatures = Signatures(genesis.chain_id)
+        self._older: dict[int, int] = {}  # Height -> updates in its block that trained from an older model.
+
+    @property
+    def older(self) -> int:
+        """How many updates in blocks trained from an older model than the last."""
+        return sum(self._older.values())
 
     def hears(self, peer: SimPeer, message: ControlMessage) -> None:
         """An honest peer heard something: of a fork it may be the proof."""
@@ -69,6 +75,8 @@ class Judge:
             return
         self.checkers.stored(peer.public, block, state)
         self.chain.stored(block, state)
+        bases = [update.base_height for update in block.body.updates if not block.header.is_empty]
+        self._older[block.header.height] = sum(base < block.header.height - 1 for base in bases)
         self.checkers.bounds(peer)
         if self._hears_all:
             self._keep(peer, block.commit)
@@ -115,9 +123,8 @@ class Judge:
         if self.violations or self.checkers.forks:
             return
         convicted = {self._numbers[entry.key] for entry in state.ledger.slashing.convictions}
-        self.violations.extend(
-            disappointments(self._scenario, state.height - state.genesis.height, convicted)
-        )
+        blocks = state.height - state.genesis.height
+        self.violations.extend(disappointments(self._scenario, blocks, convicted, self.older))
 
     def _keep(self, peer: SimPeer, message: ControlMessage) -> None:
         validators = _validators(peer, message)

@@ -14,7 +14,7 @@ from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext
 from p2pfed.learning.session import Session
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.privacy.mechanism import model_view, quantise
-from p2pfed.types.genesis import Genesis, Params, Participant
+from p2pfed.types.genesis import Genesis, Params, Participant, first_model
 from p2pfed.types.model import ModelState
 
 GENESIS_TIME_MS = 1_700_000_000_000
@@ -43,6 +43,7 @@ def found(
     bonds: tuple[int, ...],
     preset: Literal["local", "lan", "wan"],
     heights: int,
+    update_lag: int,
     first: int = 1,
 ) -> tuple[Genesis, ModelState]:
     """Return genesis of `keys` (ascending) with these stakes, for `heights` blocks, and the first model."""
@@ -53,7 +54,14 @@ def found(
         time_ms=GENESIS_TIME_MS,
         transport="memory",
         params=Params(
-            preset, ("clip_nnm_trimmed_mean",), 1, UPDATE_BITS, 4, first - 1 + heights, height_first=first
+            preset,
+            ("clip_nnm_trimmed_mean",),
+            1,
+            UPDATE_BITS,
+            4,
+            first - 1 + heights,
+            update_lag=update_lag,
+            height_first=first,
         ),
         participants=tuple(
             Participant(key.public, bond, BALANCE) for key, bond in zip(keys, bonds, strict=True)
@@ -65,7 +73,7 @@ def found(
         evaluation_root=founder.evaluation_root,
     )
     verify_genesis(genesis)
-    return genesis, model
+    return genesis, first_model(genesis, model.weights)
 
 
 def train(learner: Session, state: ChainState) -> tuple[bytes, int]:

@@ -148,16 +148,16 @@ class SimPeer:
         genesis = self._world.genesis
         return SyncPlan(rules_of(genesis), trusted_genesis(genesis), None, None)
 
-    def handle(self, event: Event, name: str = "") -> None:
+    def handle(self, event: Event) -> None:
         """Let the peer take a step and carry out what it asks for, unless it dies on the way."""
         if not self.is_up:
             return
         world = self._world
         wait_ms = world.pause_ms(self)
         if wait_ms:
-            self.later(wait_ms, lambda: self.handle(event, name))
+            self.later(wait_ms, lambda: self.handle(event))
             return
-        world.told(self, event, name)
+        world.told(self, event)
         self._clock_ms = max(self._clock_ms, world.now_ms + self._skew_ms + world.clock_ms(self))
         asked, number = self._actor.step(event, self._clock_ms), 0
         try:
@@ -243,8 +243,7 @@ class SimPeer:
             case effects.ScheduleTimeout():
                 self.later(effect.delay_ms, lambda: self.handle(events.TimerFired(effect.timer)))
             case effects.Train():
-                if self._learner is not None:
-                    self.later(world.work_ms(self, world.scenario.train_ms), lambda: self._train(effect))
+                self.later(world.train_ms(self), lambda: self._train(effect))
             case effects.FetchPayload():
                 self._fetch_payload(effect)
             case effects.FetchBody():
@@ -310,19 +309,20 @@ class SimPeer:
             self.spoke_ms = self._world.now_ms
 
     def _send(self, effect: effects.Send) -> None:
-        data, message, name = self._world.decoded(effect.message)  # What we send is what they read.
+        data, message, message_id = self._world.decoded(effect.message)  # What we send is what they read.
         self._world.speaks(self, message)
         for peer in effect.peers:
-            self._world.send(self, peer, data, message, name)
+            self._world.send(self, peer, data, message, message_id)
 
-    def hear(self, sender: bytes, data: bytes, message: ControlMessage, name: str) -> None:
-        """Take a message; `name` tells its bytes from others, for the trace."""
-        self.handle(events.MessageReceived(sender, message, len(data)), name)
+    def hear(self, sender: bytes, data: bytes, message: ControlMessage, message_id: bytes) -> None:
+        self.handle(events.MessageReceived(sender, message, len(data), message_id))
 
     # Work that takes time
 
     def _train(self, effect: effects.Train) -> None:
-        assert self._learner is not None
+        if self._learner is None or not self._world.can_train(self):
+            self.handle(events.TrainingFailed(effect.base_height, "no data this time"))
+            return
         payload, examples = train(self._learner, effect.state)
         root = self.disk.put(payload)
         self.handle(events.Trained(effect.base_height, root, len(payload), examples))
@@ -368,7 +368,8 @@ class SimPeer:
             is_valid, proof = judge_payload(header, data, self._world.genesis.manifest)
             self.handle(events.PayloadFetched(header.update_id, is_valid, proof))
 
-        self._pulls.want(header.update_id, header.payload_root, effect.holders, header.base_height + 1, done)
+        last = header.base_height + self._world.genesis.params.update_lag
+        self._pulls.want(header.update_id, header.payload_root, effect.holders, last, done)
 
     def _fetch_body(self, effect: effects.FetchBody) -> None:
         header = effect.header

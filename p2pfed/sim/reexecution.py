@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from p2pfed.aggregation import reference
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.state import ChainState
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.types.block import Block
@@ -40,11 +41,12 @@ def objection(before: ChainState, block: Block, payload: Payload) -> str:
     counted = [update_id for update_id, power in support.items() if 3 * power > sum(powers)]
     if sorted(counted) != [update.update_id for update in body.updates]:
         return f"it carries {len(body.updates)} updates, {len(counted)} have the support of a third"
-    owners = [update.trainer for update in body.updates]
-    merged = sorted(
-        (update for update in body.updates if owners.count(update.trainer) == 1),
-        key=lambda update: update.trainer,
-    )
+    owners = [(update.trainer, update.base_height) for update in body.updates]
+    liars = {owner[0] for owner in owners if owners.count(owner) > 1}
+    newest = {
+        update.trainer: update for update in sorted(body.updates, key=lambda update: update.base_height)
+    }
+    merged = [newest[trainer] for trainer in sorted(newest) if trainer not in liars]
     if header.round0 >= ROUND_WITHOUT_UPDATES:
         merged = []
     return _merge_objection(before, block, merged, payload)
@@ -53,7 +55,8 @@ def objection(before: ChainState, block: Block, payload: Payload) -> str:
 def _merge_objection(before: ChainState, block: Block, merged: list[UpdateHeader], payload: Payload) -> str:
     header, params = block.header, before.genesis.params
     lying = _lying(list(before.trainer_bonds))
-    is_merging = len(merged) >= params.updates_min and 2 * lying < len(merged)
+    needed = lying if params.rules[0] == "mean" else 2 * lying  # The mean trusts everybody.
+    is_merging = len(merged) >= params.updates_min and needed < len(merged)
     if not is_merging:
         is_unchanged = (header.flags, header.rule, header.aggregate_root) == (1, "", EMPTY_ROOT)
         if not is_unchanged or header.model_root != before.model_root:
@@ -61,8 +64,12 @@ def _merge_objection(before: ChainState, block: Block, merged: list[UpdateHeader
         return ""
     if (header.flags, header.train_index) != (0, before.train_index + 1):
         return f"it has flags {header.flags} and train_index {header.train_index}, and should merge"
-    rows = []
+    rows, ages = [], []
     for update in merged:
+        base = before.base_of(update.base_height)
+        if base is None:
+            return f"an update from height {update.base_height} stands in block {header.height}"
+        ages.append(before.train_index - base.train_index)
         data = payload(update.payload_root)
         if data is None:
             return f"the payload {update.payload_root.hex()} of {update.trainer.hex()[:12]} is nowhere"
@@ -75,6 +82,8 @@ def _merge_objection(before: ChainState, block: Block, merged: list[UpdateHeader
         [update.examples for update in merged],
         faulty_max=lying,
         rule=params.rules[0],
+        ages=ages,
+        outer=OuterStep(params.outer_momentum, params.outer_rate),
         update_bits=params.update_bits,
         examples_cap=params.examples_cap,
     )

@@ -13,7 +13,7 @@ from p2pfed.adversary.registry import verify_spec
 from p2pfed.errors import UsageError
 from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.sim.faults import BRIDGE, Fault, FaultKind, verify_fault
-from p2pfed.types.params import HEIGHT_FIRST_MAX, PARTICIPANTS_MAX, STAKE_TOTAL_MAX
+from p2pfed.types.params import HEIGHT_FIRST_MAX, PARTICIPANTS_MAX, STAKE_TOTAL_MAX, UPDATE_LAG_MAX
 
 # A peer carries out 20 to 30 effects a height when nothing goes wrong, so crashes fall all over a run.
 EFFECTS_PER_HEIGHT = 30
@@ -50,6 +50,17 @@ class Crash(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         return f"crash of peer {self.peer} {where}, for {self.down_ms} ms"
 
 
+class Trainer(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`peer` trains at a pace of its own: `train_ms` is the shortest and the longest time it takes.
+
+    fails: Of 1,000 trainings so many come to nothing: its data or its machine are not always there.
+    """
+
+    peer: int
+    train_ms: tuple[int, int] = (10, 120)
+    fails: int = 0
+
+
 class Late(Struct, frozen=True, forbid_unknown_fields=True):
     """`peer` has an empty disk and is not there before `from_ms`; it joins by state."""
 
@@ -76,10 +87,12 @@ class Expect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 
     heights: The least and the most final blocks at the end; none: all heights of the scenario.
     convicted: The members that the ledger has convicted, all of them; None: not looked at.
+    older: At least so many updates in blocks trained from an older model than the last.
     """
 
     heights: tuple[int, int] | None = None
     convicted: tuple[int, ...] | None = None
+    older: int = 0
 
 
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -97,6 +110,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     mesh_degree: To how many members a peer pushes; as many as there are: pushed directly, never passed on.
     delay_ms: The shortest and the longest way of a message; it is drawn anew for each, so they overtake.
     train_ms: How long a training takes.
+    trainers: Who trains at another pace, or not always.
+    update_lag: From how many heights back an update may be, as genesis names it.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
     late: Peers that join by state.
     evidence: Lies that were not told in the run, handed in as evidence.
@@ -118,6 +133,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     mesh_degree: int = MESH_DEGREE
     delay_ms: tuple[int, int] = (1, 10)
     train_ms: tuple[int, int] = (10, 120)
+    trainers: tuple[Trainer, ...] = ()
+    update_lag: int = 1
     skew_ms: int = 0
     faults: tuple[Fault, ...] = ()
     crashes: tuple[Crash, ...] = ()
@@ -162,13 +179,14 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         return (*self.faults, *self.crashes)
 
 
-def disappointments(scenario: Scenario, blocks: int, convicted: Collection[int]) -> list[str]:
+def disappointments(scenario: Scenario, blocks: int, convicted: Collection[int], older: int = 0) -> list[str]:
     """Return what a scenario expects of its end and did not get, in sentences.
 
     Args:
         scenario: What was run.
         blocks: How many are final at an honest peer, the most.
         convicted: The members that its ledger has convicted.
+        older: The updates in its blocks that trained from an older model than the last.
     """
     expect, found = scenario.expect, []
     low, high = expect.heights or (scenario.heights, scenario.heights)
@@ -177,6 +195,8 @@ def disappointments(scenario: Scenario, blocks: int, convicted: Collection[int])
     if expect.convicted is not None and set(convicted) != {*expect.convicted}:
         wanted = sorted(expect.convicted)
         found.append(f"peers {sorted(convicted)} are convicted where {wanted} are expected")
+    if older < expect.older:
+        found.append(f"{older} updates of older models count where at least {expect.older} are expected")
     return found
 
 
@@ -214,7 +234,7 @@ def load_scenario(data: bytes, where: str) -> Scenario:
 def dump_scenario(scenario: Scenario) -> str:
     """Return the scenario as TOML; `load_scenario` reads it back."""
     plain: dict[str, object] = msgspec.to_builtins(scenario)
-    tables = {name: plain.pop(name, []) for name in ("late", "evidence", "faults", "crashes")}
+    tables = {name: plain.pop(name, []) for name in ("trainers", "late", "evidence", "faults", "crashes")}
     expect = plain.pop("expect", {})
     lines = _pairs(plain)
     lines += ["[expect]", *_pairs(expect)] if expect else []
@@ -240,6 +260,7 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         ("height_first", scenario.height_first, 1, HEIGHT_FIRST_MAX),
         ("mesh_degree", scenario.mesh_degree, 1, PARTICIPANTS_MAX),
         ("skew_ms", scenario.skew_ms, 0, 3_600_000),
+        ("update_lag", scenario.update_lag, 1, UPDATE_LAG_MAX),
         ("run_ms", scenario.run_ms, 0, 1_000_000_000),
         ("byzantine", len(scenario.byzantine), 0, scenario.peers),
         ("evidence", len(scenario.evidence), 0, FAULTS_MAX),
@@ -248,7 +269,10 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
     ):
         if not low <= value <= high:
             raise UsageError(f"{where}: {name} is {value}; it goes from {low} to {high}")
-    for name, (shortest, longest) in (("delay_ms", scenario.delay_ms), ("train_ms", scenario.train_ms)):
+    paces = [(f"train_ms of peer {trainer.peer}", trainer.train_ms) for trainer in scenario.trainers]
+    for name, (shortest, longest) in (
+        ("delay_ms", scenario.delay_ms), ("train_ms", scenario.train_ms), *paces
+    ):  # fmt: skip
         if not 0 <= shortest <= longest <= 3_600_000:
             raise UsageError(f"{where}: {name} goes from {shortest} to {longest}")
     if len(scenario.stakes) not in (0, scenario.peers):
@@ -259,6 +283,12 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         verify_spec(spec)
     for number, fault in enumerate(scenario.faults):
         verify_fault(fault, everybody, f"{where}: fault {number}")
+    for trainer in scenario.trainers:
+        if not (0 <= trainer.peer < scenario.peers and 0 <= trainer.fails <= 1_000):
+            raise UsageError(
+                f"{where}: peer {trainer.peer} fails {trainer.fails} trainings of 1000; "
+                f"peers are 0 to {scenario.peers - 1}, and 0 to 1000 may fail"
+            )
     for late in scenario.late:
         if not (0 < late.peer < everybody and late.from_ms >= 0):
             raise UsageError(f"{where}: peer {late.peer} is late; 1 to {everybody - 1} may be")

@@ -39,7 +39,7 @@ def _content(event: Event) -> str:
         case events.DialFailed() | events.AddressesChanged():
             return " ".join(map(str, event.addresses))
         case events.MessageReceived():
-            return f"{event.peer.hex()} {sha256(codec.encode(event.message)).hexdigest()}"
+            return f"{event.peer.hex()} {event.message_id.hex()}"
         case events.TransactionSubmitted():
             return sha256(codec.encode(event.transaction)).hexdigest()
         case events.PeerMisbehaved():

@@ -57,6 +57,7 @@ class Result(Struct, frozen=True):
     forks: Heights with two final blocks; more than none ends a run, and is allowed from a third of liars on.
     accused_power: The power that a fork convicts of E1 or E2, the least one; None where there was none.
     included: Updates that all honest signers held and that the block had to carry, over all heights.
+    older: Updates in blocks that trained from an older model than the last.
     fired: How often each fault of the scenario struck.
     commit_ms: From the first proposal of a value to an honest peer's block, the median; -1: no block.
     messages, message_bytes: That arrived, pulls included.
@@ -74,6 +75,7 @@ class Result(Struct, frozen=True):
     forks: int = 0
     accused_power: int | None = None
     included: int = 0
+    older: int = 0
     fired: tuple[int, ...] = ()
     commit_ms: int = -1
     messages: int = 0
@@ -94,7 +96,7 @@ class World:
         self.messages = self.message_bytes = self.duplicates = 0
         self._witness = witness
         self._checked: dict[tuple[bytes, bytes], ChainState] = {}  # By the blocks before and after.
-        self._decoded: dict[bytes, tuple[bytes, ControlMessage, str]] = {}
+        self._decoded: dict[bytes, tuple[bytes, ControlMessage, bytes]] = {}
         self._dice = Random(scenario.seed)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
@@ -106,8 +108,14 @@ class World:
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
         self.genesis, model = found(
-            keys, scenario.bonds, scenario.preset, scenario.heights, scenario.height_first
+            keys,
+            scenario.bonds,
+            scenario.preset,
+            scenario.heights,
+            scenario.update_lag,
+            scenario.height_first,
         )
+        self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
         liars_from = scenario.peers - len(scenario.byzantine)
         for number, key in enumerate((*keys, *everyone[scenario.peers :])):
@@ -172,6 +180,16 @@ class World:
         """Return how long some work of a peer takes this time."""
         return self._dice.randint(*bounds) + self._accidents.work_ms(peer.number, self.virtual_ms)
 
+    def train_ms(self, peer: SimPeer) -> int:
+        """Return how long a training of a peer takes this time."""
+        own = self._trainers.get(peer.number)
+        return self.work_ms(peer, own.train_ms if own else self.scenario.train_ms)
+
+    def can_train(self, peer: SimPeer) -> bool:
+        """Answer whether a training comes to something this time."""
+        own = self._trainers.get(peer.number)
+        return own is None or not own.fails or self._dice.randrange(1000) >= own.fails
+
     def pause_ms(self, peer: SimPeer) -> int:
         """Return how long a peer stands still from now on."""
         return self._accidents.pause_ms(peer.number, self.virtual_ms)
@@ -233,14 +251,14 @@ class World:
         """Return whom a peer has a pipe with."""
         return tuple(self.peers[number].public for number in self._network.partners(peer.number))
 
-    def decoded(self, message: ControlMessage) -> tuple[bytes, ControlMessage, str]:
-        """Return the bytes of a message, what a receiver reads in them, and their hash: made once for all."""
+    def decoded(self, message: ControlMessage) -> tuple[bytes, ControlMessage, bytes]:
+        """Return the bytes of a message, what a receiver reads in them, and their id: made once for all."""
         data = codec.encode(message)
         shared = self._decoded.get(data)
         if shared is None:
             if len(self._decoded) >= DECODED_MAX:
                 self._decoded.clear()
-            shared = self._decoded[data] = (data, decode_control(data), sha256(data).hex())
+            shared = self._decoded[data] = (data, decode_control(data), sha256(data))
         return shared
 
     def send(
@@ -249,7 +267,7 @@ class World:
         public: bytes,
         data: bytes,
         message: ControlMessage | None = None,
-        name: str = "",
+        message_id: bytes = b"",
     ) -> None:
         """Carry a message over an open pipe; what is no message arrives as its sender's misdeed."""
         other = self._by_key[public]
@@ -265,7 +283,7 @@ class World:
             self.duplicates += data in other.heard
             other.heard.add(data)
             try:
-                other.hear(peer.public, data, message or decode_control(data), name)
+                other.hear(peer.public, data, message or decode_control(data), message_id or sha256(data))
             except PeerFault as fault:
                 other.handle(events.PeerMisbehaved(peer.public, fault))
 
@@ -341,12 +359,9 @@ class World:
             self._proposed_ms.setdefault(message.proposal.value_id, self.now_ms)
         self.judge.speaks(peer, message)
 
-    def told(self, peer: SimPeer, event: Event, name: str = "") -> None:
-        """A peer is told of an event; `name` stands for the bytes of a message."""
-        if name and isinstance(event, events.MessageReceived):
-            self.trace.add(self.now_ms, peer.number, f"MessageReceived {event.peer.hex()} {name}")
-        else:
-            self.trace.add(self.now_ms, peer.number, summary(event))
+    def told(self, peer: SimPeer, event: Event) -> None:
+        """A peer is told of an event."""
+        self.trace.add(self.now_ms, peer.number, summary(event))
         if isinstance(event, events.MessageReceived):
             self.judge.hears(peer, event.message)
         if self._witness is not None:
@@ -404,6 +419,7 @@ class World:
             forks=len(self.judge.checkers.forks),
             accused_power=accused,
             included=self.judge.chain.included,
+            older=self.judge.older,
             fired=tuple(self._network.fired),
             commit_ms=sorted(self._commits_ms)[len(self._commits_ms) // 2] if self._commits_ms else -1,
             messages=self.messages,

@@ -80,7 +80,7 @@ class Snapshots:
             assert following is not None
             light = LightBlock(header, block.commit, validators, following)
             body_bytes = len(codec.encode(block.body))
-            self._manifests[height] = snapshot_of(light, data, body_bytes, self._genesis.manifest)
+            self._manifests[height] = snapshot_of(light, data, body_bytes, self._genesis)
             while len(self._manifests) > retention.SNAPSHOTS_KEPT:
                 del self._manifests[min(self._manifests)]
         return self._manifests[height]

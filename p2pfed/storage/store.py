@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
 from p2pfed.errors import MalformedMessage, StorageFault
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import EMPTY_ROOT
@@ -19,13 +17,13 @@ from p2pfed.storage.block_store import BlockStore
 from p2pfed.storage.files import REMEDY, disk_errors, read_small, replace_file, verify_free_space
 from p2pfed.storage.home import Home
 from p2pfed.types.block import Block
-from p2pfed.types.genesis import Genesis
+from p2pfed.types.genesis import Genesis, genesis_exponents_root, model_bytes
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import BODY_BYTES_MAX
 from p2pfed.types.snapshot import Snapshot
 from p2pfed.types.wire import RESPONSE_BYTES_MAX
 
-WEIGHT_BYTES, UPDATE_BYTES = 4, 2  # int32 and int16.
+UPDATE_BYTES = 2  # int16.
 
 
 class Store:
@@ -149,7 +147,7 @@ class Store:
                 f"the model of height {height} is missing though it was not pruned "
                 f"({self.blobs.path(missing)}); {REMEDY}"
             )
-        return ModelState.from_bytes(weights, exponents)
+        return ModelState.from_bytes(weights, exponents, self.genesis.manifest)
 
     @contextmanager
     def snapshot(self) -> Iterator[BlockStore]:
@@ -183,16 +181,9 @@ class Store:
                 self.blobs.delete_unused(root, tip - retention.LOOSE_HEIGHTS)
 
 
-def genesis_exponents_root(genesis: Genesis) -> bytes:
-    """Return the root of the exponents that genesis starts with."""
-    update = np.array(genesis.update_exponents, dtype=np.int8)
-    model = np.array(genesis.model_exponents, dtype=np.int8)
-    return ModelState(np.zeros(0, dtype=np.int32), update, model).exponents_root
-
-
 def bytes_of_two_blocks(genesis: Genesis) -> int:
     """Return an upper bound of what two heights write: payloads, models, bodies in pending and final rows."""
     size = genesis.manifest.size
     payloads = UPDATE_BYTES * size * len(genesis.participants)
     # A body is written as pending, as final, and both again while SQLite's log is merged.
-    return 2 * (payloads + WEIGHT_BYTES * size + 4 * BODY_BYTES_MAX)
+    return 2 * (payloads + model_bytes(genesis) + 4 * BODY_BYTES_MAX)

@@ -6,16 +6,20 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import tagged
 from p2pfed.types.message import Amount, Digest32, Height, Message, PublicKey, TimeMs
-from p2pfed.types.model import Manifest
+from p2pfed.types.model import Int32Vector, Manifest, ModelState
 from p2pfed.types.params import (
     HEIGHT_FIRST_MAX,
+    OUTER_ONE,
+    OUTER_RATE_MAX,
     PARTICIPANTS_MAX,
     UNBONDING_HEIGHTS,
     UNBONDING_MS,
+    UPDATE_LAG_MAX,
     UPDATES_MAX,
 )
 from p2pfed.types.validators import Power, ValidatorSet, validator_set
@@ -32,8 +36,15 @@ class Participant(Message, frozen=True, array_like=True, forbid_unknown_fields=T
     balance: Amount
 
 
+PARAMS_ALWAYS = 9  # So many fields of Params are always spelled; later ones only up to the last that differs.
+
+
 class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What a network chooses once. Rules are tried in order; the first whose bound holds is used."""
+    """What a network chooses once. Rules are tried in order; the first whose bound holds is used.
+
+    From field PARAMS_ALWAYS on, a field that stands for how networks were before it existed is not spelled
+    at the end of the array (`spelled_params`): so a new choice changes no other network's chain id.
+    """
 
     preset: Literal["local", "lan", "wan"]
     rules: Annotated[tuple[RuleName, ...], msgspec.Meta(min_length=1, max_length=8)]
@@ -45,7 +56,19 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     unbonding_ms: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = UNBONDING_MS
     unbonding_heights: Annotated[int, msgspec.Meta(ge=4, le=1 << 32)] = UNBONDING_HEIGHTS
     bond_min: Power = 1  # Less than this neither votes nor trains.
+    update_lag: Annotated[int, msgspec.Meta(ge=1, le=UPDATE_LAG_MAX)] = 1  # tau of numerics section 6.
+    outer_momentum: Annotated[int, msgspec.Meta(ge=0, lt=OUTER_ONE)] = 0  # Nesterov's, in units of 2^-16.
+    outer_rate: Annotated[int, msgspec.Meta(ge=1, le=OUTER_RATE_MAX)] = OUTER_ONE
     height_first: Annotated[int, msgspec.Meta(ge=1, le=HEIGHT_FIRST_MAX)] = 1  # Of the first block.
+
+
+def spelled_params(params: Params) -> tuple[object, ...]:
+    """Return the fields of `params` without the last ones that have their defaults."""
+    values, fields = msgspec.structs.astuple(params), msgspec.structs.fields(params)
+    count = len(values)
+    while count > PARAMS_ALWAYS and values[count - 1] == fields[count - 1].default:
+        count -= 1
+    return values[:count]
 
 
 class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
@@ -65,11 +88,11 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
 
     @cached_property
     def chain_id(self) -> bytes:
-        return tagged("genesis", codec.encode(self))
+        return tagged("genesis", encode_genesis(self))
 
     @cached_property
     def params_hash(self) -> bytes:
-        return tagged("params", codec.encode(self.params))
+        return tagged("params", codec.encode(spelled_params(self.params)))
 
     @property
     def height(self) -> int:
@@ -82,3 +105,33 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
         return validator_set(
             (participant.key, participant.bond) for participant in self.participants if participant.bond
         )
+
+
+def encode_genesis(genesis: Genesis) -> bytes:
+    """Return the canonical bytes of a genesis."""
+    values = list(msgspec.structs.astuple(genesis))
+    values[genesis.__struct_fields__.index("params")] = spelled_params(genesis.params)
+    return codec.encode(values)
+
+
+def exponent_bytes(genesis: Genesis) -> int:
+    """Return how many bytes the exponents of a height have: e, m and the older e of each group."""
+    return (1 + genesis.params.update_lag) * len(genesis.manifest.groups)
+
+
+def model_bytes(genesis: Genesis) -> int:
+    """Return how many bytes the model of a height has: its weights, and with momentum its velocity."""
+    return 4 * genesis.manifest.size * (2 if genesis.params.outer_momentum else 1)
+
+
+def genesis_exponents_root(genesis: Genesis) -> bytes:
+    """Return the root of the exponents that genesis starts with."""
+    return first_model(genesis, np.zeros(0, np.int32)).exponents_root
+
+
+def first_model(genesis: Genesis, weights: Int32Vector) -> ModelState:
+    """Return the model before the first block: its exponents are those of genesis, it stands still."""
+    update = np.array(genesis.update_exponents, np.int8)
+    past = np.tile(update, (genesis.params.update_lag - 1, 1))
+    velocity = np.zeros(weights.size if genesis.params.outer_momentum else 0, np.int32)
+    return ModelState(weights, update, np.array(genesis.model_exponents, np.int8), past, velocity)

@@ -104,32 +104,48 @@ class ModelState(Struct, frozen=True, eq=False):
 
     weights: int32, shape `(d,)`, unit 2^-m of the group, |w| < 2^29 after each height.
     update_exponents, model_exponents: int8, shape `(groups,)`; always m - e <= 14.
+    past_exponents: The update exponents of the models before, for updates that are older: int8, shape
+        `(tau - 1, groups)`, the newest first. As many as updates may be old, so none where tau is 1.
+    velocity: Of the outer step, in the units of the weights: int32, shape `(d,)`, or empty without momentum.
     The arrays are read-only.
     """
 
     weights: Int32Vector
     update_exponents: Int8Vector
     model_exponents: Int8Vector
+    past_exponents: Int8Vector = np.empty((0, 0), np.int8)
+    velocity: Int32Vector = np.empty(0, np.int32)
 
     @staticmethod
-    def from_bytes(weights: bytes, exponents: bytes) -> ModelState:
+    def from_bytes(weights: bytes, exponents: bytes, manifest: Manifest) -> ModelState:
         """Return the model of these `weights_bytes` and `exponents_bytes`; roots and lengths are checked."""
-        groups, both = len(exponents) // 2, np.frombuffer(exponents, np.int8)
         values = np.frombuffer(weights, "<i4").astype(np.int32, copy=False)
-        return ModelState(values, both[:groups], both[groups:])
+        return ModelState.from_arrays(values, exponents, manifest)
+
+    @staticmethod
+    def from_arrays(values: Int32Vector, exponents: bytes, manifest: Manifest) -> ModelState:
+        """Return the model of weights and velocity, one after the other, and `exponents_bytes`."""
+        table = np.frombuffer(exponents, np.int8).reshape(-1, len(manifest.groups))
+        return ModelState(values[: manifest.size], table[0], table[1], table[2:], values[manifest.size :])
+
+    def exponents_of(self, age: int) -> Int8Vector:
+        """Return the update exponents of the model that was agreed `age` new models ago."""
+        return self.update_exponents if age == 0 else self.past_exponents[age - 1]
 
     @property
     def root(self) -> bytes:
-        """RFC 6962 root over the 16 KiB leaves of the little-endian weights."""
+        """RFC 6962 root over the 16 KiB leaves of the little-endian weights, then the velocity."""
         return chunk_root(self.weights_bytes())
 
     @property
     def exponents_root(self) -> bytes:
-        """Root over the bytes of e and then m."""
+        """Root over the bytes of e, then m, then the older e."""
         return chunk_root(self.exponents_bytes())
 
     def weights_bytes(self) -> bytes:
-        return self.weights.astype("<i4", copy=False).tobytes()
+        return b"".join(part.astype("<i4", copy=False).tobytes() for part in (self.weights, self.velocity))
 
     def exponents_bytes(self) -> bytes:
-        return self.update_exponents.tobytes() + self.model_exponents.tobytes()
+        return b"".join(
+            part.tobytes() for part in (self.update_exponents, self.model_exponents, self.past_exponents)
+        )

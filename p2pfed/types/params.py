@@ -12,6 +12,8 @@ MODEL_ELEMENTS_MAX = (1 << 31) - 1
 UPDATES_MAX = 512  # Rows of one aggregation; 512 * 2^15 = 2^24: a float32 sum of 0/1 times int16 is exact.
 UPDATE_EXPONENT_MIN, UPDATE_EXPONENT_MAX = -8, 30
 MODEL_EXPONENT_MIN, MODEL_EXPONENT_MAX = 0, 30
+OUTER_ONE = 1 << 16  # Momentum and rate of the outer step are in units of 2^-16.
+OUTER_RATE_MAX = 1 << 20
 EXPONENT_GAP_MAX = 14  # m - e: an update of 2^15 times 2^14 stays below 2^30 in model units.
 ARRAYS_MAX = 4096
 ARRAY_NAME_MAX = 256
@@ -44,7 +46,9 @@ ROUNDS_AHEAD_MAX = 8  # Votes of further rounds are dropped; a certificate moves
 ROUND_MAX = (1 << 32) - 1
 HEIGHT_FIRST_MAX = 1 << 40  # Of a network's first block: more than enough stays for those to come.
 HEIGHT_MAX = (1 << 63) - 1  # msgpack could hold more; signed 64-bit keeps SQLite and other languages safe.
-UPDATE_LAG = 1  # tau: an update trains from the model of the height before.
+UPDATE_LAG_MAX = (
+    4  # tau: an update trains from the model of one of so many heights before its block, at most.
+)
 PROPOSER_TABLE_MAX = 1024
 INVALID_SIGNATURES_MAX = 3  # Then the connection ends.
 

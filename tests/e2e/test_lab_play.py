@@ -15,8 +15,8 @@ from e2e.support import PATIENCE_S, child_environment
 from support.pages import guide, section
 
 from p2pfed.cli.lab import lab
+from p2pfed.cli.main import cli
 from p2pfed.cli.reading import stored_status
-from p2pfed.cli.verify import verify
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.scenario import Expect, Scenario, dump_scenario
 from p2pfed.storage.home import Home
@@ -47,7 +47,7 @@ def test_pipes_processes_and_a_lie_come_to_the_same_end_in_both_worlds(tmp_path:
     assert stored_status(Home(home))["height"] == 1_011
     assert inspect(Home(home)).problem == ""
     for flags in ((), ("--deep",), ("--independent",), ("--audit", str(tmp_path / "net" / "peer0"))):
-        verified = CliRunner().invoke(verify, ["--home", str(home), *flags])
+        verified = CliRunner().invoke(cli, ["verify", "--home", str(home), *flags])
         assert verified.exit_code == 0, verified.output
     assert {json.loads(line)["peer"] for line in told(2, "peer.joined")[:2]} == {
         json.loads(told(peer, "peer.started")[0])["id"] for peer in (1, 3)

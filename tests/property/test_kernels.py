@@ -15,6 +15,7 @@ from p2pfed.aggregation import engine, reference
 from p2pfed.aggregation.catalogue import DEFAULT_RULE, named_rule, rule_names
 from p2pfed.aggregation.group import rule_sum
 from p2pfed.aggregation.past import Past
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
 
 BY_COORDINATE = ("median", "trimmed_mean", "meamed", "sign_majority")
@@ -85,13 +86,18 @@ def heights(draw: st.DrawFn, rules: Sequence[str], updates_max: int) -> Height:
     reach = draw(st.sampled_from([1, 2**20, 2**29 + 3, 2**31 - 1]))
     weights = generator.integers(-reach, reach + 1, manifest.size)
     weights[0] = draw(st.sampled_from([-reach, reach]))
-    model = ModelState(weights.astype(np.int32), np.array(e, np.int8), np.array(m, np.int8))
+    past = np.array([[draw(st.integers(-8, 30)) for _ in sizes] for _ in range(3)], np.int8)
+    momentum = draw(st.sampled_from([0, 0, 1, 58982, 65535]))
+    velocity = generator.integers(-reach, reach + 1, manifest.size if momentum else 0).astype(np.int32)
+    model = ModelState(weights.astype(np.int32), np.array(e, np.int8), np.array(m, np.int8), past, velocity)
     aggregate = generator.integers(-(2**29) + 1, 2**29, manifest.size) >> draw(st.integers(0, 29))
     settings = {
         "faulty_max": faulty,
         "rule": rule,
         "later_rules": ("trimmed_mean", "mean"),
         "update_bits": draw(st.integers(10, 14)),
+        "ages": draw(st.sampled_from([(), [0, 1, 2, 3] * n]))[:n],
+        "outer": OuterStep(momentum, draw(st.sampled_from([1, 19661, 1 << 16, 1 << 20]))),
         "examples_cap": draw(st.sampled_from([0, 1, 4])),
         "seed": draw(st.binary(min_size=32, max_size=32)),
         "past": Past(aggregate.astype(np.int32), np.array(m, np.int8)),

@@ -16,9 +16,10 @@ from support.chain import World
 
 from p2pfed.errors import InvalidTransaction
 from p2pfed.ledger.execute import begin_block, end_block, execute_convictions, execute_transaction
-from p2pfed.ledger.module import Context, Convict, CountUpdates, Offence
+from p2pfed.ledger.module import BaseModel, Context, Convict, CountUpdates, Offence
 from p2pfed.ledger.state import LedgerState, decode_ledger, encode_ledger, genesis_ledger
 from p2pfed.primitives import codec
+from p2pfed.types.genesis import encode_genesis
 from p2pfed.types.transaction import Transaction
 
 PROGRAM = Path(__file__).parents[2] / "p2pfed" / "independent" / "verify.py"
@@ -119,7 +120,7 @@ LIARS = [
 def test_every_history_keeps_the_laws_and_two_programs_agree_on_it(history: list[Any]) -> None:
     genesis = WORLD.genesis
     ledger, height = genesis_ledger(genesis), 0
-    theirs = VERIFY.Ledger(msgspec.msgpack.decode(codec.encode(genesis)), genesis.chain_id)
+    theirs = VERIFY.Ledger(msgspec.msgpack.decode(encode_genesis(genesis)), genesis.chain_id)
     total, added = ledger.total, 0
     for proposer, moves, alive, count in history:
         for repetition in range(count):
@@ -132,11 +133,10 @@ def test_every_history_keeps_the_laws_and_two_programs_agree_on_it(history: list
                 assert ledger.total == total
             present = frozenset(PUBLICS[place] for place in alive)
             counted = tuple(trainer.key for trainer in ledger.trainers_at(height) if trainer.key in present)
+            base, pairs = BaseModel(height - 1, bytes(32), 0), tuple((key, height - 1) for key in counted)
             before = ledger.staking.validators_at(height + 1)
-            ledger = end_block(
-                ledger, CountUpdates(height - 1, counted, (), is_empty=not counted), present, context
-            )
-            theirs.finish(height, context.time_ms, (list(counted), [], not counted), set(present))
+            ledger = end_block(ledger, CountUpdates(base, pairs, (), is_empty=not counted), present, context)
+            theirs.finish(height, context.time_ms, (dict(pairs), list(counted), not counted), set(present))
             assert ledger.total == total
             after = ledger.staking.validators_at(height + 2)
             assert before is not None

@@ -70,8 +70,8 @@ class Network(World):
             again = "" if (peer.number, 0, line) not in self._told else " again"
             self._tell(peer, line + (again if before == words else ", and that is ANOTHER"), line)
 
-    def told(self, peer: SimPeer, event: Event, name: str = "") -> None:
-        super().told(peer, event, name)
+    def told(self, peer: SimPeer, event: Event) -> None:
+        super().told(peer, event)
         if isinstance(event, events.Trained):
             self._tell(peer, f"trained payload {self._payload_letter(event.payload_root)}")
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from msgspec.structs import replace
 
+from p2pfed.sim.campaign import find_scenario
 from p2pfed.sim.faults import Fault
-from p2pfed.sim.scenario import Crash, Scenario, random_scenario
+from p2pfed.sim.scenario import Crash, Expect, Scenario, random_scenario
 from p2pfed.sim.world import World, run
 
 SIGN_FLIP = ("sign_flip:scale=4",)
@@ -86,3 +88,12 @@ def test_a_commit_follows_its_proposal_by_a_few_ways_of_the_network_however_many
     result = run(Scenario(peers=12, heights=2, mesh_degree=11, delay_ms=(100, 100), preset="wan"))
     assert result.violations == ()
     assert result.commit_ms < 6 * 100 + 50
+
+
+def test_updates_of_slow_trainers_count_where_the_network_allows_it() -> None:
+    scenario = find_scenario("slow-trainers")
+    result = run(scenario)
+    assert result.violations == ()
+    assert result.older >= 8
+    in_time = run(replace(scenario, update_lag=1, expect=Expect()))
+    assert (in_time.violations, in_time.older) == ((), 0)

@@ -31,7 +31,7 @@ from p2pfed.types.evidence import (
     Evidence,
     InvalidUpdate,
 )
-from p2pfed.types.genesis import Genesis, Params, Participant
+from p2pfed.types.genesis import Genesis, Params, Participant, first_model
 from p2pfed.types.message import SignedMessage
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
 from p2pfed.types.proposal import Proposal
@@ -95,6 +95,7 @@ def make_genesis(bonds: Sequence[int], **changes: Any) -> Genesis:
         model_exponents=tuple(model.model_exponents.tolist()),
         evaluation_root=EMPTY_ROOT,
     )
+    genesis = msgspec.structs.replace(genesis, model_root=first_model(genesis, model.weights).root)
     return msgspec.structs.replace(genesis, **others)
 
 
@@ -104,9 +105,10 @@ class World:
     def __init__(self, bonds: Sequence[int], **changes: Any) -> None:
         self.genesis = make_genesis(bonds, **changes)
         self.keys = {key.public: key for key in private_keys(len(bonds))}
-        self.state: ChainState = genesis_state(self.genesis, small_model())
+        self.state: ChainState = genesis_state(self.genesis, first_model(self.genesis, small_model().weights))
         self.last_commit: CommitCert | None = None
         self.payloads: dict[bytes, Int16Vector] = {}
+        self.blobs: dict[bytes, bytes] = {}  # Their bytes.
 
     @property
     def publics(self) -> list[bytes]:
@@ -122,16 +124,18 @@ class World:
     def payload(self, header: UpdateHeader) -> Int16Vector:
         return self.payloads[header.update_id]
 
-    def update(self, trainer: int, /, seed: int = 0, **changes: Any) -> UpdateHeader:
-        """Return the signed update of participant `trainer`, and hold its payload."""
-        key = self.keys[self.publics[trainer]]
-        dice = np.random.default_rng([trainer, seed, self.state.height])
+    def update(
+        self, trainer: int, /, seed: int = 0, base: ChainState | None = None, **changes: Any
+    ) -> UpdateHeader:
+        """Return the signed update of participant `trainer`, hold its payload; `base` is an older state."""
+        base, key = base or self.state, self.keys[self.publics[trainer]]
+        dice = np.random.default_rng([trainer, seed, base.height])
         values = dice.integers(-3000, 3000, self.genesis.manifest.size).astype(np.int16)
         data = encode_payload(values)
         header = UpdateHeader(
             trainer=key.public,
-            base_height=self.state.height,
-            base_model_root=self.state.model_root,
+            base_height=base.height,
+            base_model_root=base.model_root,
             payload_bytes=len(data),
             payload_root=chunk_root(data),
             codec=CODEC_INT16,
@@ -139,7 +143,7 @@ class World:
             signature=NO_SIGNATURE,
         )
         header = self.sign(msgspec.structs.replace(header, **changes), key)
-        self.payloads[header.update_id] = values
+        self.payloads[header.update_id], self.blobs[header.update_id] = values, data
         return header
 
     def updates(self) -> tuple[UpdateHeader, ...]:

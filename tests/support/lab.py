@@ -14,6 +14,7 @@ from p2pfed.node.effects import Effect, Observe, Send
 from p2pfed.node.events import Event, Timer
 from p2pfed.node.node import Node
 from p2pfed.primitives import codec
+from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.wire import ControlMessage
 
@@ -64,8 +65,8 @@ class Lab:
 
     def hear(self, message: ControlMessage, peer: bytes | None = None) -> list[Effect]:
         """Receive a message from `peer`, by default the first of the others."""
-        size = len(codec.encode(message))
-        return self.step(events.MessageReceived(peer or self.others[0], message, size))
+        data = codec.encode(message)
+        return self.step(events.MessageReceived(peer or self.others[0], message, len(data), sha256(data)))
 
     def wait(self, delay_ms: int, timer: Timer | None = None) -> list[Effect]:
         """Let time pass, and fire a timer then."""

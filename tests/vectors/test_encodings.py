@@ -49,7 +49,7 @@ def test_a_snapshot_of_known_keys_has_the_frozen_bytes() -> None:
         step.block.header, step.block.commit, step.state.last_validators, step.state.validators
     )
     body_bytes = len(codec.encode(step.block.body))
-    snapshot = snapshot_of(light, encode_ledger(step.state.ledger), body_bytes, genesis().manifest)
+    snapshot = snapshot_of(light, encode_ledger(step.state.ledger), body_bytes, genesis())
     assert codec.encode(snapshot).hex() == FROZEN["snapshot"]
     assert codec.decode(bytes.fromhex(FROZEN["snapshot"]), Snapshot, 10_000) == snapshot
 

@@ -29,7 +29,7 @@ from p2pfed.primitives.merkle import chunk_hashes, chunk_root, path_of_hashes
 from p2pfed.types import wire
 from p2pfed.types.bitmap import bitmap_of
 from p2pfed.types.block import Block
-from p2pfed.types.genesis import Genesis
+from p2pfed.types.genesis import Genesis, encode_genesis
 from p2pfed.types.light import LightBlock
 from p2pfed.types.message import Message, SignedMessage
 from p2pfed.types.peer import PeerRecord
@@ -102,9 +102,9 @@ def samples(world: World) -> tuple[dict[str, Message], dict[str, Any]]:
         "ask for a proof": wire.GetProof(1, "state", account),
         "chunk": wire.Chunk(2, blob[1 << 20 :], path_of_hashes(chunk_hashes(blob), 1)),
         "blocks": wire.Blocks((block, world.advance())),
-        "genesis": wire.GenesisBytes(codec.encode(world.genesis)),
+        "genesis": wire.GenesisBytes(encode_genesis(world.genesis)),
         "light block": light,
-        "snapshot": snapshot_of(light, ledger_bytes, len(codec.encode(block.body)), world.genesis.manifest),
+        "snapshot": snapshot_of(light, ledger_bytes, len(codec.encode(block.body)), world.genesis),
         "proof": proof,
         "proof of absence": missing,
         "missing": wire.Missing(),

@@ -1,7 +1,6 @@
-"""Who trained: the last base height of each trainer, the last update set, and who has to sit out."""
+"""Who trained: each trainer's last base height, the last update set, older models, who has to sit out."""
 
 # The arguments are the contract of a module, used or not.
-# ruff: noqa: ARG001
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -9,10 +8,10 @@ from typing import Annotated
 
 import msgspec
 
-from p2pfed.ledger.module import Context, CountUpdates, Pause, Payload
+from p2pfed.ledger.module import BaseModel, Context, CountUpdates, Pause, Payload
 from p2pfed.primitives import codec
 from p2pfed.types.message import Height, Message, PublicKey
-from p2pfed.types.params import PARTICIPANTS_MAX
+from p2pfed.types.params import PARTICIPANTS_MAX, UPDATE_LAG_MAX
 
 name = "training"
 
@@ -32,11 +31,15 @@ class PausedUntil(Message, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 class TrainingState(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """`last_bases` by ascending key; `last_trainers` is the update set of the last height not EMPTY."""
+    """`last_bases` by ascending key; `last_trainers` is the update set of the last height not EMPTY.
+
+    `bases` are the models before the last one that updates of the next block may be from, ascending.
+    """
 
     last_bases: Annotated[tuple[LastBase, ...], msgspec.Meta(max_length=PARTICIPANTS_MAX)]
     last_trainers: Annotated[tuple[PublicKey, ...], msgspec.Meta(max_length=PARTICIPANTS_MAX)]
     paused: Annotated[tuple[PausedUntil, ...], msgspec.Meta(max_length=PARTICIPANTS_MAX)]
+    bases: Annotated[tuple[BaseModel, ...], msgspec.Meta(max_length=UPDATE_LAG_MAX - 1)] = ()
 
     def last_base(self, key: bytes) -> int:
         """Return the last base height of `key` that is used up, -1 for none."""
@@ -58,12 +61,19 @@ def execute(
         )
         return msgspec.structs.replace(state, paused=tuple(paused)), ()
     bases = {entry.key: entry.base_height for entry in state.last_bases}
-    for key in (*payload.counted, *payload.dropped):
-        assert bases.get(key, -1) < payload.base_height
-        bases[key] = payload.base_height
+    for key, base_height in (*payload.counted, *payload.dropped):
+        assert bases.get(key, -1) < base_height
+        bases[key] = base_height
     last_bases = tuple(LastBase(key, bases[key]) for key in sorted(bases))
-    last_trainers = state.last_trainers if payload.is_empty else payload.counted
-    return msgspec.structs.replace(state, last_bases=last_bases, last_trainers=last_trainers), ()
+    counted = tuple(key for key, _ in payload.counted)
+    last_trainers = state.last_trainers if payload.is_empty else counted
+    older = context.params.update_lag - 1
+    return msgspec.structs.replace(
+        state,
+        last_bases=last_bases,
+        last_trainers=last_trainers,
+        bases=(*state.bases, payload.base)[-older:] if older else (),
+    ), ()
 
 
 def end_block(context: Context, state: TrainingState) -> tuple[TrainingState, tuple[Payload, ...]]:
@@ -76,5 +86,7 @@ def leaves(state: TrainingState) -> Iterator[tuple[bytes, bytes]]:
     """Yield one leaf a trainer under its key, who has to sit out, and the last update set."""
     yield b"last_trainers", codec.encode(state.last_trainers)
     yield b"paused", codec.encode(state.paused)
+    if state.bases:
+        yield b"bases", codec.encode(state.bases)
     for entry in state.last_bases:
         yield entry.key, codec.encode(entry.base_height)

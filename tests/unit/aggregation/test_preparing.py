@@ -10,8 +10,9 @@ from p2pfed.aggregation.bucketing import bucketing
 from p2pfed.aggregation.dice import permutation, stream
 from p2pfed.aggregation.mixture import FACTOR_ONE, Mixture
 from p2pfed.aggregation.past import Past, past_direction
-from p2pfed.aggregation.staleness import AGE_FACTORS, aligned, prepared, shrunk
+from p2pfed.aggregation.staleness import AGE_FACTORS, aligned, past_exponents_after, prepared, shrunk
 from p2pfed.primitives.digest import tagged
+from p2pfed.types.model import ArraySpec, Manifest, ModelState
 
 SEED = bytes(range(32))
 
@@ -71,9 +72,24 @@ def test_an_older_row_counts_less() -> None:
     assert [shrunk(row, age)[-1] for age in range(5)] == [32767, 23169, 18918, 16384, 14654]
     assert shrunk(row, 3).tolist() == [-16383, 0, 0, 1, 16384]
     assert [round(2**15 / (1 + age) ** 0.5) for age in range(5)] == list(AGE_FACTORS)
-    both = prepared([row, row], [0, 1], [0, 3])
-    assert both[0] is row
-    assert both[1].tolist() == [-16383, -1, 0, 1, 16384]
+
+
+def test_rows_are_aligned_by_the_exponents_of_their_base_and_only_the_shrunk_ones_are_merged() -> None:
+    manifest = Manifest(
+        tuple(ArraySpec(name, (2,), "float32", "trained", nonnegative=False) for name in "ab")
+    )
+    past = np.array([[4, 7], [5, 5]], np.int8)
+    model = ModelState(np.zeros(4, np.int32), np.array([5, 5], np.int8), np.array([9, 9], np.int8), past)
+    rows = [np.array([100, -100, 100, -7], np.int16)] * 3
+    straight, counted = prepared(manifest, model, rows, [0, 1, 2])
+    assert straight[0] is counted[0] is rows[0]
+    assert straight[1].tolist() == [200, -200, 25, -2]
+    assert counted[1].tolist() == [141, -141, 18, -1]
+    assert straight[2].tolist() == rows[2].tolist()
+    assert counted[2].tolist() == [58, -58, 58, -4]
+    assert prepared(manifest, model, rows, ())[1] == rows
+    after = past_exponents_after(model)
+    assert after.tolist() == [[5, 5], [4, 7]]
 
 
 @pytest.mark.parametrize(

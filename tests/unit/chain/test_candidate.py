@@ -10,6 +10,7 @@ from support.chain import NO_SIGNATURE, World, private_keys
 from support.mutate import mutations
 
 from p2pfed.chain.candidate import verify_update
+from p2pfed.chain.derive import ages_of
 from p2pfed.errors import BadSignature, OutOfBounds, PeerFault, WrongHeight
 
 
@@ -18,7 +19,7 @@ def test_an_honest_update_is_a_candidate_at_its_height_only() -> None:
     update = world.update(0)
     verify_update(world.state, update)
     world.advance()
-    with pytest.raises(WrongHeight, match="from height 0 where 1 is the last"):
+    with pytest.raises(WrongHeight, match="from height 0 where 1 is the oldest"):
         verify_update(world.state, update)
     verify_update(world.state, world.update(0))
 
@@ -72,3 +73,35 @@ def test_an_update_of_a_base_that_counted_is_no_candidate() -> None:
     )
     with pytest.raises(WrongHeight, match="counted already"):
         verify_update(world.state, world.update(0))
+
+
+def test_an_older_update_counts_while_its_model_is_in_the_window_and_nothing_newer_did() -> None:
+    world = World([1] * 4, update_lag=3)
+    states = [world.state]
+    for _ in range(4):
+        world.advance(headers=tuple(world.update(place) for place in range(3)))
+        states.append(world.state)
+    late = {base: world.update(3, base=states[base]) for base in range(5)}
+    for base in (2, 3, 4):
+        verify_update(world.state, late[base])
+    with pytest.raises(WrongHeight, match="from height 1 where 2 is the oldest"):
+        verify_update(world.state, late[1])
+    with pytest.raises(OutOfBounds, match="from model"):
+        verify_update(world.state, world.update(3, base=states[3], base_model_root=states[2].model_root))
+    with pytest.raises(WrongHeight, match="from height 3 counted already"):
+        verify_update(world.state, world.update(0, base=states[3]))
+    world.advance(headers=(*(world.update(place) for place in range(3)), late[3]))
+    with pytest.raises(WrongHeight, match="from height 3 counted already"):
+        verify_update(world.state, late[3])
+    verify_update(world.state, late[4])
+
+
+def test_an_older_update_is_as_old_as_there_were_new_models_since() -> None:
+    world = World([1] * 4, update_lag=4)
+    first = world.state
+    world.advance(headers=())  # EMPTY: the model stays, so nothing gets older.
+    second = world.state
+    world.advance(headers=tuple(world.update(place) for place in range(3)))
+    late = [world.update(3, base=state) for state in (first, second, world.state)]
+    assert [base.train_index for base in world.state.ledger.training.bases] == [0, 0]
+    assert ages_of(world.state, late) == (1, 1, 0)

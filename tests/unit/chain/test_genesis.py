@@ -20,7 +20,8 @@ from p2pfed.chain.genesis import (
 )
 from p2pfed.errors import LocalError, MalformedMessage
 from p2pfed.primitives import codec
-from p2pfed.types.genesis import Genesis, Participant
+from p2pfed.primitives.digest import tagged
+from p2pfed.types.genesis import PARAMS_ALWAYS, Genesis, Participant, encode_genesis, spelled_params
 from p2pfed.types.model import Manifest
 
 EQUAL = [100] * 4
@@ -33,7 +34,7 @@ def test_json_and_canonical_bytes_tell_the_same_genesis() -> None:
     again = load_genesis(dump_genesis(genesis).encode())
     assert again == genesis
     assert again.chain_id == genesis.chain_id
-    assert decode_genesis(codec.encode(genesis)) == genesis
+    assert decode_genesis(encode_genesis(genesis)) == genesis
     assert f'"0x{genesis.model_root.hex()}"' in dump_genesis(genesis)
 
 
@@ -187,9 +188,31 @@ def test_liars_must_hold_less_than_a_third() -> None:
 
 def test_a_genesis_fits_its_limit_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     genesis = make_genesis(EQUAL)
-    size = len(codec.encode(genesis))
+    size = len(encode_genesis(genesis))
     monkeypatch.setattr("p2pfed.chain.genesis.GENESIS_BYTES_MAX", size)
     verify_genesis(genesis)
     monkeypatch.setattr("p2pfed.chain.genesis.GENESIS_BYTES_MAX", size - 1)
     with pytest.raises(LocalError, match=f"longer than {size - 1} bytes"):
         verify_genesis(genesis)
+
+
+def test_a_choice_that_came_later_is_spelled_only_where_it_was_made() -> None:
+    plain, chosen = make_genesis(EQUAL), make_genesis(EQUAL, update_lag=3)
+    assert "update_lag" not in json.loads(dump_genesis(plain))["params"]
+    assert json.loads(dump_genesis(chosen))["params"]["update_lag"] == 3
+    assert len(spelled_params(plain.params)) == PARAMS_ALWAYS
+    for genesis in (plain, chosen):
+        assert load_genesis(dump_genesis(genesis).encode()) == genesis
+        assert decode_genesis(encode_genesis(genesis)) == genesis
+    with pytest.raises(MalformedMessage):
+        decode_genesis(codec.encode(plain))  # Its default is spelled out.
+    # Networks that were founded before there was a choice keep their name.
+    values = list(msgspec.structs.astuple(plain))
+    values[4] = msgspec.structs.astuple(plain.params)[:9]
+    assert plain.chain_id == tagged("genesis", codec.encode(values))
+
+
+def test_more_late_trainers_than_votes_have_room_for_are_refused() -> None:
+    verify_genesis(make_genesis([1] * 128, update_lag=4))
+    with pytest.raises(LocalError, match=r"129 trainers with update_lag 4.*1024 updates.*at most 128"):
+        verify_genesis(make_genesis([1] * 129, update_lag=4))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
+from support.chain import World
 from support.tiny_chain import genesis, steps
 
 from p2pfed.chain.snapshot import block_of, model_of, snapshot_of, state_after, verify_parts
@@ -18,7 +20,7 @@ STEP = steps(3)[-1]
 STATE, HEADER, BODY = STEP.state, STEP.block.header, codec.encode(STEP.block.body)
 LEDGER_BYTES = encode_ledger(STATE.ledger)
 LIGHT = LightBlock(HEADER, STEP.block.commit, STATE.last_validators, STATE.validators)
-GOOD = snapshot_of(LIGHT, LEDGER_BYTES, len(BODY), genesis().manifest)
+GOOD = snapshot_of(LIGHT, LEDGER_BYTES, len(BODY), genesis())
 
 
 def with_part(kind: str, **changes: object) -> Snapshot:
@@ -29,7 +31,7 @@ def with_part(kind: str, **changes: object) -> Snapshot:
 
 
 def test_the_parts_of_a_state_make_it_again() -> None:
-    verify_parts(GOOD, genesis().manifest)
+    verify_parts(GOOD, genesis())
     assert block_of(GOOD, BODY) == STEP.block
     state = state_after(GOOD, genesis(), LEDGER_BYTES)
     assert (state.height, state.header_hash, state.ledger) == (3, HEADER.value_id, STATE.ledger)
@@ -61,7 +63,7 @@ def test_a_manifest_that_contradicts_its_header_names_both_values(
     bad: Snapshot, values: tuple[str, str]
 ) -> None:
     with pytest.raises(InvalidSnapshot) as refusal:
-        verify_parts(bad, genesis().manifest)
+        verify_parts(bad, genesis())
     assert all(value in str(refusal.value) for value in values)
     assert issubclass(InvalidSnapshot, PeerFault)
 
@@ -74,3 +76,20 @@ def test_another_ledger_than_the_one_under_the_state_root_is_refused_with_both_r
     assert HEADER.state_root.hex() in str(refusal.value)
     with pytest.raises(InvalidSnapshot):
         state_after(GOOD, genesis(), b"\xc1")
+
+
+def test_older_exponents_and_a_velocity_come_with_the_model() -> None:
+    world = World([1] * 4, update_lag=3, outer_momentum=58982)
+    block = world.advance()
+    state, model = world.state, world.state.model
+    assert model is not None
+    light_block = LightBlock(block.header, block.commit, state.last_validators, state.validators)
+    ledger = encode_ledger(state.ledger)
+    snapshot = snapshot_of(light_block, ledger, len(codec.encode(block.body)), world.genesis)
+    verify_parts(snapshot, world.genesis)
+    assert [part.length for part in snapshot.parts[2:]] == [2 * (2 + 2), 4 * 2 * 16]
+    values = np.concatenate([model.weights, model.velocity])
+    again = model_of(state_after(snapshot, world.genesis, ledger), values, model.exponents_bytes()).model
+    assert again is not None
+    assert again.root == block.header.model_root
+    assert again.exponents_root == block.header.exponents_root

@@ -41,7 +41,18 @@ def test_a_trainer_with_two_supported_updates_is_out_whole() -> None:
     twice = (world.update(1), world.update(1, seed=1))
     chosen = update_set((*world.updates()[2:], *twice, world.update(0)), 0)
     assert [update.trainer for update in chosen.updates] == [world.publics[place] for place in (0, 2, 3)]
-    assert chosen.dropped == (world.publics[1],)
+    assert chosen.dropped == ((world.publics[1], 0),)
+
+
+def test_of_a_trainers_updates_the_one_of_the_newest_base_counts_and_two_of_one_base_put_all_out() -> None:
+    world = World([1] * 4, update_lag=2)
+    first = world.state
+    world.advance(headers=tuple(world.update(place) for place in range(2)))
+    old, new = world.update(2, base=first), world.update(2)
+    lying = (world.update(3, base=first), world.update(3, base=first, seed=1), world.update(3))
+    chosen = update_set((old, *lying, new, world.update(0)), 0)
+    assert chosen.updates == tuple(sorted((world.update(0), new), key=lambda update: update.trainer))
+    assert chosen.dropped == ((world.publics[3], 1),)
 
 
 def test_late_rounds_merge_nothing_so_that_the_ledger_goes_on() -> None:

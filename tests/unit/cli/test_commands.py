@@ -9,7 +9,7 @@ import pytest
 
 from p2pfed.cli import main as program
 from p2pfed.cli.demo import network_accuracies, verdict_on_mean
-from p2pfed.cli.founding_options import parse_byzantine, parse_period_ms, parse_stakes
+from p2pfed.cli.founding_options import parse_byzantine, parse_outer, parse_period_ms, parse_stakes
 from p2pfed.cli.init import read_members
 from p2pfed.cli.main import COMMANDS, cli
 from p2pfed.cli.watch import Target, parse_target
@@ -161,6 +161,15 @@ def test_a_period_is_a_number_and_a_unit() -> None:
     for text in ("", "s", "7", "7w", "-1d", "367d", "1.5h", "٣d"):
         with pytest.raises(UsageError, match="--unbonding takes"):
             parse_period_ms(text)
+
+
+def test_the_outer_step_is_a_name_or_two_numbers() -> None:
+    assert parse_outer("off") == (0, 1 << 16)
+    assert parse_outer("nesterov") == parse_outer("0.9,0.3") == (58982, 19661)
+    assert parse_outer("0,16") == (0, 1 << 20)
+    for wrong in ("on", "0.9", "1,0.3", "-0.1,1", "0.9,0", "0.9,17", "0.9,0.3,1", "nan,1", "inf,1"):
+        with pytest.raises(UsageError, match=r"0\.9,0\.3"):
+            parse_outer(wrong)
 
 
 def test_stakes_are_one_whole_number_a_peer() -> None:

@@ -44,3 +44,9 @@ def test_collecting_takes_twice_the_median_of_the_last_eight_within_bounds() -> 
     assert WAN.collect_ms([20_000] * 20 + [3000] * 8) == 6000
     assert WAN.collect_ms([10]) == WAN.collect_floor_ms
     assert WAN.collect_ms([30_000]) == WAN.collect_cap_ms
+
+
+def test_each_height_without_a_new_model_doubles_the_collecting_up_to_t_empty() -> None:
+    waits = [LOCAL.collect_ms([300] * 8, run) for run in range(7)]
+    assert waits == [600, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]
+    assert LOCAL.collect_ms([], 1_000_000) == LOCAL.empty_ms

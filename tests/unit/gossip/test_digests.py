@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from p2pfed.errors import MalformedMessage
-from p2pfed.gossip.digests import held, missing
+from p2pfed.gossip.digests import held, missing, with_rest
 from p2pfed.types.bitmap import bitmap_of
 
 
@@ -27,6 +27,17 @@ def test_large_holdings_are_compared_across_bytes() -> None:
     assert held(mine, 400) == 134
 
 
+def test_what_neither_can_send_counts_as_held() -> None:
+    for size in range(6):
+        for mine, theirs in product(range(1 << size), repeat=2):
+            have, they = (
+                bitmap_of([i for i in range(size) if bits >> i & 1], size) for bits in (mine, theirs)
+            )
+            found = with_rest(they, have, size)
+            everything = bitmap_of(range(size), size)
+            assert missing(everything, found, size) == missing(have, they, size)
+
+
 def test_a_limit_gives_the_lowest_indices() -> None:
     everything, nothing = bitmap_of(range(20), 20), bitmap_of((), 20)
     assert missing(everything, nothing, 20, limit=3) == (0, 1, 2)
@@ -39,6 +50,9 @@ def test_a_malformed_bitmap_is_a_fault_of_its_sender(theirs: bytes) -> None:
         missing(bitmap_of((1,), 10), theirs, 10)
     with pytest.raises(MalformedMessage, match="10 entries"):
         held(theirs, 10)
+    for first, second in ((theirs, bitmap_of((1,), 10)), (bitmap_of((1,), 10), theirs)):
+        with pytest.raises(MalformedMessage, match="10 entries"):
+            with_rest(first, second, 10)
 
 
 def test_a_bitmap_over_nothing_is_empty() -> None:

@@ -16,6 +16,7 @@ from p2pfed.gossip.dialling import (
     PIPE_STABLE_MS,
     PORTION_MS,
 )
+from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.gossip.peers import (
     OBSERVER_PIPES,
     OBSERVERS_MAX,
@@ -351,8 +352,23 @@ def test_observers_are_pushed_to_but_take_no_place_in_the_mesh(keys) -> None:
     for peer in between:
         table.connected(peer, 0)
     assert set(table.push_targets()) == set(alone) | set(between)
-    assert set(table.push_targets(between[0])) == set(alone) | set(between[1:])
-    assert set(table.push_targets(alone[0])) == (set(alone) | set(between)) - {alone[0]}
+    assert table.connected_observers() == tuple(between)
+    assert table.connected_members() == tuple(members[1:])
+    table.disconnected(between[0], 1)
+    table.add_members(between[1:2])
+    assert table.connected_observers() == tuple(between[2:])
+    assert between[1] in table.connected_members()
+
+
+def test_what_everybody_makes_is_pushed_to_a_few_however_large_the_mesh_is() -> None:
+    members = [b"\x02" + number.to_bytes(32, "big") for number in range(40)]
+    table = PeerTable(members[0], member_keys=members)
+    table.mesh_degree = 39
+    for peer in (*members[1:], b"\x03" * 33):
+        table.connected(peer, 0)
+    assert len(table.push_targets()) == 40
+    assert len(table.few_targets()) == MESH_DEGREE + 1
+    assert set(table.digest_targets()) <= set(table.few_targets())
 
 
 def test_an_observer_stops_at_a_few_pipes(make_record, chain_id) -> None:

@@ -15,6 +15,7 @@ from p2pfed.chain.evidence import conviction_of
 from p2pfed.errors import PeerFault
 from p2pfed.primitives import codec
 from p2pfed.types.evidence import Evidence
+from p2pfed.types.genesis import encode_genesis
 
 PROGRAM = Path(__file__).parents[3] / "p2pfed" / "independent" / "verify.py"
 SPEC = importlib.util.spec_from_file_location("stand_alone_evidence", PROGRAM)
@@ -53,7 +54,7 @@ def is_proof(evidence: list[Any]) -> bool:
 
 @pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: type(proof).__name__)
 def test_both_programs_judge_evidence_alike(proof: Any) -> None:
-    chain = VERIFY.Chain(msgspec.msgpack.decode(codec.encode(WORLD.genesis)))
+    chain = VERIFY.Chain(msgspec.msgpack.decode(encode_genesis(WORLD.genesis)))
     honest = msgspec.msgpack.decode(codec.encode(proof))
     culprit = WORLD.publics[1]
     assert chain._convicted([honest], 1) == [(culprit, conviction_of(WORLD.state, proof).offence, 1)]

@@ -16,8 +16,9 @@ from support.chain import World
 
 from p2pfed.aggregation.catalogue import PRE_RULES, named_rule, rule_names
 from p2pfed.aggregation.engine import faulty_max, merge
-from p2pfed.primitives import codec
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.storage.home import Home
+from p2pfed.types.genesis import encode_genesis
 from p2pfed.types.model import ModelState
 
 PROGRAM = Path(__file__).parents[3] / "p2pfed" / "independent" / "verify.py"
@@ -34,7 +35,7 @@ NAMES = (*VERIFY.MERGES, "clip_nnm_trimmed_mean", "arc+nnm+geometric_median", "c
 def test_it_says_which_rules_it_has() -> None:
     assert set(VERIFY.MERGES) == set(rule_names()) - UNKNOWN - {"clip_nnm_trimmed_mean"}
     assert set(VERIFY.PREPARES) == set(PRE_RULES) - {"bucketing"}
-    merger = VERIFY.Merger(msgspec.msgpack.decode(codec.encode(World([10] * 4).genesis)))
+    merger = VERIFY.Merger(msgspec.msgpack.decode(encode_genesis(World([10] * 4).genesis)))
     assert "no smea, which rule nnm+smea needs" in merger._obstacle("nnm+smea", 4)
     assert "no bucketing" in merger._obstacle("bucketing+median", 4)
     assert merger._obstacle("arc+nnm+krum", 4) == ""
@@ -45,28 +46,34 @@ def test_it_says_which_rules_it_has() -> None:
 def test_it_merges_to_the_same_bits(rule: str) -> None:
     world = World([10] * 11)
     genesis = world.genesis
-    merger = VERIFY.Merger(msgspec.msgpack.decode(codec.encode(genesis)))
+    merger = VERIFY.Merger(msgspec.msgpack.decode(encode_genesis(genesis)))
     generator = np.random.default_rng(len(rule))
     size, groups = genesis.manifest.size, len(genesis.manifest.groups)
+    older = np.array([[10, 12], [5, 22], [9, 30]], np.int8)
     e, m = np.array([9, 20, -3][:groups], np.int8), np.array([23, 4, 11][:groups], np.int8)
     for n, spread in ((11, 9000), (5, 3), (1, 32767)):
         f = 2 if n == 11 else (n - 1) // 4
         if not named_rule(rule).bound(n, f):
             continue
         rows = list((generator.integers(-spread, spread + 1, (n, size)) // 2).astype(np.int16))
-        model = ModelState(generator.integers(-(2**29), 2**29, size).astype(np.int32), e, m)
+        velocity = generator.integers(-(2**31) + 1, 2**31, size if n == 5 else 0).astype(np.int32)
+        merger.momentum, merger.rate = (58982, 19661) if n == 5 else (0, 1 << 16)
+        model = ModelState(generator.integers(-(2**29), 2**29, size).astype(np.int32), e, m, older, velocity)
+        ages = generator.integers(0, 4, n).tolist()
         claims = generator.integers(1, 500, n).tolist()
         ours = merge(
             genesis.manifest, model, rows, claims, faulty_max=f, rule=rule,
-            update_bits=genesis.params.update_bits, examples_cap=genesis.params.examples_cap,
+            update_bits=genesis.params.update_bits, examples_cap=genesis.params.examples_cap, ages=ages,
+            outer=OuterStep(merger.momentum, merger.rate),
         )  # fmt: skip
         theirs = merger._merge(
             rule,
             [row.tolist() for row in rows],
             claims,
             f,
-            model.weights.tolist(),
-            [*e.tolist(), *m.tolist()],
+            [*model.weights.tolist(), *model.velocity.tolist()],
+            [*e.tolist(), *m.tolist(), *older.ravel().tolist()],
+            ages,
         )
         after = ours.model
         aggregate = ours.aggregate.astype("<i4").tobytes()

@@ -14,7 +14,7 @@ from p2pfed.ledger.execute import (
     execute_transaction,
     receipts_root,
 )
-from p2pfed.ledger.module import Context, Convict, CountUpdates, Offence
+from p2pfed.ledger.module import BaseModel, Context, Convict, CountUpdates, Offence
 from p2pfed.ledger.state import LedgerState, genesis_ledger, next_seed
 from p2pfed.primitives.merkle import EMPTY_ROOT
 
@@ -31,7 +31,7 @@ def convicted(world: World, key: bytes, offence: Offence) -> LedgerState:
 
 
 def ended(world: World, ledger: LedgerState) -> LedgerState:
-    nothing = CountUpdates(0, (), (), is_empty=True)
+    nothing = CountUpdates(BaseModel(0, bytes(32), 0), (), (), is_empty=True)
     return end_block(ledger, nothing, frozenset(world.publics), context_of(world))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pfed.consensus.timeouts import Preset
 from p2pfed.node.collect import Collect
 
-PRESET = Preset("test", 0, 0, 0, 0, 0, 500, 2_000, grace_ms=200, empty_ms=60_000)
+PRESET = Preset("test", 0, 0, 0, 0, 0, 500, 2_000, grace_ms=200, flight_ms=100, empty_ms=60_000)
 A, B, C, D = (bytes([number]) for number in range(4))
 START, DEADLINE = 10_000, 2_000
 

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from support.chain import World
 from support.lab import Lab, sent_by
 
+from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import MalformedMessage
-from p2pfed.node.digesting import REPLY_MESSAGES_MAX, digest_of, lacking
-from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalChecked, Timer, Trained
+from p2pfed.node.digesting import (
+    NOTES_PER_FLIGHT,
+    REPLY_MESSAGES_MAX,
+    Settled,
+    digest_of,
+    expected,
+    lacking,
+)
+from p2pfed.node.effects import Effect
+from p2pfed.node.events import (
+    BodyFetched,
+    PayloadFetched,
+    PeerConnected,
+    PeerDisconnected,
+    ProposalChecked,
+    Timer,
+    Trained,
+)
 from p2pfed.node.node import GOSSIP_MS
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.bitmap import indices_of
@@ -20,6 +38,14 @@ from p2pfed.types.proposal import Proposal
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ControlMessage, Digest, ProposalMessage
+
+FLIGHT_MS = PRESETS["local"].flight_ms
+
+
+def of_agreement(effects: list[Effect]) -> list[ControlMessage]:
+    """Return what was sent of a height: all but digests and records."""
+    kinds = (UpdateHeader, AvailMessage, ProposalMessage, Prevote, Precommit, PolkaCert, CommitCert)
+    return [message for kind in kinds for message in sent_by(effects, kind)]
 
 
 @dataclass
@@ -33,6 +59,11 @@ class Table:
     def reply(self) -> list[ControlMessage]:
         assert self.full.node.work is not None
         return lacking(self.full.node.work, digest_of(self.empty.node.state, self.empty.node.work))
+
+    def let_settle(self) -> None:
+        """Let so much time pass that what the full peer holds has come everywhere, or is lost."""
+        self.full.gossip()
+        self.full.wait(FLIGHT_MS)
 
 
 @pytest.fixture
@@ -84,6 +115,7 @@ def test_two_peers_that_hold_the_same_have_nothing_to_say(table: Table) -> None:
 
 def test_a_peer_asks_in_every_gossip_and_is_answered(table: Table) -> None:
     (digest,) = sent_by(table.empty.gossip(), Digest)[:1]
+    table.let_settle()
     effects = table.full.hear(digest, table.empty.key.public)
     for kind in (UpdateHeader, AvailMessage, ProposalMessage, Prevote, Precommit):
         assert sent_by(effects, kind), kind
@@ -91,6 +123,7 @@ def test_a_peer_asks_in_every_gossip_and_is_answered(table: Table) -> None:
 
 def test_answers_are_not_given_as_fast_as_anyone_asks(table: Table) -> None:
     digest = digest_of(table.empty.node.state, table.empty.node.work)
+    table.let_settle()
     assert table.full.hear(digest)
     assert not sent_by(table.full.hear(digest), AvailMessage)
     table.full.now_ms += GOSSIP_MS // 4 - 1
@@ -98,6 +131,86 @@ def test_answers_are_not_given_as_fast_as_anyone_asks(table: Table) -> None:
     table.full.now_ms += 1
     assert sent_by(table.full.hear(digest), AvailMessage)
     assert sent_by(table.full.hear(digest, table.full.others[1]), AvailMessage)
+
+
+@pytest.mark.parametrize("kind", [UpdateHeader, AvailMessage, ProposalMessage, Prevote, Precommit])
+def test_what_came_a_moment_ago_is_on_its_way_to_the_others_and_not_sent_again(
+    table: Table, kind: type
+) -> None:
+    (message,) = (message for message in table.said.values() if isinstance(message, kind))
+    late = Lab(world=table.full.world, key=table.full.key)
+    late.start()
+    for other in table.said.values():
+        if other is not message:
+            late.hear(other)
+    late.gossip()
+    late.wait(1)
+    late.hear(message)
+    late.wait(FLIGHT_MS - 1)
+    digest = digest_of(table.empty.node.state, table.empty.node.work)
+    sent = late.hear(digest)
+    assert len(of_agreement(sent)) == len(table.said) - 1
+    assert not sent_by(sent, kind)
+    late.wait(GOSSIP_MS // 4)
+    assert sent_by(late.hear(digest), kind) == [message]
+
+
+def test_votes_of_a_round_that_was_over_long_ago_are_given_at_once(table: Table) -> None:
+    world, digest = table.full.world, digest_of(table.empty.node.state, table.empty.node.work)
+    table.let_settle()
+    for round_ in (4, 5):
+        for place in range(4):
+            table.full.hear(world.sign(Prevote(1, round_, None, -1, place, bytes(64)), world.key(place)))
+    table.let_settle()
+    old = world.sign(Precommit(1, 0, None, 0, bytes(64)), world.key(0))
+    table.full.hear(old)
+    assert old in sent_by(table.full.hear(digest), Precommit)
+
+
+def test_a_polka_of_a_moment_ago_is_not_sent_again(table: Table) -> None:
+    work = table.full.node.work
+    assert work is not None
+    work.engine = SimpleNamespace(valid_round=3)  # type: ignore[assignment]
+    ours = msgspec.structs.replace(digest_of(table.empty.node.state, None), valid_round=2)
+    for theirs, counted in ((-1, -1), (1, 1), (2, 3), (3, 3), (4, 4)):
+        digest = msgspec.structs.replace(ours, valid_round=theirs)
+        assert expected(work, digest, ours).valid_round == counted
+
+
+def test_without_an_old_note_all_is_on_its_way(table: Table) -> None:
+    work = table.full.node.work
+    assert work is not None
+    digest = digest_of(table.empty.node.state, table.empty.node.work)
+    assert lacking(work, expected(work, digest, None)) == []
+    assert lacking(work, expected(work, digest, digest_of(table.full.node.state, work))) == table.reply()
+
+
+def test_notes_are_of_one_height_and_few() -> None:
+    settled, digest = Settled(100), digest_of(World((10, 10, 10, 10)).state, None)
+    for now_ms in range(0, 1_000, 5):
+        settled.note(msgspec.structs.replace(digest, valid_round=now_ms), now_ms)
+        held = settled.held(1, now_ms)
+        assert held is None if now_ms < 100 else now_ms - 125 <= held.valid_round <= now_ms - 100
+        assert len(settled._notes) <= NOTES_PER_FLIGHT + 2
+    assert settled.held(2, 1_000) is None
+    settled.note(msgspec.structs.replace(digest, height=2), 1_000)
+    assert settled.held(1, 2_000) is None
+    assert settled.held(2, 1_100) is not None
+
+
+def test_a_peer_that_has_just_connected_gets_our_words_and_no_answer_to_its_first_digest(
+    table: Table,
+) -> None:
+    full, digest = table.full, digest_of(table.empty.node.state, table.empty.node.work)
+    table.let_settle()
+    peer = full.others[2]
+    full.step(PeerDisconnected(peer))
+    effects = full.step(PeerConnected(peer, None))
+    words = full.node.hand.words(1)
+    assert [message for message in of_agreement(effects) if message in words] == [*words]
+    assert of_agreement(full.hear(digest, peer)) == []
+    full.wait(FLIGHT_MS)
+    assert of_agreement(full.hear(digest, peer)) != []
 
 
 def test_a_digest_without_its_own_round_or_with_a_bad_bitmap_costs_its_sender(table: Table) -> None:
@@ -133,6 +246,21 @@ def test_a_peer_a_block_behind_is_given_the_certificate() -> None:
     effects = ahead.hear(digest)
     assert sent_by(effects, CommitCert) == [block.commit]
     assert [found.height for found in sent_by(effects, Digest)] == [2]
+
+
+def test_a_peer_that_is_about_to_have_our_block_is_not_told_of_it() -> None:
+    world = World((10, 10, 10, 10))
+    repair_of = Lab(world=world)
+    repair_of.start()
+    digest = digest_of(world.state, repair_of.node.work)
+    block = world.advance()
+    ahead = Lab(1, world=world)
+    ahead.start()
+    ahead.node._repair.decided(ahead.now_ms)
+    ahead.wait(FLIGHT_MS - 1)
+    assert ahead.hear(digest) == []
+    ahead.wait(1)
+    assert sent_by(ahead.hear(digest), CommitCert) == [block.commit]
 
 
 def test_a_peer_that_catches_up_claims_to_hold_nothing() -> None:

@@ -10,15 +10,18 @@ from support.lab import Lab, sent_by
 
 from p2pfed.aggregation.payload import encode_payload
 from p2pfed.chain.invalid_update import invalid_header, invalid_payload
+from p2pfed.chain.state import ChainState
 from p2pfed.consensus.certificates import commit_cert
 from p2pfed.errors import BadSignature
 from p2pfed.node import events
 from p2pfed.node.effects import Blame, Effect, Halt, Observe, Send, StoreBlock, StorePolkas
+from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalChecked
 from p2pfed.node.evidence_pool import EVIDENCE_POOL_MAX, EvidencePool
 from p2pfed.node.facts import EvidenceFound, StakeSlashed
 from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.merkle import chunk_root
-from p2pfed.types.block import Block
+from p2pfed.types.availability import AvailMessage
+from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import (
     Amnesia,
@@ -137,6 +140,54 @@ def test_two_availability_votes_are_proof_and_the_first_one_stays(lab: Lab) -> N
     assert lab.node.work is not None
     assert lab.node.work.pool.avails[liar] == first
     assert lab.all_of(Blame) == []
+
+
+def block_with(lab: Lab, liar: int, message: AvailMessage) -> tuple[Header, Body, ChainState]:
+    """Return a block that holds this availability vote of the liar, and none of one other validator."""
+    world = lab.world
+    absent = next(place for place in range(4) if place != liar)
+    avails = [world.avail(place, world.updates()) for place in range(4) if place not in (liar, absent)]
+    inputs = sorted([*avails, message], key=lambda one: one.avail.validator_index)
+    return world.build(avails=tuple(inputs))
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_availability_vote_is_held_against_the_one_in_the_block_whichever_comes_first(
+    lab: Lab, is_first: bool
+) -> None:
+    world, liar = lab.world, liar_of(lab)
+    in_block, other = (world.avail(liar, world.updates(), time_ms=world.state.time_ms + n) for n in (5, 6))
+    header, body, _ = block_with(lab, liar, in_block)
+    steps = [lambda: lab.hear(other), lambda: lab.step(BodyFetched(header, body))]
+    for step in steps if is_first else reversed(steps):
+        assert kinds(lab) == []
+        step()
+    (proof,) = lab.sent(DuplicateAvail)
+    assert {proof.first, proof.second} == {in_block.avail, other.avail}
+
+
+def test_an_availability_vote_that_comes_after_its_block_is_held_against_the_one_in_it(lab: Lab) -> None:
+    world, liar = lab.world, liar_of(lab)
+    in_block, other = (world.avail(liar, world.updates(), time_ms=world.state.time_ms + n) for n in (5, 6))
+    header, body, after = block_with(lab, liar, in_block)
+    lab.step(BodyFetched(header, body))
+    for update in body.updates:
+        lab.step(PayloadFetched(update.update_id, is_valid=True))
+    lab.step(ProposalChecked(header.value_id, after, ""))
+    lab.hear(world.certify(header))
+    assert lab.node.state.height == 1
+    lab.hear(in_block)
+    unsigned = msgspec.structs.replace(
+        other, avail=msgspec.structs.replace(other.avail, signature=NO_SIGNATURE)
+    )
+    assert (kinds(lab), lab.all_of(Blame)) == ([], [])
+    lab.hear(unsigned)
+    assert kinds(lab) == []
+    assert [effect.fault for effect in lab.all_of(Blame)] != []
+    for _ in range(2):
+        lab.hear(other)
+    (proof,) = lab.sent(DuplicateAvail)
+    assert {proof.first, proof.second} == {in_block.avail, other.avail}
 
 
 def test_a_second_availability_vote_that_nobody_signed_accuses_nobody(lab: Lab) -> None:

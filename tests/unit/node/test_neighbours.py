@@ -14,6 +14,7 @@ from p2pfed.node.facts import PeerBlamed, PeerJoined, PeerLeft
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.availability import AvailMessage
+from p2pfed.types.certificate import PolkaCert
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.validators import validator_set
 from p2pfed.types.vote import Prevote
@@ -141,6 +142,30 @@ def test_a_network_larger_than_the_mesh_passes_messages_on_though_all_are_connec
     )
     assert len(effect.peers) in (MESH_DEGREE - 1, MESH_DEGREE)
     assert lab.others[0] not in effect.peers
+
+
+def test_what_everybody_makes_or_passes_on_goes_to_a_few_though_pushes_go_to_all() -> None:
+    count = MESH_DEGREE + 4
+    lab = Lab(bonds=(10,) * count)
+    lab.node.neighbours.table.mesh_degree = count
+    lab.start(connected=count - 1)
+    neighbours, world = lab.node.neighbours, lab.world
+    header, _, _ = world.build()
+    polka = PolkaCert(1, 0, header.value_id, -1, b"\x00\x00", ())
+    for message, targets in (
+        (polka, MESH_DEGREE), (world.certify(header), MESH_DEGREE), (world.update(1), count - 1),
+    ):  # fmt: skip
+        neighbours._outbox.clear()
+        neighbours.push(message)
+        (effect,) = of(neighbours._outbox, Send)
+        assert len(effect.peers) == targets, message
+    neighbours._outbox.clear()
+    source = neighbours.table.few_targets()[0]
+    neighbours.forward(source, world.all_evidence(1)[0], b"its id")
+    (effect,) = of(neighbours._outbox, Send)
+    assert len(effect.peers) == MESH_DEGREE - 1
+    assert source not in effect.peers
+    neighbours._outbox.clear()
 
 
 def test_evidence_is_passed_on_though_all_are_connected() -> None:

@@ -10,6 +10,7 @@ from support.lab import FOUR, Lab, sent_by
 
 from p2pfed.consensus.certificates import precommits_of, verify_commit
 from p2pfed.consensus.signer import SignAvail, Signed, SignPrevote, SignUpdate, decide, initial_record
+from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import BadSignature, WrongHeight
 from p2pfed.node import events, height_messages
 from p2pfed.node.effects import (
@@ -145,7 +146,7 @@ def test_an_availability_vote_from_before_a_restart_stands_whatever_is_held_now(
     assert lab.node.work is not None
     assert lab.node.work.pool.avails[place] == signed.message
     lab.hear(digest_at(world))  # Of a peer that holds nothing.
-    assert lab.sent(AvailMessage) == [signed.message]
+    assert {*lab.sent(AvailMessage)} == {signed.message}
 
 
 def test_a_vote_from_before_a_restart_is_the_only_one_of_its_round() -> None:
@@ -164,8 +165,8 @@ def test_a_vote_from_before_a_restart_is_the_only_one_of_its_round() -> None:
     lab.step(BodyFetched(header, body))
     lab.step(ProposalChecked(header.value_id, after, ""))
     lab.hear(digest_at(world))  # Of a peer that holds nothing.
-    assert lab.sent(Prevote) == [vote.message]
-    assert lab.sent(AvailMessage) == [avail.message]
+    assert {*lab.sent(Prevote)} == {vote.message}
+    assert {*lab.sent(AvailMessage)} == {avail.message}
     timers = [effect.timer for effect in lab.all_of(ScheduleTimeout)]
     assert Timer("prevote", 1, 0) in timers
 
@@ -218,7 +219,7 @@ def test_early_messages_are_bounded_for_each_peer_and_in_all(monkeypatch: pytest
         for trainer in range(3):
             lab.hear(ahead.update(trainer), peer)
     assert len(lab.node._early.messages) == 3
-    assert [peer for peer, _ in lab.node._early.messages] == [lab.others[0], lab.others[0], lab.others[1]]
+    assert [peer for peer, _, _ in lab.node._early.messages] == [lab.others[0], lab.others[0], lab.others[1]]
 
 
 def test_what_is_two_heights_ahead_is_not_kept() -> None:
@@ -375,6 +376,19 @@ def test_the_last_height_ends_the_work_and_is_told() -> None:
     assert lab.node.is_everyone_finished
 
 
+def test_heights_without_a_new_model_make_the_next_one_wait_longer_for_updates() -> None:
+    world = World(FOUR)
+    lab = Lab(world=world, is_learning=False)
+    lab.start()
+    waits = []
+    for headers in (world.updates(), (), (), None):
+        commit(lab, world, headers=world.updates() if headers is None else headers)
+        assert lab.node.work is not None
+        waits.append(lab.node.work.collect.deadline_ms)
+    floor, cap = PRESETS["local"].collect_floor_ms, PRESETS["local"].collect_cap_ms
+    assert waits == [floor, 2 * cap, 4 * cap, floor]  # Collecting took no time here, so the floor it is.
+
+
 def test_proof_in_a_block_is_told_and_leaves_the_pool() -> None:
     world = World(FOUR)
     lab = Lab(world=world, is_learning=False)
@@ -527,3 +541,53 @@ def test_nothing_that_is_sent_is_unsigned_or_of_somebody_else() -> None:
     own = [m for m in lab.sent(SignedMessage) if isinstance(m, UpdateHeader) and m.trainer == lab.key.public]
     assert own
     assert all(message.is_signed_by(lab.key.public, world.genesis.chain_id) for message in own)
+
+
+# Updates that are older than one height
+
+
+def slow_lab() -> tuple[Lab, list[Train]]:
+    """Return a peer whose first training is under way while two blocks pass without it."""
+    lab = Lab(world=World(FOUR, update_lag=3))
+    lab.start()
+    others = [place for place in range(4) if lab.world.publics[place] != lab.key.public]
+    blocks = tuple(
+        lab.world.advance(headers=tuple(lab.world.update(place) for place in others)) for _ in range(2)
+    )
+    lab.hear(digest_at(lab.world))
+    lab.step(events.BlocksFetched(lab.others[0], blocks))
+    lab.step(events.ModelFetched(2, lab.world.state.model))
+    assert lab.node.state.height == 2
+    return lab, lab.all_of(Train)
+
+
+def test_a_training_goes_on_while_its_update_may_count_and_the_next_begins_at_the_newest_model() -> None:
+    lab, trainings = slow_lab()
+    assert [effect.base_height for effect in trainings] == [0]
+    update = lab.world.update(lab.world.publics.index(lab.key.public), base=trainings[0].state)
+    effects = lab.step(Trained(0, update.payload_root, update.payload_bytes, update.examples))
+    (header,) = sent_by(effects, UpdateHeader)
+    assert (header.base_height, header.base_model_root) == (0, trainings[0].state.model_root)
+    assert [effect.base_height for effect in of(effects, Train)] == [2]
+    assert not of(lab.step(Trained(0, update.payload_root, update.payload_bytes, update.examples)), Train)
+
+
+def test_a_slow_training_that_fails_is_followed_by_one_from_the_newest_model() -> None:
+    lab, _ = slow_lab()
+    effects = lab.step(events.TrainingFailed(0, "no data"))
+    assert [fact.reason for fact in lab.facts(UpdateSkipped)] == ["no data"]
+    assert [effect.base_height for effect in of(effects, Train)] == [2]
+
+
+def test_an_older_update_of_another_is_taken_and_one_that_is_too_old_is_let_pass() -> None:
+    lab, trainings = slow_lab()
+    other = lab.world.publics.index(lab.others[0])
+    first = trainings[0].state
+    late = lab.world.update(other, base=first)
+    assert not lab.all_of(Blame)
+    lab.hear(late)  # Its trainer has counted since: nobody is to blame, and it is not wanted.
+    assert late.update_id not in lab.node.work.pool.known
+    own = lab.world.update(lab.world.publics.index(lab.key.public), base=first)
+    lab.hear(own)
+    assert own.update_id in lab.node.work.pool.known
+    assert not lab.all_of(Blame)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from support.chain import private_keys
 
-from p2pfed.consensus.signer import SignAvail, SignPrevote, initial_record
+from p2pfed.consensus.signer import SignAvail, SignPrevote, SignUpdate, initial_record
 from p2pfed.node.effects import Effect, Persist
 from p2pfed.node.signing import SigningHand
+from p2pfed.types.update import CODEC_INT16
 
 CHAIN_ID, VALUE = bytes(range(32)), bytes(32)
 
@@ -42,6 +43,21 @@ def test_a_refusal_says_nothing_and_writes_nothing() -> None:
     assert signing.sign(SignPrevote(1, 0, VALUE, -1, 0)) is None
     assert outbox == []
     assert signing.record is record
+
+
+def test_the_words_of_a_height_are_what_was_said_of_it_last() -> None:
+    signing = hand([])
+    assert signing.words(1) == ()
+    avail = signing.sign(SignAvail(1, 0, 0, (), 5))
+    prevote = signing.sign(SignPrevote(1, 0, VALUE, -1, 0))
+    assert signing.words(1) == (avail, prevote)
+    later = signing.sign(SignPrevote(1, 1, None, -1, 0))
+    assert signing.words(1) == (avail, later)
+    update = signing.sign(SignUpdate(0, VALUE, 2, VALUE, CODEC_INT16, 1))
+    assert signing.words(1) == (update, avail, later)
+    signing.sign(SignPrevote(2, 0, VALUE, -1, 0))
+    assert signing.words(1) == (update, avail)
+    assert signing.words(3) == ()
 
 
 def test_each_word_is_persisted_apart() -> None:

@@ -37,7 +37,7 @@ def light(step: Step) -> LightBlock:
 
 def offer(step: Step) -> Snapshot:
     body = len(codec.encode(step.block.body))
-    return snapshot_of(light(step), encode_ledger(step.state.ledger), body, genesis().manifest)
+    return snapshot_of(light(step), encode_ledger(step.state.ledger), body, genesis())
 
 
 STEPS = steps(8)
@@ -60,7 +60,7 @@ class Joiner:
         self.neighbours = Neighbours(KEYS[0], state.chain_id, members, state.validators, self.outbox)
         start = trusted_genesis(genesis()) if checkpoint is None else None
         plan = SyncPlan(RULES, start, checkpoint, resume)
-        self.sync = StateSync(plan, genesis().manifest, self.neighbours, self.outbox)
+        self.sync = StateSync(plan, genesis(), self.neighbours, self.outbox)
 
     def connect(self, *peers: bytes) -> None:
         for peer in peers:

@@ -145,3 +145,32 @@ def test_what_a_voter_lacks_of_what_we_hold_is_known(world: World, pool: UpdateP
     pool.settle(ours.update_id, is_valid=True)
     pool.settle(both.update_id, is_valid=True)
     assert pool.held_but_not_listed(world.avail(1, [both])) == (ours,)
+
+
+def test_what_a_height_did_not_take_is_carried_to_the_next_one_while_it_may_count() -> None:
+    world = World((10,) * 4, update_lag=2)
+    pool = UpdatePool(world.state)
+    counted, held, open_, refused = (world.update(place) for place in range(4))
+    for header in (counted, held, open_, refused):
+        pool.add_header(header)
+    for header in (counted, held):
+        pool.settle(header.update_id, is_valid=True)
+    pool.settle(refused.update_id, is_valid=False)
+    world.advance(headers=(counted, *()), avails=world.avails((counted,)))
+    later = UpdatePool(world.state)
+    later.carry(pool)
+    assert set(later.known) == {header.update_id for header in (held, open_, refused)}
+    assert (later.held, later.refused) == ({held.update_id}, {refused.update_id})
+    assert not later.add_header(counted)  # Used up: no new header, and nobody to blame.
+    world.advance()
+    last = UpdatePool(world.state)
+    last.carry(later)
+    assert not last.known
+
+
+def test_with_a_window_of_one_nothing_is_carried(world: World, pool: UpdatePool) -> None:
+    pool.add_header(world.update(0))
+    world.advance(headers=(world.update(1), world.update(2), world.update(3)))
+    later = UpdatePool(world.state)
+    later.carry(pool)
+    assert not later.known

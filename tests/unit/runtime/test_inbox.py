@@ -11,6 +11,7 @@ from p2pfed.node.events import (
     Started,
 )
 from p2pfed.primitives import codec
+from p2pfed.primitives.digest import sha256
 from p2pfed.runtime.inbox import MESSAGES_WAITING_MAX, Inbox
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.wire import PeerRecords
@@ -23,7 +24,7 @@ DATA = codec.encode(MESSAGE)
 async def test_a_message_is_decoded_and_carries_its_size() -> None:
     inbox = Inbox()
     await inbox.message(PEER, DATA)
-    assert await inbox.get() == MessageReceived(PEER, MESSAGE, len(DATA))
+    assert await inbox.get() == MessageReceived(PEER, MESSAGE, len(DATA), sha256(DATA))
 
 
 async def test_garbage_is_the_fault_of_whoever_sent_it() -> None:

@@ -15,6 +15,7 @@ from p2pfed.primitives.merkle import chunk_hashes, path_of_hashes
 from p2pfed.runtime import joining
 from p2pfed.runtime.joining import fetch_founding, fetch_initial_model, offers_snapshot
 from p2pfed.types.address import Multiaddr
+from p2pfed.types.genesis import encode_genesis
 from p2pfed.types.wire import (
     Chunk,
     GenesisBytes,
@@ -50,7 +51,7 @@ class Contact:
         request = decode_request(data)
         answer: object = Missing()
         if isinstance(request, GetGenesis):
-            answer = GenesisBytes(codec.encode(genesis()))
+            answer = GenesisBytes(encode_genesis(genesis()))
         elif isinstance(request, GetChunk):
             answer = self._chunks[request.root]
         twisted = self._twist(answer)

@@ -29,7 +29,7 @@ from p2pfed.storage.store import Store
 from p2pfed.types.address import Multiaddr, peer_id
 from p2pfed.types.block import Header
 from p2pfed.types.evidence import DuplicateVote
-from p2pfed.types.genesis import Participant
+from p2pfed.types.genesis import Participant, encode_genesis
 from p2pfed.types.light import LightBlock, ListProof
 from p2pfed.types.vote import Precommit
 from p2pfed.types.wire import (
@@ -289,7 +289,7 @@ class Stepwise(LightChain):
         request = decode_request(data)
         if isinstance(request, GetLightBlock):
             return codec.encode(self.block(request.height))
-        return codec.encode(GenesisBytes(codec.encode(self.founded)))
+        return codec.encode(GenesisBytes(encode_genesis(self.founded)))
 
 
 async def test_a_fork_right_after_a_checkpoint_in_another_round_is_amnesia(net: Net) -> None:

@@ -15,6 +15,7 @@ from p2pfed.primitives.merkle import chunk_root
 from p2pfed.runtime.server import Server
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
+from p2pfed.types.genesis import encode_genesis
 from p2pfed.types.light import LightBlock, ListProof
 from p2pfed.types.wire import (
     Blocks,
@@ -55,7 +56,7 @@ async def asked(server: Server, request: BulkRequest) -> BulkResponse:
 
 async def test_a_store_serves_genesis_blocks_and_chunks(store: Store, disk: ThreadPoolExecutor) -> None:
     server, payload = Server(store, disk, lambda _: True), steps(3)[2].payloads[0]
-    assert await asked(server, GetGenesis()) == GenesisBytes(codec.encode(genesis()))
+    assert await asked(server, GetGenesis()) == GenesisBytes(encode_genesis(genesis()))
     assert await asked(server, GetBlocks(2, 16)) == Blocks(tuple(step.block for step in steps(3)[1:]))
     chunk = await asked(server, GetChunk(chunk_root(payload), 0))
     assert isinstance(chunk, Chunk)

@@ -77,7 +77,7 @@ def test_a_manifest_names_the_parts_of_the_state_by_their_roots(full: Store) -> 
     snapshot = grown(full, S).manifest(0)
     assert snapshot is not None
     state = steps(S)[-1].state
-    verify_parts(snapshot, genesis().manifest)
+    verify_parts(snapshot, genesis())
     assert tuple(part.kind for part in snapshot.parts) == PARTS
     assert state.model is not None
     weights, exponents = state.model.weights_bytes(), state.model.exponents_bytes()

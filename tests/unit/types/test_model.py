@@ -51,7 +51,10 @@ def test_any_changed_bit_changes_a_root() -> None:
 def test_a_model_comes_back_from_its_bytes_and_cannot_be_changed() -> None:
     exponents = np.array([3, -2], np.int8), np.array([7, 0], np.int8)
     model = ModelState(np.array([1, -(1 << 30), 5], np.int32), *exponents)
-    again = ModelState.from_bytes(model.weights_bytes(), model.exponents_bytes())
+    arrays = tuple(
+        ArraySpec(name, (size,), "float32", "trained", False) for name, size in (("a", 1), ("b", 2))
+    )
+    again = ModelState.from_bytes(model.weights_bytes(), model.exponents_bytes(), Manifest(arrays))
     assert (again.root, again.exponents_root) == (model.root, model.exponents_root)
     assert again.update_exponents.tolist() == [3, -2]
     assert again.model_exponents.tolist() == [7, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.chain import make_genesis
 
-from p2pfed.ledger.module import Context, CountUpdates, Pause
+from p2pfed.ledger.module import BaseModel, Context, CountUpdates, Pause
 from p2pfed.ledger.modules import training
 from p2pfed.ledger.modules.training import TrainingState
 
@@ -21,7 +21,9 @@ def context(height: int) -> Context:
 def count(
     state: TrainingState, base: int, *counted: bytes, dropped: tuple[bytes, ...] = (), is_empty: bool = False
 ) -> TrainingState:
-    after, calls = training.execute(CountUpdates(base, counted, dropped, is_empty), context(base + 1), state)
+    model = BaseModel(base, bytes(32), base)
+    pairs = [tuple((key, base) for key in keys) for keys in (counted, dropped)]
+    after, calls = training.execute(CountUpdates(model, *pairs, is_empty), context(base + 1), state)
     assert calls == ()
     after, calls = training.end_block(context(base + 1), after)
     assert calls == ()
