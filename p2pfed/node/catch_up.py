@@ -14,8 +14,9 @@ from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.errors import InvalidBlock, PeerFault
 from p2pfed.ledger.module import Offence
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
+from p2pfed.node.events import BlocksFetched
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import BlockCommitted, CatchingUp, Fact, StakeSlashed
+from p2pfed.node.facts import BlockCommitted, BlocksGone, CatchingUp, Fact, StakeSlashed
 from p2pfed.node.height_messages import HeightMessage
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.stake_facts import stake_facts
@@ -29,6 +30,9 @@ from p2pfed.types.vote import Precommit
 # Peers keep the models of the last 8 heights. One that has not come by half of that is given up for a newer
 # one; sooner would start it anew with every block, later would ask for what everybody has deleted.
 MODEL_AGE_MAX = 4
+CUT_OFF_REMEDY = (
+    "move data/ away and start with --sync state, or connect a peer that has every block from there on"
+)
 
 
 class CatchUp:
@@ -50,6 +54,8 @@ class CatchUp:
         self._outbox = outbox
         self._heights: dict[bytes, int] = {}  # The height that a peer works on, by its own word.
         self._source: bytes | None = None  # Whom FetchBlocks is out to.
+        self._without: dict[bytes, int] = {}  # Who is ahead, and said that it lacks the block of this height.
+        self._gone_at = 0  # The height of which that was last told.
         self._awaits_model_at: int | None = None
         self._checkpoint = checkpoint
         self.is_paused = False  # While a state is fetched, blocks have nothing to follow.
@@ -61,6 +67,7 @@ class CatchUp:
     def forget(self, peer: bytes) -> None:
         """Drop a peer that left; a fetch from it is given up."""
         self._heights.pop(peer, None)
+        self._without.pop(peer, None)
         if self._source == peer:
             self._source = None
 
@@ -94,14 +101,14 @@ class CatchUp:
         self,
         state: ChainState,
         last_commit: CommitCert | None,
-        peer: bytes,
-        blocks: tuple[Block, ...],
+        event: BlocksFetched,
         now_ms: int,
     ) -> tuple[ChainState, CommitCert | None]:
         """Verify and store blocks after `state`; return the newest state and its certificate, if any.
 
         `last_commit` is that of `state`: a block that follows another one of its height proves a fork.
         """
+        peer, blocks = event.peer, event.blocks
         if peer != self._source:
             return state, None
         self._source = None
@@ -129,7 +136,22 @@ class CatchUp:
             state, newest = after, block.commit
         if newest is None:
             self._heights.pop(peer, None)  # It had nothing for us after all; its next digest counts again.
+            if event.is_missing:
+                self._without[peer] = state.next_height
+                self._tell_if_gone(state)
         return state, newest
+
+    def is_cut_off(self, state: ChainState) -> bool:
+        """Answer whether every connected peer that is ahead lacks the next block."""
+        lacking = {peer for peer, height in self._without.items() if height == state.next_height}
+        return bool(lacking) and not any(
+            height > state.next_height and peer not in lacking for peer, height in self._heights.items()
+        )
+
+    def _tell_if_gone(self, state: ChainState) -> None:
+        if self._gone_at != state.next_height and self.is_cut_off(state):
+            self._gone_at = state.next_height
+            self._outbox.append(Observe(BlocksGone(state.next_height, CUT_OFF_REMEDY)))
 
     def contradicts_checkpoint(self, header: Header) -> bool:
         """Halt, and say so, where a final block is another one than the person named for its height."""

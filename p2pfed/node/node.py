@@ -120,6 +120,11 @@ class Node:
         """Answer whether every other member that votes or is connected has the last block too."""
         return self.is_finished and self.neighbours.awaited() <= self._finished_peers
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Answer whether no connected peer has the next block any more, though some are ahead."""
+        return not self.is_finished and self._catch_up.is_cut_off(self.state)
+
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.
 
@@ -320,9 +325,7 @@ class Node:
         before = self.state
         if self.work is not None and event.blocks and self.work.engine.polkas:
             self._outbox.append(StorePolkas(self.work.engine.polkas))  # The blocks may end this work.
-        self.state, commit = self._catch_up.take_blocks(
-            self.state, self.last_commit, event.peer, event.blocks, now_ms
-        )
+        self.state, commit = self._catch_up.take_blocks(self.state, self.last_commit, event, now_ms)
         if commit is not None:
             assert self.state.height > before.height
             self.last_commit, self._last_body = commit, None

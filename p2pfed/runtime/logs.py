@@ -25,6 +25,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30}
 _DEBUG = frozenset({"height.started", "update.made", "update.received", "collect.ended", "dial.failed"})
 _WARNING = frozenset({"update.refused", "update.skipped", "proposal.refused", "peer.equivocated",
                       "peer.slashed", "peer.jailed", "peer.blamed", "peer.fault", "peer.lonely",
+                      "sync.cut_off",
                       "log.read"})  # fmt: skip
 _UNSAFE = re.compile(r"[^\x20-\x7e…·]")
 

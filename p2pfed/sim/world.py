@@ -333,7 +333,7 @@ class World:
             peer,
             public,
             lambda other: other.serve_blocks(from_height),
-            lambda blocks: peer.take_blocks(public, blocks or ()),
+            lambda blocks: peer.take_blocks(public, blocks),
             lambda blocks: sum(len(codec.encode(block)) for block in blocks),
         )
 

@@ -131,7 +131,7 @@ async def test_bad_blocks_cost_the_sender_and_end_the_question(
         blamed = await world.event()
         assert isinstance(blamed, PeerMisbehaved)
         assert blamed.peer == BAD
-    assert await world.event() == BlocksFetched(BAD, ())
+    assert await world.event() == BlocksFetched(BAD, (), is_missing=lie == codec.encode(Missing()))
 
 
 async def test_blocks_a_body_and_a_model_come_as_they_were_stored(world: World) -> None:
