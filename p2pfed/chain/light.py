@@ -33,6 +33,7 @@ class Rules(Struct, frozen=True):
 
     chain_id: bytes
     trusting_ms: int  # Two thirds of the unbonding period: a liar is still bonded when it is found out.
+    params_hash: bytes  # Of genesis: who signs another one lies.
 
 
 class Trusted(Struct, frozen=True):
@@ -65,7 +66,7 @@ class Search(Struct, frozen=True):
 
 def rules_of(genesis: Genesis) -> Rules:
     """Return the rules of the network that `genesis` founds."""
-    return Rules(genesis.chain_id, 2 * genesis.params.unbonding_ms // 3)
+    return Rules(genesis.chain_id, 2 * genesis.params.unbonding_ms // 3, genesis.params_hash)
 
 
 def trusted_genesis(genesis: Genesis) -> Trusted:

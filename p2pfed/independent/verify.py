@@ -716,7 +716,7 @@ class Chain:
         same("order of evidence", sorted(set(encoded)), encoded)
         convicted = []
         for kind, *parts in evidence:
-            at = parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
+            at = parts[2][1] if kind == 44 else parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
             if not self.ledger.oldest <= at <= height:
                 raise Damage("height of evidence", f"{self.ledger.oldest} to {height}", at)
             if kind in (40, 41) and not self.validators(at).power(parts[0][1]):
@@ -724,6 +724,12 @@ class Chain:
             if kind == 40:
                 self._broken_update(*parts)
                 convicted.append((parts[0][1], 5, at))
+                continue
+            if kind == 44:
+                if not self.validators(at).power(parts[0]):
+                    raise Damage("signer that is accused", f"a validator of height {at}", parts[0])
+                self._attacked(*parts)
+                convicted.append((parts[0], 4, at))
                 continue
             first, second = parts
             allowed = {11: (4, 5), 12: (8,), 43: (5,), 41: (1,), 42: (2,)}[kind]
@@ -746,6 +752,31 @@ class Chain:
                 self.signatures.verify(key, names[message[0]], message[1:-1], message[-1])
             convicted.append((key, {11: 1, 43: 2, 12: 3, 41: 6, 42: 7}[kind], at))
         return convicted
+
+    def _attacked(
+        self, signer: bytes, header: bytes, vote: list[Any], other: bytes, later: list[Any]
+    ) -> None:
+        """E4: precommits of two headers that don't go together, or of one that contradicts genesis."""
+        heads = []
+        for data, signed in ((header, vote), (other, later)):
+            if signed is None:
+                same("a header without its precommit", b"", data)
+                continue
+            head = dict(zip(HEADER, unpack(data, len(HEADER), "header of an attack"), strict=True))
+            claimed = [head["chain_id"], head["height"], tagged("hdr", data)]
+            same("header of an attack", [self.chain_id, signed[1], signed[3]], claimed)
+            same("kind of evidence", 5, signed[0])
+            self.signatures.verify(signer, "precommit", signed[1:-1], signed[-1])
+            heads.append(head)
+        if len(heads) == 1:
+            if heads[0]["params_hash"] == self.params_hash:
+                raise Damage("an attack", "other parameters than those of genesis", "the same")
+            return
+        first, second = heads
+        same("height of an attack", first["height"], second["height"])
+        names = ("prev_header_hash", "validators_hash", "next_validators_hash", "params_hash")
+        if all(first[name] == second[name] for name in names) or pack(vote) >= pack(later):
+            raise Damage("an attack", "two headers that don't go together, in order", "none")
 
     def _broken_update(self, update: list[Any], index: int, leaf: bytes, path: list[bytes]) -> None:
         """E5: another length or codec than the model's, or a leaf of the payload with a forbidden element."""

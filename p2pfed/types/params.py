@@ -28,6 +28,7 @@ PARTICIPANTS_MAX = 512
 CONTROL_BYTES_MAX = 256 * KIB  # Hard cap of the control plane; votes never wait behind bulk.
 BODY_BYTES_MAX = 4 * MIB
 EVIDENCE_BYTES_MAX = 64 * KIB
+HEADER_BYTES_MAX = 2 * KIB  # As evidence carries one: thirty fields, most of them digests.
 EVIDENCE_PER_BLOCK_MAX = 32
 TRANSACTIONS_PER_BLOCK_MAX = 512
 TRANSACTION_BYTES_MAX = 512

@@ -282,6 +282,7 @@ def check_evidence() -> None:
         assert contradicts(name, proof, fields), name
         if name.startswith("Duplicate"):
             assert pack(said[0]) < pack(said[1])  # One lie, one proof.
+        assert proof.get("signer", bytes.fromhex(row["culprit"])).hex() == row["culprit"]
         CHECKED["evidence"] += 1
 
 
@@ -292,6 +293,13 @@ def contradicts(name: str, proof: dict[str, Any], said: list[dict[str, Any]]) ->
         node = sha256(b"\0" + leaf).digest()
         assert climb(node, proof["index"], count, proof["path"]) == said[0]["payload_root"]
         return any(leaf[at : at + 2] == b"\x00\x80" for at in range(0, len(leaf), 2))
+    if name == "LightClientAttack":  # Two headers of one height that no chain has both of.
+        headers = [named(msgpack.unpackb(proof[part]), "Header") for part in ("header", "other_header")]
+        votes = zip((proof["header"], proof["other_header"]), said, strict=True)
+        assert all(tagged("hdr", data) == vote["value_id"] for data, vote in votes)
+        fields = ("prev_header_hash", "validators_hash", "next_validators_hash", "params_hash")
+        is_one = headers[0]["height"] == headers[1]["height"]
+        return is_one and any(headers[0][field] != headers[1][field] for field in fields)
     first, second = said
     if name == "Amnesia":
         is_one = (first["height"], first["validator_index"]) == (second["height"], second["validator_index"])
