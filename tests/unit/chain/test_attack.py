@@ -103,6 +103,16 @@ def test_headers_of_two_heights_or_of_another_network_prove_nothing() -> None:
     first = signed(replace(base, height=1), 1)
     with pytest.raises(MalformedMessage, match="heights"):
         verify_attack(proof(first, signed(replace(base, height=2, prev_header_hash=OTHER), 2)), WORLD.genesis)
+    with pytest.raises(MalformedMessage, match="another header"):  # Votes of a height that the headers lack.
+        verify_attack(
+            proof(*(signed(replace(base, height=1, validators_hash=data), 2) for data in (OTHER, bytes(32)))),
+            WORLD.genesis,
+        )
+    never_signed = codec.encode(replace(base, height=1, prev_header_hash=OTHER))
+    with pytest.raises(MalformedMessage, match="another header"):
+        verify_attack(
+            proof(first, (never_signed, signed(replace(base, height=1, flags=1), 1)[1])), WORLD.genesis
+        )
     foreign = signed(replace(base, height=1, chain_id=OTHER), 1)
     with pytest.raises(MalformedMessage, match="another header"):
         verify_attack(proof(first, foreign), WORLD.genesis)
