@@ -53,7 +53,8 @@ def divergence(common: Trusted, first: LightBlock, second: LightBlock, params_ha
     is_lunatic = any(getattr(first.header, name) != getattr(second.header, name) for name in DERIVED)
     is_one_round = first.commit.round == second.commit.round
     kind = Kind.LUNATIC if is_lunatic else Kind.EQUIVOCATION if is_one_round else Kind.AMNESIA
-    proofs = attacks(first, second, params_hash)
+    known = common.next_validators  # Nobody else can be punished, and who tells of strangers is blamed.
+    proofs = [one for one in attacks(first, second, params_hash) if known.index_of(one.signer) is not None]
     accused = frozenset(proof.signer for proof in proofs)
     twice = _double_votes(first, second) if is_one_round else ()
     places = first.validators.validators
