@@ -1,19 +1,16 @@
-"""Take the guards out of the agreement code one at a time, and tell which test notices.
+"""Take the guards out of the core one at a time, and tell which test notices.
 
-`python benchmarks/mutants.py [--quick] [--named] [--again] [--only TEXT] [--seconds S] [--results FILE]`
+`python benchmarks/mutants.py [--room R] [--quick] [--named] [--again] [--only TEXT] [--results F]`
 
-Each mutant is one change to one place of p2pfed/consensus: a condition that always or never holds, an operand
-left out, a comparison off by one or turned round, an answer that is always yes or no, a state update or an
-action left out. It is written into a copy of the package; a fixed set of tests runs against that until the
-first one fails. What ran is in the results file: a second call goes on where the first stopped. `--quick` is
-the unit tests and transcripts alone; without it the survivors meet the simulator too.
+How mutants are made is in `mutations`. Each is written into a copy of the package; a fixed set of tests runs
+against that until the first one fails. What ran is in the results file: a second call goes on where the first
+stopped. `--quick` is the tests beside the room alone; without it the survivors meet laws, vectors and the
+simulator too.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import hashlib
 import importlib.util
 import json
 import os
@@ -22,8 +19,8 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,231 +30,138 @@ import hypothesis.stateful
 import msgspec  # noqa: F401
 import numpy as np  # noqa: F401
 import pytest
+from mutations import Mutant, Source, mutants_of
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOM = Path("p2pfed/consensus")
-LOG_WRITER = (
-    "../node/height.py",
-    ("HeightWork._take_in", "HeightWork._speak"),
-)  # The log is written a floor above.
-UNIT = "tests/unit/consensus"
-MODEL = "tests/model/test_model.py::test_the_machine_votes_as_the_model_lets_it_and_no_other_way"
-QUICK = [UNIT, "tests/scripts", MODEL]
-LOG = [
-    "tests/unit/node/test_height.py",
-    "tests/unit/node/test_node.py",
-    "tests/sim/test_crashes.py",
-]
-SLOW = [
-    "tests/vectors",
-    "tests/property/test_consensus_signer.py",
-    "tests/property/test_no_framing.py",
-    "tests/property/test_accountability.py",
-    "tests/property/test_consensus_agreement.py",
-    "tests/sim/test_cores.py",
-    "tests/sim/test_cores_convict.py",
-]
-# A loop without end counts as seen. The quick tests take 4 s, all of them 30.
+LOG_WRITER = "node/height.py"  # It writes the log of the agreement, a floor above.
+LOG_WRITERS = ("HeightWork._take_in", "HeightWork._speak")
+LOG_TESTS = ("tests/unit/node/test_height.py", "tests/unit/node/test_node.py", "tests/sim/test_crashes.py")
+FOR_PEOPLE = ("consensus/journal_text.py", "ledger/summary.py")  # Words and rows: nothing is decided there.
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room of p2pfed and the tests that its mutants meet, after those beside the mutated file."""
+
+    files: str
+    quick: tuple[str, ...]
+    slow: tuple[str, ...]
+
+
+ROOMS = {
+    "consensus": Room(
+        "consensus/*.py",
+        (
+            "tests/unit/consensus",
+            "tests/scripts",
+            "tests/model/test_model.py::test_the_machine_votes_as_the_model_lets_it_and_no_other_way",
+        ),
+        (
+            "tests/vectors",
+            "tests/property/test_consensus_signer.py",
+            "tests/property/test_no_framing.py",
+            "tests/property/test_accountability.py",
+            "tests/property/test_consensus_agreement.py",
+            "tests/sim/test_cores.py",
+            "tests/sim/test_cores_convict.py",
+        ),
+    ),
+    "ledger": Room(
+        "ledger/**/*.py",
+        ("tests/unit/ledger", "tests/unit/chain/test_stake.py"),
+        ("tests/property/test_ledger.py", "tests/unit/chain", "tests/vectors", "tests/sim/test_stake.py"),
+    ),
+    "chain": Room(
+        "chain/*.py",
+        ("tests/unit/chain",),
+        (
+            "tests/property/test_update_set.py",
+            "tests/property/test_light_client.py",
+            "tests/vectors",
+            "tests/sim/test_stake.py",
+            "tests/sim/test_liars.py",
+        ),
+    ),
+    "aggregation": Room(
+        "aggregation/*.py",
+        ("tests/unit/aggregation",),
+        ("tests/property/test_kernels.py", "tests/property/test_federated_averaging.py", "tests/vectors"),
+    ),
+}
+# A loop without end counts as seen. The quick tests of a room take 4 s, all of them 30.
 CPU_SECONDS_MAX, CPU_SECONDS_QUICK_MAX = 90, 15
 MEMORY_BYTES_MAX = 4 << 30
 
 # Those that the plan names: file, function, what stands there, what the mutant makes of it.
 NAMED = {
-    "quorum off by one": ("quorum.py", "has_quorum", "3 * power > 2 * total", "3 * power >= 2 * total"),
-    "a voice off by one": ("quorum.py", "has_honest_voice", "3 * power > total", "3 * power >= total"),
+    "quorum off by one": (
+        "consensus/quorum.py",
+        "has_quorum",
+        "3 * power > 2 * total",
+        "3 * power >= 2 * total",
+    ),
+    "a voice off by one": (
+        "consensus/quorum.py",
+        "has_honest_voice",
+        "3 * power > total",
+        "3 * power >= total",
+    ),
     "no lock check (machine)": (
-        "machine.py",
+        "consensus/machine.py",
         "State.is_lock_free",
         "self.locked_round <= valid_round",
         "True",
     ),
-    "no lock check (signer)": ("signer.py", "_decide_prevote", "ask.value_id is not None and", "False"),
-    "lock never set (machine)": ("machine.py", "_lock", "locked_round=cert.round", "left out"),
-    "lock never set (signer)": ("signer.py", "_decide_precommit", "lock_round=ask.round", "left out"),
+    "no lock check (signer)": (
+        "consensus/signer.py",
+        "_decide_prevote",
+        "ask.value_id is not None and",
+        "False",
+    ),
+    "lock never set (machine)": ("consensus/machine.py", "_lock", "locked_round=cert.round", "left out"),
+    "lock never set (signer)": (
+        "consensus/signer.py",
+        "_decide_precommit",
+        "lock_round=ask.round",
+        "left out",
+    ),
     "no re-proposal of the valid value": (
-        "engine.py",
+        "consensus/engine.py",
         "Engine._proposal_of",
         "state.valid_value is None",
         "True",
     ),
     "accept a mismatched valid round": (
-        "vote_keeper.py",
+        "consensus/vote_keeper.py",
         "VoteKeeper.polka",
         "valid_round is not None",
         "False",
     ),
-    "no round skip": ("machine.py", "_skip", "round_ <= state.round", "True"),
-    "double-counted equivocators": ("vote_keeper.py", "VoteKeeper.add", "not earlier", "True"),
-    "no polka certificates (taken)": ("engine.py", "Engine._take_polka", "_tell(", "left out"),
-    "no polka certificates (told)": ("machine.py", "_lock", "PublishPolka(cert)", "left out"),
-    "stale timeout guard": ("machine.py", "_time_out", "event.round != state.round", "False"),
-    "no WAL (W1)": ("../node/height.py", "HeightWork._take_in", "self._outbox.append(", "left out"),
-    "no WAL (W2)": ("../node/height.py", "HeightWork._speak", "self._outbox.append(SyncLog", "left out"),
-    "no WAL (nothing is read back)": ("replay.py", "history_of", "not begun", "True"),
-    "a record older than the log": ("replay.py", "_held_against", "said > signed", "False"),
+    "no round skip": ("consensus/machine.py", "_skip", "round_ <= state.round", "True"),
+    "double-counted equivocators": ("consensus/vote_keeper.py", "VoteKeeper.add", "not earlier", "True"),
+    "no polka certificates (taken)": ("consensus/engine.py", "Engine._take_polka", "_tell(", "left out"),
+    "no polka certificates (told)": ("consensus/machine.py", "_lock", "PublishPolka(cert)", "left out"),
+    "stale timeout guard": ("consensus/machine.py", "_time_out", "event.round != state.round", "False"),
+    "no WAL (W1)": (LOG_WRITER, "HeightWork._take_in", "self._outbox.append(", "left out"),
+    "no WAL (W2)": (LOG_WRITER, "HeightWork._speak", "self._outbox.append(SyncLog", "left out"),
+    "no WAL (nothing is read back)": ("consensus/replay.py", "history_of", "not begun", "True"),
+    "a record older than the log": ("consensus/replay.py", "_held_against", "said > signed", "False"),
 }
-SIGN: dict[type[ast.cmpop], str] = {
-    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
-    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
-}  # fmt: skip
-OTHER_WAY = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==",
-             "is": "is not", "is not": "is", "in": "not in", "not in": "in"}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One change: `before` and `after` are what a reader is shown, `text` is the whole file."""
-
-    file: str
-    function: str
-    line: int
-    before: str
-    after: str
-    text: str
-    function_text: str
-
-    @property
-    def key(self) -> str:
-        """An id that stays while the function does."""
-        what = f"{self.file}\0{self.function}\0{self.function_text}"
-        return hashlib.sha256(what.encode()).hexdigest()[:12]
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line} {self.function}: `{self.before}` -> `{self.after}`"
-
-
-class Source:
-    """A file whose nodes are replaced by their place in its bytes; all else stays as it is written."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.name = name
-        self.data = path.read_bytes()
-        self.tree = ast.parse(self.data)
-        self._whole = (0, len(self.data))
-        self._starts = [0]
-        for line in self.data.splitlines(keepends=True):
-            self._starts.append(self._starts[-1] + len(line))
-
-    def text_of(self, node: ast.AST) -> str:
-        start, end = self._span(node)
-        return self.data[start:end].decode()
-
-    def mutant(self, function: str, node: ast.AST, code: str, before: str = "", after: str = "") -> Mutant:
-        """Return the file with `node` replaced by `code`."""
-        start, end = self._span(node)
-        data = self.data[:start] + code.encode() + self.data[end:]
-        body = data[self._whole[0] : self._whole[1] + len(data) - len(self.data)]
-        shown = " ".join((before or self.text_of(node)).split())
-        line: int = node.lineno  # type: ignore[attr-defined]
-        return Mutant(self.name, function, line, shown, after or code, data.decode(), body.decode())
-
-    def begin(self, function: ast.FunctionDef) -> None:
-        """Let the mutants that follow be those of `function`."""
-        self._whole = self._span(function)
-
-    def _span(self, node: ast.AST) -> tuple[int, int]:
-        start = self._starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
-        return start, self._starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
-
-
-def mutants_of(source: Source) -> Iterator[Mutant]:
-    """Yield every mutant of a file, in the order of its lines within each function."""
-    for function, node in functions(source.tree):
-        if function.endswith("__repr__"):
-            continue
-        source.begin(node)
-        for inner in within(node):
-            yield from changes(source, function, inner, returns_bool=_says(node.returns, "bool"))
-
-
-def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.ClassDef):
-            yield from functions(node, f"{prefix}{node.name}.")
-        elif isinstance(node, ast.FunctionDef):
-            yield prefix + node.name, node
-
-
-def within(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """Yield the nodes of a body; an assertion guards against our own bugs only, and is no guard here."""
-    pending: list[ast.AST] = list(reversed(function.body))
-    while pending:
-        node = pending.pop()
-        if not isinstance(node, ast.Assert):
-            yield node
-            pending += reversed(list(ast.iter_child_nodes(node)))
-
-
-def changes(source: Source, function: str, node: ast.AST, *, returns_bool: bool) -> Iterator[Mutant]:
-    """Yield the mutants of one node."""
-    for test in conditions(node):
-        for code in ("True", "False"):
-            yield source.mutant(function, test, code)
-    match node:
-        case ast.BoolOp(values=values):
-            for place, operand in enumerate(values):
-                rest = ast.BoolOp(node.op, values[:place] + values[place + 1 :])
-                code = f"({ast.unparse(rest if len(values) > 2 else rest.values[0])})"
-                yield source.mutant(function, node, code, after=f"without `{source.text_of(operand)}`")
-        case ast.Compare(ops=ops):
-            for place in range(len(ops)):
-                turned = source.text_of(node.left)
-                for number, (operator, right) in enumerate(zip(ops, node.comparators, strict=True)):
-                    sign = SIGN[type(operator)]
-                    turned += f" {OTHER_WAY[sign] if number == place else sign} {source.text_of(right)}"
-                yield source.mutant(function, node, f"({turned})", after=" ".join(turned.split()))
-        case ast.BinOp(left=left, op=ast.Add() | ast.Sub()):
-            yield source.mutant(function, node, source.text_of(left))
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            yield source.mutant(function, node, f"({source.text_of(operand)})", after=source.text_of(operand))
-        case ast.Return(value=ast.expr() as value) if returns_bool:
-            for code in ("True", "False"):
-                if not isinstance(value, ast.Constant) or str(value.value) != code:
-                    yield source.mutant(function, value, code)
-        case ast.Call(func=called, keywords=keywords) if ast.unparse(called).endswith("replace"):
-            for keyword in keywords:
-                rest = ast.Call(called, node.args, [other for other in keywords if other is not keyword])
-                before = source.text_of(keyword)
-                yield source.mutant(function, node, ast.unparse(rest), before, "left out")
-        case ast.Return(value=ast.Tuple(elts=[_, ast.Tuple(elts=actions) as said])):
-            for action in actions:
-                rest = ast.Tuple([other for other in actions if other is not action], ast.Load())
-                yield source.mutant(function, said, ast.unparse(rest), source.text_of(action), "left out")
-        case ast.Expr(value=ast.Call(func=ast.Name(id="assert_never"))):
-            return  # For the type checker.
-        case ast.Expr(value=ast.Call()) | ast.AugAssign():
-            yield source.mutant(function, node, "pass", after="left out")
-        case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]) if not function.endswith("__init__"):
-            yield source.mutant(function, node, "pass", after="left out")
-
-
-def conditions(node: ast.AST) -> list[ast.expr]:
-    """Return what decides: of an if, an inner if, a filter, or a case."""
-    if isinstance(node, ast.If | ast.IfExp):
-        return [node.test]
-    if isinstance(node, ast.comprehension):
-        return node.ifs
-    if isinstance(node, ast.match_case) and node.guard is not None:
-        return [node.guard]
-    return []
-
-
-def _says(annotation: ast.expr | None, name: str) -> bool:
-    return isinstance(annotation, ast.Name) and annotation.id == name
-
-
-def all_mutants() -> list[Mutant]:
-    """Return every mutant of the room, those that come out the same once."""
+def mutants_in(room: str) -> list[Mutant]:
+    """Return every mutant of a room, those that come out the same once."""
+    package = ROOT / "p2pfed"
     found: dict[str, Mutant] = {}
-    for path in sorted((ROOT / ROOM).glob("*.py")):
-        if path.name == "journal_text.py":
-            continue  # Words for people: nothing is decided there.
-        for mutant in mutants_of(Source(path, path.name)):
-            found.setdefault(mutant.key, mutant)
-    file, names = LOG_WRITER
-    for mutant in mutants_of(Source(ROOT / ROOM / file, file)):
-        if mutant.function in names:
-            found.setdefault(mutant.key, mutant)
+    for path in sorted(package.glob(ROOMS[room].files)):
+        name = path.relative_to(package).as_posix()
+        if name not in FOR_PEOPLE:
+            found |= {
+                mutant.key: mutant for mutant in mutants_of(Source(path, name)) if mutant.key not in found
+            }
+    if room == "consensus":
+        mutants = mutants_of(Source(package / LOG_WRITER, LOG_WRITER))
+        found |= {mutant.key: mutant for mutant in mutants if mutant.function in LOG_WRITERS}
     return list(found.values())
 
 
@@ -288,21 +192,30 @@ class Judge:
         shutil.copy(ROOT / "pyproject.toml", folder)
         self._answer = folder / "answer.json"
 
-    def try_out(self, mutant: Mutant | None, stages: list[list[str]]) -> dict[str, Any]:
+    def try_out(self, mutant: Mutant | None, stages: list[list[str]], cpu_seconds_max: int) -> dict[str, Any]:
         """Return which test fails first (`killer`), or None where all pass; `cpu_s` is what it took."""
-        path = self.folder / ROOM / (mutant.file if mutant else "quorum.py")
+        if mutant is None:
+            return self._answer_of(stages, cpu_seconds_max, is_original=True)
+        path = self.folder / "p2pfed" / mutant.file
         original = path.read_text(encoding="utf-8")
-        if mutant is not None:
-            compile(mutant.text, mutant.file, "exec")  # One that is no Python would pass for killed.
-            path.write_text(mutant.text, encoding="utf-8")
-            cached = Path(importlib.util.cache_from_source(str(path)))
-            cached.unlink(missing_ok=True)  # Two texts of one second and length look alike to it.
+        compile(mutant.text, mutant.file, "exec")  # One that is no Python would pass for killed.
+        path.write_text(mutant.text, encoding="utf-8")
+        cached = Path(importlib.util.cache_from_source(str(path)))
+        cached.unlink(missing_ok=True)  # Two texts of one second and length look alike to it.
+        answer = self._answer_of(stages, cpu_seconds_max, is_original=False)
+        path.write_text(original, encoding="utf-8")
+        return answer
+
+    def _answer_of(
+        self, stages: list[list[str]], cpu_seconds_max: int, *, is_original: bool
+    ) -> dict[str, Any]:
         self._answer.unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
-            self._run(stages, is_original=mutant is None)
+            resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds_max, cpu_seconds_max))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+            self._run(stages, is_original=is_original)
         _, status, used = os.wait4(child, 0)
-        path.write_text(original, encoding="utf-8")
         cpu_s = round(used.ru_utime + used.ru_stime, 2)
         if not self._answer.exists():
             return {"killer": f"the tests don't end (status {status})", "cpu_s": cpu_s}
@@ -310,20 +223,17 @@ class Judge:
 
     def _run(self, stages: list[list[str]], *, is_original: bool) -> NoReturn:
         """In the fork: run stage after stage until a test fails, and write down which."""
-        seconds_max = CPU_SECONDS_QUICK_MAX if stages[-1] is QUICK else CPU_SECONDS_MAX
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds_max, seconds_max))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
         sys.dont_write_bytecode = not is_original  # The first run leaves it for all others.
         sys.path.insert(0, str(self.folder))
         os.chdir(self.folder)
         log = os.open(self.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        quick = (
+        phases = (
             hypothesis.Phase.explicit,
             hypothesis.Phase.generate,
-        )  # To make a failure smaller takes long.
-        hypothesis.settings.register_profile("mutants", phases=quick, database=None, derandomize=True)
+        )  # Making a failure smaller takes long.
+        hypothesis.settings.register_profile("mutants", phases=phases, database=None, derandomize=True)
         hypothesis.settings.load_profile("mutants")
         watcher = Watcher()
         for stage in stages:
@@ -354,31 +264,33 @@ class Watcher:
             self.first = report.nodeid
 
 
-def stages_for(file: str, *, quick: bool) -> list[list[str]]:
+def stages_for(file: str, room: Room, *, quick: bool) -> list[list[str]]:
     """Return what to run, the likely killers first."""
-    if file == LOG_WRITER[0]:
-        return [LOG]
-    own = f"{UNIT}/test_{file}"
-    stages = [[own]] if (ROOT / own).exists() else []
-    return [*stages, QUICK] if quick else [*stages, QUICK, SLOW]
+    if file == LOG_WRITER:
+        return [list(LOG_TESTS)]
+    own = Path("tests/unit", file).with_name(f"test_{Path(file).name}")
+    stages = [[str(own)]] if (ROOT / own).exists() else []
+    return [*stages, list(room.quick)] if quick else [*stages, list(room.quick), list(room.slow)]
 
 
 def campaign(asked: argparse.Namespace, mutants: list[Mutant], results: dict[str, Any]) -> None:
     """Try what isn't in `results`, at most for the CPU seconds asked for."""
-    names = {mutant.key: name for name, mutant in named(mutants).items()}
+    room = ROOMS[asked.room]
+    names = [mutant.key for mutant in named(mutants).values()] if asked.room == "consensus" else []
     waiting = [m for m in mutants if needs_a_run(results.get(m.key), quick=asked.quick, again=asked.again)]
     waiting = [m for m in waiting if asked.only in str(m) and (m.key in names or not asked.named)]
     waiting.sort(key=lambda mutant: (mutant.key not in names, mutant.key))  # The rest in an order of chance.
+    limit = CPU_SECONDS_QUICK_MAX if asked.quick else CPU_SECONDS_MAX
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge(Path(folder))
-        first = judge.try_out(None, stages_for("quorum.py", quick=asked.quick))
+        first = judge.try_out(None, stages_for("none", room, quick=asked.quick), limit)
         if first["killer"] is not None or not first["passed"]:
             raise SystemExit(f"the code as it is fails: {first}")
         spent = first["cpu_s"]
         for mutant in waiting:
             if asked.seconds and spent >= asked.seconds:
                 break
-            found = judge.try_out(mutant, stages_for(mutant.file, quick=asked.quick))
+            found = judge.try_out(mutant, stages_for(mutant.file, room, quick=asked.quick), limit)
             spent += found["cpu_s"]
             results[mutant.key] = {"mutant": str(mutant), "quick": asked.quick} | found
             asked.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -404,33 +316,48 @@ def summary(mutants: list[Mutant], results: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def killer_of(result: dict[str, Any] | None) -> str:
+    """Return what a table says of a mutant: the test that saw it, `nothing`, or `not tried`."""
+    if result is None:
+        return "not tried"
+    return (result["killer"] or "nothing").removeprefix("tests/")
+
+
 def named_table(mutants: list[Mutant], results: dict[str, Any]) -> str:
     """Return a page's rows: what the plan names, where it is, which test sees it."""
     lines = ["| named in the plan | mutant | killed by |", "|---|---|---|"]
     for name, mutant in named(mutants).items():
-        result = results.get(mutant.key)
-        killer = "not tried" if result is None else f"`{result['killer'] or 'nothing'}`"
-        lines.append(f"| {name} | {mutant} | {killer.removeprefix('`tests/').join(('`', ''))} |")
+        lines.append(f"| {name} | {mutant} | `{killer_of(results.get(mutant.key))}` |")
+    return "\n".join(lines)
+
+
+def table(mutants: list[Mutant], results: dict[str, Any]) -> str:
+    """Return every mutant in a line, below its function: where, what became what, which test sees it."""
+    lines = []
+    for (file, function), group in groupby(mutants, key=lambda mutant: (mutant.file, mutant.function)):
+        lines.append(f"{file} {function}")
+        lines += [f"{m.line:5} {m.change} | {killer_of(results.get(m.key))}" for m in group]
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="unit tests and transcripts only")
+    parser.add_argument("--room", choices=ROOMS, default="consensus", help="whose guards are taken out")
+    parser.add_argument("--quick", action="store_true", help="the tests beside the room only")
     parser.add_argument("--named", action="store_true", help="only those that the plan names")
     parser.add_argument("--again", action="store_true", help="try survivors again: there are new tests")
     parser.add_argument("--only", default="", help="only mutants whose line holds this")
     parser.add_argument("--seconds", type=float, default=0, help="stop after so much CPU")
     parser.add_argument("--results", type=Path, default=Path("mutants.json"))
     parser.add_argument("--list", action="store_true", help="show the mutants and try none")
-    parser.add_argument("--table", action="store_true", help="show the table of the named ones and try none")
+    parser.add_argument("--table", action="store_true", help="show what killed each, and try none")
     asked = parser.parse_args()
-    mutants = all_mutants()
+    mutants = mutants_in(asked.room)
     results = json.loads(asked.results.read_text(encoding="utf-8")) if asked.results.exists() else {}
     if asked.list:
         print(*mutants, sep="\n")
     elif asked.table:
-        print(named_table(mutants, results))
+        print((named_table if asked.named else table)(mutants, results))
     else:
         campaign(asked, mutants, results)
         print(json.dumps(summary(mutants, results), indent=1))

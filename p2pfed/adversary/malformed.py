@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
 
@@ -27,7 +25,7 @@ class GarbagePayload(PayloadLiar):
 
     kind = "garbage_payload"
 
-    def payload(self, height: int, own: Int16Vector, others: Sequence[Int16Vector]) -> bytes:  # noqa: ARG002
+    def payload(self, height: int, own: Int16Vector) -> bytes:
         row = self.dice(height).integers(-(1 << 15), 1 << 15, own.shape).astype(np.int16)
         row[0] = -(1 << 15)
         return encode_payload(row)
@@ -38,7 +36,7 @@ class WrongShape(PayloadLiar):
 
     kind = "wrong_shape"
 
-    def payload(self, height: int, own: Int16Vector, others: Sequence[Int16Vector]) -> bytes:  # noqa: ARG002
+    def payload(self, height: int, own: Int16Vector) -> bytes:  # noqa: ARG002
         return encode_payload(own[:-1])
 
     def publish(self, event: events.Trained, now_ms: int) -> Effects:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""`p2pfed lab run` and `lab list`: one named network in virtual time, from its seed, and what broke."""
+"""`p2pfed lab run`: one named network in virtual time, from its seed, and what broke."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from p2pfed.errors import UsageError
 from p2pfed.sim.campaign import (
     RANDOM,
     Tally,
-    builtin_names,
-    fault_kinds,
     find_scenario,
     run_seeds,
     shrink,
@@ -29,25 +27,6 @@ from p2pfed.sim.world import run as run_world
 TELL_S = 10
 SHRUNK_MAX = 3  # Failures that are shrunk and told in full; the first ones say enough.
 DEFAULT_PEERS, DEFAULT_HEIGHTS = 4, 10
-
-
-@click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a scenario.")
-def list_(as_json: bool) -> None:
-    """List the scenarios that come with the program."""
-    for name in builtin_names():
-        scenario = find_scenario(name)
-        if as_json:
-            row = {
-                "schema": "p2pfed.lab-scenario/1", "name": name, "about": scenario.about,
-                "peers": scenario.peers, "observers": scenario.observers, "heights": scenario.heights,
-                "byzantine": list(scenario.byzantine), "faults": list(fault_kinds(scenario)),
-            }  # fmt: skip
-            click.echo(json.dumps(row))
-        else:
-            click.echo(f"{name:<22} {scenario.about}")
-    if not as_json:
-        click.echo(f"{RANDOM:<22} Faults, crashes and clocks drawn from the seed.")
 
 
 @click.command()

@@ -33,7 +33,11 @@ COMMANDS: Lazy = {
     "light": ("p2pfed.cli.light", "light", "Follow a chain by a few headers and prove what is in it."),
     "watch": ("p2pfed.cli.watch", "watch", "Follow convergence live."),
     "testnet": ("p2pfed.cli.testnet", "testnet", "Make, start and stop a network of several peers."),
-    "lab": ("p2pfed.cli.lab", "lab", "Experiments in virtual time: `lab sim` tries agreement."),
+    "lab": (
+        "p2pfed.cli.lab",
+        "lab",
+        "The Byzantine laboratory: rules, agreement and networks against liars.",
+    ),
     "keys": ("p2pfed.cli.keys", "keys", "Make, show, back up and restore a peer's key."),
     "completion": ("p2pfed.cli.completion", "completion", "Print the completion script of your shell."),
     "version": ("p2pfed.cli.version", "version", "Print the version and those of what it stands on."),

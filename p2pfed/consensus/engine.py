@@ -341,7 +341,6 @@ class Engine:
         if value_id in self._headers:
             return
         self._headers[value_id] = header
-        self._settled = None
         if value_id not in self._verdicts:
             outputs.append(NeedValue(value_id, header))
 

@@ -118,7 +118,7 @@ def with_power(stake: Stake, from_height: int, power: int) -> Stake:
 def with_withdrawal(stake: Stake, amount: int, last_height: int) -> Stake:
     """Return the stake with `amount` of its bond on the way out."""
     waiting = stake.withdrawals
-    if len(waiting) == WITHDRAWALS_MAX or (waiting and waiting[-1].last_height == last_height):
+    if len(waiting) == WITHDRAWALS_MAX:
         *waiting_list, youngest = waiting
         waiting = (*waiting_list, Withdrawal(youngest.amount + amount, last_height))
     else:
@@ -135,10 +135,8 @@ def without_past(stake: Stake, oldest: int) -> tuple[Stake, int]:
     """Return the stake without powers of before `oldest`, and how much of it is free now."""
     place = max((i for i, entry in enumerate(stake.powers) if entry.from_height <= oldest), default=0)
     powers = stake.powers[place:]
-    if powers and powers[0].power == 0 and powers[0].from_height <= oldest:
+    if powers and powers[0].power == 0:  # Not the first it ever had, so it is one of before `oldest`.
         powers = powers[1:]
     free = sum(entry.amount for entry in stake.withdrawals if entry.last_height < oldest)
     waiting = tuple(entry for entry in stake.withdrawals if entry.last_height >= oldest)
-    if powers == stake.powers and waiting == stake.withdrawals:
-        return stake, free
     return msgspec.structs.replace(stake, powers=powers, withdrawals=waiting), free

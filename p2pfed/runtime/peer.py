@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from p2pfed.chain.genesis import load_genesis, verify_genesis
 from p2pfed.chain.state import ChainState, genesis_state, restore
@@ -151,7 +151,7 @@ async def run_peer(
         stack.push_async_callback(loop.run_in_executor, reading, shown.close)
         inbox.serve_with(Server(shown, reading, lambda root: not withholds(root), shown_bytes))
         fetcher = Fetcher(store, transport, disk, inbox.put)
-        worker = make_worker(config.learner) if config.learner.app else None
+        worker = make_worker(_learner(config)) if config.learner.app else None
         state_fetch = StateFetch(
             store, transport, disk, inbox.put, lambda progress: host.say("sync.progress", **asdict(progress))
         )
@@ -265,6 +265,16 @@ def _stop_for_bug(host: Host, loop: asyncio.AbstractEventLoop, context: dict[str
     """A task that nobody awaits broke: print its traceback and end the peer, safer than a wrong vote."""
     loop.default_exception_handler(context)
     host.stop(Ending(f"a bug in p2pfed ended this peer: {context.get('exception') or context['message']}", 1))
+
+
+def _learner(config: Config) -> LearnerConfig:
+    """Return the learner's settings; that of a liar may be told to poison its data."""
+    if not config.laboratory.byzantine:
+        return config.learner
+    from p2pfed.adversary.registry import poison_of  # An honest peer never loads it.
+
+    params = config.learner.params | poison_of(config.laboratory.byzantine)
+    return replace(config.learner, params=params)
 
 
 def _actor(

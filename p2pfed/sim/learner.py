@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
+from p2pfed.adversary.registry import poison_of
 from p2pfed.aggregation.payload import encode_payload
 from p2pfed.chain.genesis import verify_genesis
 from p2pfed.chain.state import ChainState
@@ -26,9 +27,12 @@ DATA_SEED = 7  # Not the run's: five hundred schedules share one split and load 
 
 
 @lru_cache(maxsize=64)
-def session(index: int, peers: int) -> Session:
-    """Return the learner of a peer; it keeps nothing from call to call, so runs may share it."""
-    context = AppContext(index, peers, "dirichlet:1.0", DATA_SEED, "", _PARAMS)
+def session(index: int, peers: int, byzantine: str = "") -> Session:
+    """Return the learner of a peer; it keeps nothing from call to call, so runs may share it.
+
+    That of a liar, as `adversary.registry` spells it, may poison its data.
+    """
+    context = AppContext(index, peers, "dirichlet:1.0", DATA_SEED, "", _PARAMS | poison_of(byzantine))
     return Session(builtin_learner("digits", "softmax", context), context)
 
 

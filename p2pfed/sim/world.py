@@ -120,14 +120,15 @@ class World:
         liars_from = scenario.peers - len(scenario.byzantine)
         for number, key in enumerate((*keys, *everyone[scenario.peers :])):
             is_member, liar = number < scenario.peers, number - liars_from
+            byzantine = scenario.byzantine[liar] if is_member and liar >= 0 else ""
             self.peers.append(
                 SimPeer(
                     self,
                     number,
                     key,
                     Disk(self.genesis, model),
-                    learner=session(number, scenario.peers) if is_member else None,
-                    byzantine=scenario.byzantine[liar] if is_member and liar >= 0 else "",
+                    learner=session(number, scenario.peers, byzantine) if is_member else None,
+                    byzantine=byzantine,
                     skew_ms=self._dice.randint(-scenario.skew_ms, scenario.skew_ms),
                 )
             )

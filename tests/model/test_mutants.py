@@ -9,33 +9,44 @@ from types import ModuleType
 
 import pytest
 
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "mutants.py"
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mutants", PATH)
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["mutants"] = module  # Dataclasses look their module up.
+    sys.modules[name] = module  # Dataclasses look their module up, and the second imports the first.
     spec.loader.exec_module(module)
     return module
 
 
-def test_every_guard_that_the_plan_names_has_its_mutant(script: ModuleType) -> None:
-    found = script.named(script.all_mutants())
-    assert set(found) == set(script.NAMED)
+@pytest.fixture(scope="module")
+def mutations() -> ModuleType:
+    return _load("mutations")
+
+
+@pytest.fixture(scope="module")
+def mutants(mutations: ModuleType) -> ModuleType:
+    return _load("mutants")
+
+
+def test_every_guard_that_the_plan_names_has_its_mutant(mutants: ModuleType) -> None:
+    found = mutants.named(mutants.mutants_in("consensus"))
+    assert set(found) == set(mutants.NAMED)
     for mutant in found.values():
         compile(mutant.text, mutant.file, "exec")
 
 
-def test_a_small_function_has_the_mutants_that_one_expects(script: ModuleType, tmp_path: Path) -> None:
+def test_a_small_function_has_the_mutants_that_one_expects(mutations: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "small.py"
     path.write_text(
         "def may(a: int, b: int) -> bool:\n    if a < b and not b:\n        go()\n    return a == b\n"
     )
-    made = {(mutant.before, mutant.after) for mutant in script.mutants_of(script.Source(path, path.name))}
+    made = {
+        (mutant.before, mutant.after) for mutant in mutations.mutants_of(mutations.Source(path, path.name))
+    }
     test = "a < b and not b"
     assert made == {
         (test, "True"),

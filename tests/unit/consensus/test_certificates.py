@@ -10,13 +10,14 @@ from support.consensus import CHAIN_ID, Committee
 
 from p2pfed.consensus.certificates import (
     commit_cert,
+    joined,
     polka_cert,
     precommits_of,
     prevotes_of,
     verify_commit,
     verify_polka,
 )
-from p2pfed.errors import InvalidCertificate
+from p2pfed.errors import BadSignature, InvalidCertificate
 from p2pfed.primitives.digest import sha256
 from p2pfed.types.certificate import CommitCert, PolkaCert
 
@@ -115,3 +116,17 @@ def test_less_than_a_quorum_of_our_own_votes_is_our_bug() -> None:
         )
     with pytest.raises(AssertionError):
         commit_cert([FOUR.precommit(name, 1, None) for name in "ABC"], FOUR.validators)
+
+
+def test_a_precommit_that_comes_late_joins_the_certificate_of_its_value_once() -> None:
+    late = FOUR.precommit("D", 3, VALUE)
+    assert joined(commit(), late, FOUR.validators, CHAIN_ID) == commit("ABCD")
+    for vote in (
+        FOUR.precommit("D", 3, sha256(b"other")),
+        FOUR.precommit("D", 2, VALUE),
+        FOUR.precommit("A", 3, VALUE),
+        replace(late, validator_index=4),
+    ):
+        assert joined(commit(), vote, FOUR.validators, CHAIN_ID) is None
+    with pytest.raises(BadSignature):
+        joined(commit(), replace(late, signature=bytes(64)), FOUR.validators, CHAIN_ID)

@@ -223,6 +223,18 @@ def test_a_polka_of_another_valid_round_than_the_proposals_locks_nobody(engine: 
     assert (engine.locked_round, engine.valid_round) == (-1, 2)
 
 
+def test_a_polka_that_is_here_before_its_proposal_locks_as_soon_as_we_have_voted(engine: Engine) -> None:
+    feed(engine, ProposalReceived(FOUR.proposal(0, HEADER)), ValueReady(X, True))
+    feed(engine, TimeoutFired("prevote", 0), TimeoutFired("precommit", 0))
+    polka = FOUR.polka("ABC", 1, X, 0)
+    engine.step(PolkaReceived(polka))
+    assert (engine.valid_round, engine.current_step) == (1, Step.PROPOSE)
+    outputs = engine.step(ProposalReceived(FOUR.proposal(1, HEADER, 0, FOUR.polka("ABC", 0, X))))
+    assert outputs[0] == SendPrevote(1, X, 0)
+    assert SendPrecommit(1, X, polka, HEADER) in outputs
+    assert engine.locked_round == 1
+
+
 def test_a_header_with_another_round_or_proposer_is_prevoted_nil_as_fresh(engine: Engine) -> None:
     for header in (FOUR.header(1, proposer="A"), FOUR.header(0, proposer="B")):
         engine = FOUR.engine("D")

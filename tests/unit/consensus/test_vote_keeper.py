@@ -143,6 +143,8 @@ def test_the_round_ahead_counts_each_sender_once_and_is_the_largest(keeper: Vote
     assert keeper.round_ahead(0) == 5
     keeper.add(FOUR.prevote("C", 8, X))
     assert keeper.round_ahead(0) == 5
+    assert keeper.round_ahead(0, 4) == 3
+    assert keeper.round_ahead(3, 4) is None
 
 
 def test_exactly_a_third_pulls_nobody() -> None:

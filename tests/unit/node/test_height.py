@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from support.chain import World, private_keys
 from support.lab import Lab, sent_by
 
 from p2pfed.consensus.io import LocalValue
 from p2pfed.consensus.journal import Said
+from p2pfed.consensus.machine import Step
 from p2pfed.node.effects import (
     Append,
     BuildProposal,
@@ -246,6 +248,19 @@ def test_what_made_us_vote_is_in_the_log_and_durable_before_the_vote_leaves(worl
     told = [effect.entry if isinstance(effect, Append) else type(effect) for effect in order]
     spoken = [Persist, SyncLog, Send]  # W1, W2
     assert told == [LocalValue(0, header), *spoken, Said(proposal), *spoken, Said(prevote)]
+
+
+def test_what_the_signer_refuses_is_not_said(world: World) -> None:
+    """A record above the engine, as of one key in two homes: the peer stays silent and goes on."""
+    lab = lab_of(world, is_proposer=False)
+    for place in range(4):
+        if place != place_of(lab):
+            lab.hear(world.avail(place, []))
+    lab.node.hand.record = msgspec.structs.replace(lab.node.hand.record, height=1, round=7, step=3)
+    lab.wait(1_000, Timer("propose", 1, 0))
+    assert lab.sent(Prevote) == []
+    assert lab.node.work is not None
+    assert lab.node.work.engine.current_step is Step.PREVOTE
 
 
 def test_the_second_wait_for_a_block_is_as_long_as_its_payloads_need(world: World) -> None:

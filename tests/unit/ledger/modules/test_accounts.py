@@ -48,6 +48,10 @@ def test_a_transfer_moves_its_amount_and_halves_its_fee() -> None:
     assert [account.nonce for account in after.accounts] == [1, 0, 0]
 
 
+def test_a_transfer_of_nothing_may_pay_a_fee() -> None:
+    assert balances(pay(state_of(100, 0, 0), A, B, 0, 7)) == [93, 0, 3]
+
+
 def test_payer_recipient_and_proposer_may_be_one() -> None:
     assert balances(pay(state_of(100, 0, 0), A, A, 60, 7)) == [93, 0, 3]
     assert balances(pay(state_of(0, 0, 100), C, C, 60, 7)) == [0, 0, 96]

@@ -133,3 +133,9 @@ def test_convictions_have_one_order_whatever_came_first() -> None:
         backward, _ = convict(backward, key, offence)
     assert forward == backward
     assert len(forward.convictions) == len(convictions)
+
+
+def test_each_conviction_of_a_key_has_a_leaf_of_its_own() -> None:
+    state, _ = convict(NOBODY, B, Offence.DUPLICATE_VOTE)
+    state, _ = convict(state, B, Offence.INVALID_UPDATE)
+    assert [key for key, _ in slashing.leaves(state)] == [B + b"\x01", B + b"\x05"]

@@ -114,6 +114,24 @@ def test_who_asked_first_is_served_first() -> None:
     assert first.blocks(EPOCH_HEIGHTS - 1).powers()[F] == 5
 
 
+def test_who_asked_first_comes_first_in_the_next_epoch_too() -> None:
+    for one, two in ((D, E), (E, D)):
+        chain = Chain(40, 40).block(AddBond(C, 10)).block(AddBond(one, 11)).block(AddBond(two, 11))
+        assert chain.powers().keys() == {A, B, C}
+        assert chain.blocks(EPOCH_HEIGHTS).powers() == {A: 40, B: 40, C: 10, one: 11}
+
+
+def test_who_asked_first_to_leave_leaves_first() -> None:
+    for one, two in ((A, B), (B, A)):
+        chain = Chain(10, 10, 10, 10).block(AskExit(one, 10)).block(AskExit(two, 10)).blocks(EPOCH_HEIGHTS)
+        assert (chain.powers()[one], chain.powers()[two]) == (1, 10)  # 5 of 40, then 4 of 35.
+
+
+def test_who_come_or_leave_in_one_block_share_its_budget() -> None:
+    assert sum(Chain(10, 10, 10, 10).block(AddBond(E, 5), AddBond(F, 5)).powers().values()) == 45
+    assert sum(Chain(10, 10, 10, 10).block(AskExit(A, 5), AskExit(B, 5)).powers().values()) == 35
+
+
 def test_even_a_tiny_network_can_grow() -> None:
     chain = Chain(1, 1).block(AddBond(C, 2))
     assert chain.powers() == {A: 1, B: 1, C: 1}
@@ -133,19 +151,62 @@ def test_what_leaves_the_vote_waits_and_is_then_free() -> None:
     assert chain.stake(A).withdrawals == ()
 
 
+def test_who_is_leaving_votes_until_all_of_it_has_left() -> None:
+    """Also with less than the least bond: it can still be slashed for how it votes."""
+    chain = Chain(10, 10, 10, 10, bond_min=8).block(AskExit(A, 10)).block()
+    assert chain.powers()[A] == chain.stake(A).bond == chain.stake(A).exiting == 5
+    assert A not in chain.blocks(2 * EPOCH_HEIGHTS).powers()
+
+
+def test_what_is_leaving_already_cannot_be_asked_for_again() -> None:
+    chain = Chain(10, 10, 10, 10).block(AskExit(A, 7))
+    assert (chain.stake(A).bond, chain.stake(A).exiting) == (5, 2)
+    with pytest.raises(InvalidTransaction, match="4 where 3 is bonded"):
+        chain.block(AskExit(A, 4))
+
+
 def test_what_has_not_voted_yet_leaves_without_the_budget() -> None:
     chain = Chain(10, 10, 10, 10).block(AddBond(E, 9)).block(AskExit(E, 4))
     assert chain.powers()[E] == 5
     assert (chain.stake(E).bond, chain.stake(E).exiting) == (5, 0)
+    # It is paid out once, although the power of the key has not changed meanwhile.
+    paid = [call for _ in range(40) for call in chain.block().calls if isinstance(call, Credit)]
+    assert paid == [Credit(E, 4)]
 
 
-def test_who_has_taken_all_home_is_forgotten() -> None:
+def test_powers_are_forgotten_when_no_evidence_can_ask_for_them() -> None:
+    chain = Chain(80, 80).block(AddBond(A, 1)).blocks(17)
+    assert [(entry.from_height, entry.power) for entry in chain.stake(A).powers] == [(3, 81)]
+
+
+def test_who_has_taken_all_home_is_forgotten_when_its_last_vote_is() -> None:
     chain = Chain(10, 10, 10, 10).block(AddBond(E, 5)).block(AskExit(E, 5))
     assert E not in chain.powers()
-    chain.blocks(15)
+    chain.blocks(16)
     assert chain.stake(E).withdrawals
-    chain.blocks(4)
+    assert chain.block().calls == (Credit(E, 5), Expire(4))
     assert chain.state.stake(E) is None
+
+
+def test_exactly_the_least_bond_may_stay() -> None:
+    assert Chain(10, 10, 10, 10, bond_min=5).block(AskExit(A, 5)).stake(A).bond == 5
+
+
+def test_a_newcomer_of_the_past_begins_with_a_clean_sheet() -> None:
+    """Absences of an earlier time as a validator don't count, or who left late is jailed on its return."""
+    others = (A, B, C)
+    chain = Chain(80, 80, 80, 10).blocks(ABSENCES_MAX - 10, alive=others)
+    chain.block(AskExit(D, 10), alive=others).block(AddBond(D, 10), alive=others)
+    chain.blocks(20, alive=others)
+    assert chain.powers()[D] == 10
+
+
+def test_sets_at_hand_are_few_whatever_evidence_asks_for() -> None:
+    chain = Chain(10, 10).blocks(20)
+    for height in range(chain.state.oldest, chain.height + 3):
+        chain.powers(height)
+        assert chain.state.validators_at(height) is chain.state.validators_at(height)
+        assert len(chain.state._sets) <= staking.SETS_AT_HAND_MAX
 
 
 @pytest.mark.parametrize(
@@ -180,6 +241,16 @@ def test_a_tombstone_takes_the_vote_at_once_and_the_rest_can_be_taken_home() -> 
     assert chain.stake(B).tombstoned  # Remembered for ever: the key must not come back.
 
 
+def test_who_lied_may_leave_less_than_the_least_bond() -> None:
+    chain = Chain(10, 10, 10, 10, bond_min=5).block(Tombstone(B)).block(AskExit(B, 7))
+    assert chain.stake(B).bond == 3
+
+
+def test_a_slash_takes_from_what_wants_to_leave_too() -> None:
+    chain = Chain(10, 10, 10, 10).block(AskExit(A, 10)).block(Slash(A, 3))
+    assert (chain.stake(A).bond, chain.stake(A).exiting, chain.powers()[A]) == (2, 2, 2)
+
+
 def test_a_slash_lowers_the_power_at_once_and_reaches_what_waits() -> None:
     chain = (
         Chain(10, 10, 10, 10).block(AskExit(A, 4)).block(Slash(A, 7), Slash(B, 6), Slash(C, 6), Slash(D, 6))
@@ -211,6 +282,8 @@ def test_the_last_power_is_not_taken_home() -> None:
     chain = Chain(8).block(AskExit(A, 8)).blocks(16 * EPOCH_HEIGHTS)
     assert chain.powers() == {A: 1}
     assert (chain.stake(A).bond, chain.stake(A).exiting) == (1, 1)
+    # Nor where two leave in the block in which all others are convicted.
+    assert len(Chain(90, 5, 5).block(Tombstone(A), AskExit(B, 5), AskExit(C, 5)).powers()) == 1
 
 
 def test_who_is_missing_in_more_than_half_of_a_hundred_heights_is_jailed() -> None:
@@ -237,6 +310,12 @@ def test_a_jail_that_would_leave_nobody_is_not_applied() -> None:
     assert len(chain.powers()) == 1
 
 
+def test_who_is_convicted_or_not_in_the_set_yet_is_nobody_that_a_jail_would_leave() -> None:
+    chain = Chain(10, 10).blocks(ABSENCES_MAX, alive=(B,)).block(Tombstone(B), AddBond(E, 5), alive=(B,))
+    assert chain.stake(A).jailed_at == 0
+    assert chain.powers() == {A: 10, E: 2}
+
+
 def test_a_jail_ends_on_request_and_not_before_ten_heights() -> None:
     chain = Chain(10, 10, 10, 10).blocks(ABSENCES_MAX + 1, alive=(A, B, C))
     jailed = chain.height
@@ -252,6 +331,15 @@ def test_a_jail_ends_on_request_and_not_before_ten_heights() -> None:
     # It votes again two heights later, and its absences are counted anew.
     assert D in chain.block(alive=(A, B, C)).blocks(ABSENCES_MAX, alive=(A, B, C)).powers()
     assert D not in chain.block(alive=(A, B, C)).powers()
+
+
+def test_who_is_back_from_jail_stands_at_the_end_of_the_queue() -> None:
+    chain = Chain(10, 10, 10, 10).blocks(ABSENCES_MAX + 1, alive=(A, B, C)).blocks(2 * EPOCH_HEIGHTS)
+    while chain.height % EPOCH_HEIGHTS:
+        chain.block()
+    chain.block(AddBond(E, 3)).block(AddBond(F, 5)).block(Release(D))
+    assert chain.powers().keys() == {A, B, C, E}
+    assert chain.blocks(EPOCH_HEIGHTS).powers() == {A: 10, B: 10, C: 10, E: 3, F: 4}
 
 
 def test_sets_are_remembered_exactly_as_long_as_evidence_counts() -> None:
@@ -271,11 +359,14 @@ def test_evidence_counts_until_heights_and_time_are_over() -> None:
     long = Chain(10, 10, unbonding_ms=640, unbonding_heights=4).blocks(64)
     assert long.state.oldest == 1
     assert long.block().state.oldest == 2
-    assert long.blocks(20).state.oldest == 22
+    assert long.blocks(20).state.oldest == long.state.marks[0].height == 22
     # A period that is no multiple of 64 steps is rounded up by less than a step.
     odd = Chain(10, 10, unbonding_ms=64 * 25, unbonding_heights=4).blocks(400)
     assert 400 - 163 <= odd.state.oldest <= 400 - 159
     assert len(odd.state.marks) < 70
+    # Where heights decide, every second of 128 is enough.
+    sparse = Chain(10, 10, unbonding_ms=0, unbonding_heights=128).blocks(20)
+    assert [mark.height for mark in sparse.state.marks] == list(range(1, 21, 2))
 
 
 def test_a_restless_key_waits_so_that_little_is_remembered() -> None:
@@ -288,12 +379,16 @@ def test_a_restless_key_waits_so_that_little_is_remembered() -> None:
     assert chain.block(Tombstone(A)).powers() == {B: 1000, C: 1000, D: 1000}
 
 
-def test_the_largest_bonds_have_the_seats() -> None:
-    bonds = [100] * VALIDATORS_MAX
-    stakes = [
-        msgspec.structs.replace(Chain(1).stake(A), key=b"\x02" + place.to_bytes(32, "big"), bond=bond)
-        for place, bond in enumerate([*bonds, 101, 99])
+def stakes_of(*bonds: int) -> list[Stake]:
+    first = Chain(1).stake(A)
+    return [
+        msgspec.structs.replace(first, key=b"\x02" + place.to_bytes(32, "big"), bond=bond)
+        for place, bond in enumerate(bonds)
     ]
+
+
+def test_the_largest_bonds_have_the_seats() -> None:
+    stakes = stakes_of(*[100] * VALIDATORS_MAX, 101, 99)
     powers = {stake.key: 100 if place < VALIDATORS_MAX else 0 for place, stake in enumerate(stakes)}
     moved, added, removed = moved_powers(stakes, powers, 1, 5000, 5000)
     assert sum(1 for power in moved.values() if power) == VALIDATORS_MAX
@@ -303,3 +398,17 @@ def test_the_largest_bonds_have_the_seats() -> None:
     assert removed == 100
     # Where nothing may be removed yet there is no seat to take.
     assert moved_powers(stakes, powers, 1, 5000, 0)[0] == powers
+
+
+def test_who_has_a_seat_grows_although_none_is_free() -> None:
+    stakes = stakes_of(*[100] * (VALIDATORS_MAX - 1), 110)
+    moved, added, _ = moved_powers(stakes, {stake.key: 100 for stake in stakes}, 1, 5000, 5000)
+    assert added == moved[stakes[-1].key] - 100 == 10
+
+
+def test_one_free_seat_is_taken_once() -> None:
+    stakes = stakes_of(*[100] * (VALIDATORS_MAX + 1))
+    powers = {stake.key: 100 if place > 1 else 0 for place, stake in enumerate(stakes)}
+    moved, added, _ = moved_powers(stakes, powers, 1, 5000, 0)
+    assert [moved[stake.key] for stake in stakes[:2]] == [100, 0]
+    assert added == 100

@@ -66,3 +66,10 @@ def test_a_pause_lasts_exactly_so_long_and_a_later_one_replaces_it() -> None:
     longer, _ = training.execute(Pause(B, 30), context(18), state)
     assert [entry.height for entry in longer.paused] == [30]
     assert count(state, 18).paused == ()
+
+
+def test_each_pause_lasts_on_its_own() -> None:
+    state = START
+    for key, until in ((B, 19), (A, 15)):
+        state, _ = training.execute(Pause(key, until), context(9), state)
+    assert [(entry.key, entry.height) for entry in state.paused] == [(A, 15), (B, 19)]
