@@ -54,7 +54,7 @@ class CatchUp:
         self._outbox = outbox
         self._heights: dict[bytes, int] = {}  # The height that a peer works on, by its own word.
         self._source: bytes | None = None  # Whom FetchBlocks is out to.
-        self._without: dict[bytes, int] = {}  # Who is ahead, and said that it lacks the block of this height.
+        self._without: dict[bytes, int] = {}  # Who said that it lacks the block of this height.
         self._gone_at = 0  # The height of which that was last told.
         self._awaits_model_at: int | None = None
         self._checkpoint = checkpoint
@@ -142,11 +142,9 @@ class CatchUp:
         return state, newest
 
     def is_cut_off(self, state: ChainState) -> bool:
-        """Answer whether every connected peer that is ahead lacks the next block."""
-        lacking = {peer for peer, height in self._without.items() if height == state.next_height}
-        return bool(lacking) and not any(
-            height > state.next_height and peer not in lacking for peer, height in self._heights.items()
-        )
+        """Answer whether every connected member is ahead and lacks the next block: one liar can't say so."""
+        members = self._neighbours.table.connected_members()
+        return bool(members) and all(self._without.get(member) == state.next_height for member in members)
 
     def _tell_if_gone(self, state: ChainState) -> None:
         if self._gone_at != state.next_height and self.is_cut_off(state):

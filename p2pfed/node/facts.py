@@ -150,7 +150,7 @@ class CatchingUp(Struct, frozen=True):
 
 
 class BlocksGone(Struct, frozen=True):
-    """No connected peer that is ahead has the block of `height`: all of them began later."""
+    """No connected member has the block of `height`, though all are ahead: they began later."""
 
     height: int
     remedy: str

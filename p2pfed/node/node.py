@@ -122,7 +122,7 @@ class Node:
 
     @property
     def is_cut_off(self) -> bool:
-        """Answer whether no connected peer has the next block any more, though some are ahead."""
+        """Answer whether no connected member has the next block any more, though all are ahead."""
         return not self.is_finished and self._catch_up.is_cut_off(self.state)
 
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
