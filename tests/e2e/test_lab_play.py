@@ -60,17 +60,23 @@ def test_who_ends_a_run_leaves_no_peer_behind(number: signal.Signals, tmp_path: 
     path.write_text(
         dump_scenario(Scenario(peers=1, heights=100_000, faults=(Fault("pause", 0, 600_000, (0,)),)))
     )
-    with subprocess.Popen(
+    before = signal.signal(number, signal.default_int_handler)  # A shell's background job ignores Ctrl-C.
+    running = subprocess.Popen(
         [sys.executable, "-m", "p2pfed", "lab", "run", str(path), "--output", str(tmp_path / "net")],
         stderr=subprocess.PIPE,
         text=True,
         env=child_environment({}),
-    ) as running:
+    )
+    signal.signal(number, before)
+    try:
         assert running.stderr is not None
         assert "pause" in running.stderr.readline()
         assert home.is_locked()
         running.send_signal(number)
         _, said = running.communicate(timeout=PATIENCE_S)
+    finally:
+        running.terminate()
+        running.wait(PATIENCE_S)
     assert running.returncode == 128 + number
     assert f"stopped by {number.name}; every peer is stopped" in said
     assert not home.is_locked()
