@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import BadSignature, OutOfBounds, WrongHeight
+from p2pfed.types.message import SignatureCheck, SignedMessage
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
 
 
-def verify_update(state: ChainState, header: UpdateHeader) -> None:
+def verify_update(
+    state: ChainState, header: UpdateHeader, is_signed_by: SignatureCheck = SignedMessage.is_signed_by
+) -> None:
     """Check a header for the block after `state`; cheap things first, the signature last.
 
     Whether the payload is valid is `aggregation.payload.decode_payload`'s question.
@@ -37,5 +40,5 @@ def verify_update(state: ChainState, header: UpdateHeader) -> None:
     payload_bytes = 2 * state.genesis.manifest.size
     if header.payload_bytes != payload_bytes:
         raise OutOfBounds(f"a payload of {header.payload_bytes} bytes; this model needs {payload_bytes}")
-    if not header.is_signed_by(header.trainer, state.chain_id):
+    if not is_signed_by(header, header.trainer, state.chain_id):
         raise BadSignature(f"update of {header.trainer.hex()[:12]}…")

@@ -10,7 +10,15 @@ from msgspec import Struct
 
 from p2pfed.aggregation.group import ParallelMap
 from p2pfed.chain.candidate import verify_update
-from p2pfed.chain.derive import ModelRoots, derive, merge_updates, merged_roots, rule_for, unchanged_roots
+from p2pfed.chain.derive import (
+    ModelRoots,
+    Products,
+    derive,
+    merge_updates,
+    merged_roots,
+    rule_for,
+    unchanged_roots,
+)
 from p2pfed.chain.evidence import conviction_of
 from p2pfed.chain.state import ChainState, after
 from p2pfed.chain.update_set import UpdateSet, supported_ids, update_set
@@ -54,7 +62,12 @@ def verify_body(state: ChainState, header: Header, body: Body) -> tuple[UpdateHe
 
 
 def check(
-    state: ChainState, header: Header, body: Body, payloads: Payloads, parallel: ParallelMap = map
+    state: ChainState,
+    header: Header,
+    body: Body,
+    payloads: Payloads,
+    parallel: ParallelMap = map,
+    products: Products | None = None,
 ) -> ChainState:
     """Check a block whole, recompute its aggregate bit for bit, and return the state after it.
 
@@ -64,6 +77,7 @@ def check(
         body: The body under `header.body_hash`.
         payloads: Called once for each update of `verify_body`, in its order; what it raises passes through.
         parallel: How to map over groups of the model; it can't change a bit.
+        products: Inner products of payloads, from whoever measured them as they came; neither can it.
 
     Raises:
         MalformedMessage, InvalidBlock: As `verify_body`; the text has the two values that disagree.
@@ -72,7 +86,7 @@ def check(
     if not checked.rule:
         return after(state.genesis, header, checked.ledger, state.model)
     rows = [payloads(update) for update in checked.updates.updates]
-    result = merge_updates(state, checked.updates, checked.rule, rows, parallel)
+    result = merge_updates(state, checked.updates, checked.rule, rows, parallel, products)
     ours, theirs = merged_roots(result), _claimed_roots(header)
     for name, own, claimed in (
         ("aggregate_root", ours.aggregate, theirs.aggregate),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
 from p2pfed.aggregation.group import ParallelMap
+from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet, median_time_ms
@@ -52,8 +53,17 @@ def rule_for(state: ChainState, updates: UpdateSet) -> str:
     return choose_rule(params.rules, count, faulty_max(state.trainer_bonds)) or ""
 
 
+# Returns the inner products of the payloads of updates, in their order; None where it hasn't got them.
+Products = Callable[[Sequence[UpdateHeader]], Tables | None]
+
+
 def merge_updates(
-    state: ChainState, updates: UpdateSet, rule: str, rows: Sequence[Int16Vector], parallel: ParallelMap
+    state: ChainState,
+    updates: UpdateSet,
+    rule: str,
+    rows: Sequence[Int16Vector],
+    parallel: ParallelMap,
+    products: Products | None = None,
 ) -> Merge:
     """Return the merge of `updates`, whose payloads are `rows` in the same order."""
     assert state.model is not None
@@ -71,6 +81,7 @@ def merge_updates(
         seed=state.seed,
         update_bits=params.update_bits,
         examples_cap=params.examples_cap,
+        products=products(updates.updates) if products is not None else None,
         parallel=parallel,
     )
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from p2pfed.aggregation.group import ParallelMap
 from p2pfed.chain.check import Payloads
-from p2pfed.chain.derive import derive, merge_updates, merged_roots, rule_for, unchanged_roots
+from p2pfed.chain.derive import Products, derive, merge_updates, merged_roots, rule_for, unchanged_roots
 from p2pfed.chain.evidence import conviction_of
 from p2pfed.chain.state import ChainState, after
 from p2pfed.chain.update_set import supported_ids, update_set
@@ -81,6 +81,7 @@ def build(
     round0: int,
     payloads: Payloads,
     parallel: ParallelMap = map,
+    products: Products | None = None,
 ) -> tuple[Header, Body, ChainState]:
     """Return the block of `round0` and the state after it; `check` accepts it.
 
@@ -90,6 +91,7 @@ def build(
         round0: The round in which we propose.
         payloads: Called once for each of `needed_updates`, in order; what it raises passes through.
         parallel: How to map over groups of the model.
+        products: Inner products of payloads, from whoever measured them as they came.
 
     Raises:
         MissingUpdates, LocalError: As `needed_updates`.
@@ -112,7 +114,7 @@ def build(
     model, roots = state.model, unchanged_roots(state)
     if rule:
         rows = [payloads(update) for update in updates.updates]
-        result = merge_updates(state, updates, rule, rows, parallel)
+        result = merge_updates(state, updates, rule, rows, parallel, products)
         model, roots = result.model, merged_roots(result)
     header, ledger = derive(
         state, body, updates, convictions, proposer=inputs.proposer, round0=round0, roots=roots

@@ -64,7 +64,7 @@ class ChainState(Struct, frozen=True, eq=False):
     @property
     def trainers(self) -> tuple[bytes, ...]:
         """Keys that may send an update for the next block, ascending."""
-        return tuple(trainer.key for trainer in self.ledger.trainers_at(self.next_height))
+        return self.ledger.trainer_keys_at(self.next_height)
 
     @property
     def trainer_bonds(self) -> tuple[int, ...]:

@@ -153,6 +153,7 @@ def _teller(schedules: int):  # type: ignore[no-untyped-def]
 
 
 def _report(name: str, seed: int, scenario: Scenario, sums: Tally) -> dict[str, object]:
+    everybody = scenario.peers + scenario.observers
     return {
         "schema": "p2pfed.lab-run/1",
         "name": name,
@@ -170,11 +171,13 @@ def _report(name: str, seed: int, scenario: Scenario, sums: Tally) -> dict[str, 
         "blocks": sums.blocks,
         "accuracy_min": round(sums.accuracy_min, 4),
         "virtual_ms": sums.virtual_ms,
+        "heights_per_minute": round(60_000 * sums.blocks / max(sums.virtual_ms, 1), 1),
         "commit_ms": sums.commit_ms,
         "events": sums.events,
         "messages": sums.messages,
         "message_bytes": sums.message_bytes,
         "duplicates": sums.duplicates,
         "cpu_s": round(sums.cpu_s, 2),
+        "cpu_ms_per_height": round(1_000 * sums.cpu_s / max(sums.blocks * everybody, 1), 2),
         "trace_hash": sums.trace.hex(),
     }

@@ -91,6 +91,7 @@ class PeerTable:
         self._own_version = 0
         self._own_sequence = 0  # The largest that our key ever signed, as far as we know.
         self._version = 0
+        self._learned: dict[bytes, None] = {}  # Keys with a record, ascending by its version.
         self._known_pipes: Pipes | None = None
 
     def add_members(self, keys: Iterable[bytes]) -> None:
@@ -232,6 +233,8 @@ class PeerTable:
             known.dialling = Dialling(0, now_ms + head_start_ms(self.own, record.key))
         known.record, known.addresses, known.source = record, addresses, source
         known.learned_ms, known.version = now_ms, self._next_version()
+        self._learned.pop(record.key, None)
+        self._learned[record.key] = None
         for address in addresses:
             self._name_contact(Multiaddr(address.host, address.port), record.key)
         return True
@@ -266,11 +269,13 @@ class PeerTable:
         target = self._peers.get(peer)
         if target is None or target.connected_ms is None:
             return ()
-        fresh = [
-            known.record
-            for key, known in self._peers.items()
-            if known.record is not None and known.version > target.told and peer not in (key, known.source)
-        ]
+        fresh: list[PeerRecord] = []
+        for key in reversed(self._learned):
+            known = self._peers[key]
+            if known.version <= target.told:
+                break
+            if known.record is not None and peer not in (key, known.source):
+                fresh.append(known.record)
         fresh.sort(key=lambda record: record.key)
         if self._own_record is not None and self._own_version > target.told:
             fresh.insert(0, self._own_record)

@@ -39,6 +39,10 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
     def _trainers(self) -> dict[int, tuple[Validator, ...]]:
         return {}
 
+    @cached_property
+    def _trainer_keys(self) -> dict[int, tuple[bytes, ...]]:
+        return {}
+
     @property
     def root(self) -> bytes:
         """Return the RFC 6962 root over `leaves`: the header's state_root."""
@@ -65,6 +69,12 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
                 if validator.key not in tombstoned and not self.training.is_paused(validator.key, height)
             )
         return self._trainers[height]
+
+    def trainer_keys_at(self, height: int) -> tuple[bytes, ...]:
+        """Return the keys of `trainers_at`; every header and digest asks for them."""
+        if height not in self._trainer_keys:
+            self._trainer_keys[height] = tuple(trainer.key for trainer in self.trainers_at(height))
+        return self._trainer_keys[height]
 
     def account(self, key: bytes) -> Account | None:
         """Return the account of `key`, or None."""

@@ -13,6 +13,7 @@ from p2pfed.consensus.evidence import duplicate_avail
 from p2pfed.consensus.vote_keeper import VoteKeeper
 from p2pfed.errors import InvalidBlock, PeerFault
 from p2pfed.ledger.module import Offence
+from p2pfed.node.checks import OWN_CHECKS, Checks
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
 from p2pfed.node.events import BlocksFetched
 from p2pfed.node.evidence_pool import EvidencePool
@@ -48,7 +49,9 @@ class CatchUp:
         evidence: EvidencePool,
         outbox: list[Effect],
         checkpoint: tuple[int, bytes] | None = None,
+        checks: Checks = OWN_CHECKS,
     ) -> None:
+        self._checks = checks
         self._neighbours = neighbours
         self._evidence = evidence
         self._outbox = outbox
@@ -201,7 +204,7 @@ class CatchUp:
             self._take_late_avail(state, body, message.avail)
         if ours is None or not isinstance(message, Precommit) or message.height != state.height:
             return ours
-        return joined(ours, message, state.last_validators, state.chain_id) or ours
+        return joined(ours, message, state.last_validators, state.chain_id, self._checks.is_signed_by) or ours
 
     def _take_late_avail(self, state: ChainState, body: Body, avail: Avail) -> None:
         """E7: two availability votes of one validator, the one in the block and one that came after it."""

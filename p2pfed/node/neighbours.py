@@ -48,11 +48,12 @@ class Neighbours:
         self._limiters: dict[bytes, RateLimiter] = {}
         self._seen = Seen(SEEN_MAX)
         self._outbox = outbox
+        self._counted: tuple[tuple[bytes, ...], int] | None = None  # The members connected, and their power.
         self.set_validators(validators, validators)
 
     def set_validators(self, validators: ValidatorSet, coming: ValidatorSet) -> None:
         """Count the reachable power over this set from now on; who votes soon is a member already."""
-        self._validators = validators
+        self._validators, self._counted = validators, None
         keys = frozenset(entry.key for both in (validators, coming) for entry in both.validators)
         if not keys <= self._members | {self._key.public} or not self.table.is_member(self._key.public):
             self.table.add_members(keys)
@@ -66,9 +67,12 @@ class Neighbours:
     @property
     def connected_power(self) -> int:
         """The power of the validators that a pipe leads to, our own included."""
-        keys = (*self.table.connected_members(), self._key.public)
-        indices = [index for index in map(self._validators.index_of, keys) if index is not None]
-        return self._validators.power_of(indices)
+        members = self.table.connected_members()
+        if self._counted is None or self._counted[0] is not members:
+            index_of = self._validators.index_of
+            indices = [index for index in map(index_of, (*members, self._key.public)) if index is not None]
+            self._counted = members, self._validators.power_of(indices)
+        return self._counted[1]
 
     def connect(self, peer: bytes, address: Multiaddr | None, now_ms: int) -> bool:
         """Note an open pipe and greet the peer; False where it is not welcome and is closed."""

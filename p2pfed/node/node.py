@@ -12,6 +12,7 @@ from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, ledger_facts
+from p2pfed.node.checks import OWN_CHECKS, Checks
 from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.effects import (
     Append,
@@ -62,6 +63,7 @@ class Node:
         is_exchanging: Whether it tells and learns where peers listen; else it dials its contacts alone.
         sync_plan: How to join by state; `state` is that of genesis then, without its model.
         checkpoint: Height and hash of a block that a person knows to be final.
+        checks: How signatures and bodies are checked.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Node:
         is_exchanging: bool = True,
         sync_plan: SyncPlan | None = None,
         checkpoint: tuple[int, bytes] | None = None,
+        checks: Checks = OWN_CHECKS,
     ) -> None:
         genesis = state.genesis
         self.state = state
@@ -92,9 +95,9 @@ class Node:
         )
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
-        self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
+        self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence, checks)
         self.transactions = self._shared.transactions  # To look at.
-        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint)
+        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint, checks)
         self.sync: StateSync | None = None
         if sync_plan is not None:
             assert state.header is None

@@ -7,6 +7,7 @@ from msgspec import Struct
 from p2pfed.chain.check import verify_body
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import InvalidBlock
+from p2pfed.node.checks import BodyCheck
 from p2pfed.node.effects import CheckProposal, Effect, FetchBody, FetchPayload
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.types.block import Body, Header
@@ -30,7 +31,14 @@ class Value(Struct):
 class Values:
     """Blocks by value id. Missing data is no verdict: a block stays open until all of it is here."""
 
-    def __init__(self, state: ChainState, pool: UpdatePool, outbox: list[Effect]) -> None:
+    def __init__(
+        self,
+        state: ChainState,
+        pool: UpdatePool,
+        outbox: list[Effect],
+        verify_body: BodyCheck = verify_body,
+    ) -> None:
+        self._verify_body = verify_body
         self._state = state
         self._pool = pool
         self._outbox = outbox
@@ -66,7 +74,7 @@ class Values:
             return None
         value.body = body
         try:
-            value.needed = verify_body(self._state, header, body)
+            value.needed = self._verify_body(self._state, header, body)
         except InvalidBlock as refusal:
             value.refusal = str(refusal)
             return value.refusal

@@ -30,7 +30,7 @@ from p2pfed.node.events import (
     Trained,
     TransactionSubmitted,
 )
-from p2pfed.node.facts import BlockCommitted, Fact, NetworkFinished
+from p2pfed.node.facts import BlockCommitted, Fact, NetworkFinished, UpdateReceived
 from p2pfed.node.node import Node
 from p2pfed.node.submission import refusal_of
 from p2pfed.primitives import codec
@@ -38,6 +38,7 @@ from p2pfed.runtime.clock import Clock
 from p2pfed.runtime.feed import Entry, Feed, entry_of
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.inbox import Inbox
+from p2pfed.runtime.measuring import Measuring
 from p2pfed.runtime.state_fetch import StateFetch
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.log import Log
@@ -111,6 +112,7 @@ class Host:
         self._merging = ThreadPoolExecutor(
             min(MERGING_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="merge"
         )
+        self._measuring = Measuring(store.genesis, self._payload, self._merging.map)
         self._last_height = None if heights is None else node.state.height + heights
         self._vote_state = VoteStateFile(store.home.vote_state)
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -208,6 +210,7 @@ class Host:
                 if self._trainer is not None:
                     self._trainer.train(effect, self._tasks)
             case effects.FetchPayload():
+                self._measuring.expect(effect.header)
                 self._fetcher.payload(effect)
             case effects.FetchBody():
                 self._fetcher.body(effect)
@@ -264,6 +267,7 @@ class Host:
 
         await self._on_disk(save)
         self._fetcher.passed(block.header.height)
+        self._measuring.passed(block.header.height)
         if state.height == self._last_height:
             self.is_done.set()
 
@@ -284,6 +288,10 @@ class Host:
             task = self._tasks.create_task(self._evaluate(fact), name=f"evaluate-{fact.height}")
             self._evaluations.add(task)
             task.add_done_callback(self._evaluations.discard)
+        if isinstance(fact, UpdateReceived) and self._measuring.came(fact.update_id):
+            assert self._tasks is not None
+            work = self._compute_in_thread(self._measuring.work)
+            self._tasks.create_task(work, name=f"measure-{fact.update_id.hex()[:8]}")
 
     async def _evaluate(self, fact: BlockCommitted) -> None:
         """Measure the new model on this peer's learner; figures are shown, never compared by peers."""
@@ -297,7 +305,13 @@ class Host:
     async def _build(self, effect: effects.BuildProposal) -> None:
         """Build the block and keep it durably before anyone hears of it (W8)."""
         header, body, state = await self._compute_in_thread(
-            propose.build, effect.state, effect.inputs, effect.round, self._payload, self._merging.map
+            propose.build,
+            effect.state,
+            effect.inputs,
+            effect.round,
+            self._measuring.row,
+            self._merging.map,
+            self._measuring.products,
         )
         await self._on_disk(self._store.chain.save_pending, header, body)
         self._inbox.put(ProposalBuilt(header.height, effect.round, header, body, state))
@@ -307,7 +321,13 @@ class Host:
         header, body = effect.header, effect.body
         try:
             state = await self._compute_in_thread(
-                check.check, effect.state, header, body, self._payload, self._merging.map
+                check.check,
+                effect.state,
+                header,
+                body,
+                self._measuring.row,
+                self._merging.map,
+                self._measuring.products,
             )
         except InvalidBlock as refusal:
             self._inbox.put(ProposalChecked(header.value_id, None, str(refusal)))

@@ -14,6 +14,7 @@ from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
+from p2pfed.node.checks import OWN_CHECKS
 from p2pfed.node.effects import CheckProposal
 from p2pfed.node.events import Event
 from p2pfed.node.facts import Fact
@@ -28,6 +29,7 @@ from p2pfed.sim.learner import GENESIS_TIME_MS, accuracy, found, session
 from p2pfed.sim.network import Network
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.scenario import Scenario
+from p2pfed.sim.shared_checks import SharedChecks
 from p2pfed.sim.trace import Trace, summary
 from p2pfed.sim.transcript import Witness, kind_of, words
 from p2pfed.types.address import Multiaddr
@@ -96,6 +98,7 @@ class World:
         self.messages = self.message_bytes = self.duplicates = 0
         self._witness = witness
         self._checked: dict[tuple[bytes, bytes], ChainState] = {}  # By the blocks before and after.
+        self.checks = SharedChecks().checks if scenario.is_shared else OWN_CHECKS
         self._decoded: dict[bytes, tuple[bytes, ControlMessage, bytes]] = {}
         self._dice = Random(scenario.seed)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
@@ -247,6 +250,11 @@ class World:
         down_ms = max(down_ms, 2 * DEATH_NOTICE_MS)
         self._calm_ms = max(self._calm_ms, self.now_ms + down_ms)
         self.after(down_ms, peer.start)
+
+    def has_pipe(self, peer: SimPeer, public: bytes) -> bool:
+        """Answer whether a peer has a pipe with the one of this key."""
+        other = self._by_key.get(public)
+        return other is not None and self._network.pipe(peer.number, other.number) is not None
 
     def partners(self, peer: SimPeer) -> tuple[bytes, ...]:
         """Return whom a peer has a pipe with."""
