@@ -11,6 +11,7 @@ from p2pfed.errors import UsageError
 from p2pfed.runtime.config import LearnerConfig
 from p2pfed.types.genesis import Params
 from p2pfed.types.params import (
+    EMISSION_MAX,
     HEIGHT_FIRST_MAX,
     OUTER_ONE,
     OUTER_RATE_MAX,
@@ -44,6 +45,8 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
                      help="An update may be from the model of up to so many heights before its block."),
         click.option("--outer", default="off", show_default=True, metavar="OFF|MOMENTUM,RATE",
                      help="Momentum over heights: nesterov, or two numbers like 0.9,0.3."),
+        click.option("--emission", type=click.IntRange(0, EMISSION_MAX), default=0, show_default=True,
+                     help="The most new stake that a block pays for work; 0: nobody is paid."),
         click.option("--unbonding", default="7d", show_default=True, metavar="TIME",
                      help="Stake taken home can be lost for so long after its last vote: 90s, 30m, 12h, 7d."),
         click.option("--unbonding-heights", type=click.IntRange(4, 1 << 32), default=UNBONDING_HEIGHTS,
@@ -97,6 +100,7 @@ def network_params(given: dict[str, Any], height_final: int) -> Params:
         update_lag=given["update_lag"],
         outer_momentum=parse_outer(given["outer"])[0],
         outer_rate=parse_outer(given["outer"])[1],
+        emission=given["emission"],
         height_first=given["first_height"],
     )
 

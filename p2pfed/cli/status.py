@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from p2pfed.aggregation.sketch import UNIT
 from p2pfed.cli.options import home_option, json_option
 from p2pfed.cli.reading import ask_status, stored_status
 from p2pfed.cli.text import printable
@@ -95,6 +96,9 @@ def _stake_lines(status: dict[str, Any]) -> list[str]:
                 f"          jailed by block {account['jailed_at']} for being away; `p2pfed unjail` ends it, "
                 f"from block {account['jailed_at'] + JAIL_HEIGHTS} on"
             )
+    for row in status["earnings"]:
+        share = row["last_update"] / UNIT
+        lines.append(f"earned    {row['earned']} by {short(row['id'])}, whose last update scored {share:.3f}")
     jailed = [short(row["id"]) for row in status["stakes"] if row["jailed_at"] and not row["tombstoned"]]
     if jailed:
         lines.append(f"jailed    {', '.join(jailed)}")

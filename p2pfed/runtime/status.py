@@ -40,6 +40,7 @@ def status_of(host: Host) -> dict[str, Any]:
         "learner": host.learner_state(),
         "account": _account(host),
         "stakes": stake_list(host.node.state.ledger),
+        "earnings": earning_list(host.node.state.ledger),
         "peers": [
             {
                 "id": peer_id(row.key),
@@ -58,6 +59,14 @@ def status_of(host: Host) -> dict[str, Any]:
 def stake_list(ledger: LedgerState) -> list[dict[str, Any]]:
     """Return who has something at stake, ascending by key."""
     return [{"id": peer_id(stake.key), **stake_row(stake)} for stake in ledger.staking.stakes]
+
+
+def earning_list(ledger: LedgerState) -> list[dict[str, Any]]:
+    """Return what each key was paid for its work, and what its last update scored in units of 2^-16."""
+    return [
+        {"id": peer_id(standing.key), "earned": standing.earned, "last_update": standing.score}
+        for standing in ledger.contribution.standings
+    ]
 
 
 def own_account(ledger: LedgerState, key: bytes) -> dict[str, Any] | None:

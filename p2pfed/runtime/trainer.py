@@ -14,6 +14,7 @@ from p2pfed.learning.learner import Metrics
 from p2pfed.node.effects import Train
 from p2pfed.node.events import Event, Trained, TrainingFailed
 from p2pfed.privacy.mechanism import model_view, quantise
+from p2pfed.runtime.fresh import Fresh
 from p2pfed.storage.store import Store
 
 
@@ -21,12 +22,13 @@ class Trainer:
     """Trains one height at a time; a newer height cancels an older one that nobody waits for any more."""
 
     def __init__(
-        self, worker: WorkerClient, store: Store, disk: Executor, put: Callable[[Event], None]
+        self, worker: WorkerClient, store: Store, bulk: Executor, put: Callable[[Event], None], fresh: Fresh
     ) -> None:
         self._worker = worker
         self._store = store
-        self._disk = disk
+        self._bulk = bulk
         self._put = put
+        self._fresh = fresh
         self._training: asyncio.Task[None] | None = None
         self.last_ms = 0  # How long the last training took.
         self.state = "starting"  # One clause for `status`.
@@ -54,7 +56,8 @@ class Trainer:
         except LocalError as error:
             self._fail(effect, str(error))
             return
-        root = await loop.run_in_executor(self._disk, self._store.blobs.put, payload)
+        root = await loop.run_in_executor(self._bulk, self._store.blobs.put, payload)
+        self._fresh.keep(root, payload)
         self.state = f"trained for height {state.next_height} in {self.last_ms} ms"
         self._put(Trained(effect.base_height, root, len(payload), trained.examples))
 

@@ -47,7 +47,8 @@ def found(
     bonds: tuple[int, ...],
     preset: Literal["local", "lan", "wan"],
     heights: int,
-    update_lag: int,
+    update_lag: int = 1,
+    emission: int = 0,
     first: int = 1,
 ) -> tuple[Genesis, ModelState]:
     """Return genesis of `keys` (ascending) with these stakes, for `heights` blocks, and the first model."""
@@ -65,6 +66,7 @@ def found(
             4,
             first - 1 + heights,
             update_lag=update_lag,
+            emission=emission,
             height_first=first,
         ),
         participants=tuple(

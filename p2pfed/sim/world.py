@@ -116,6 +116,7 @@ class World:
             scenario.preset,
             scenario.heights,
             scenario.update_lag,
+            scenario.emission,
             scenario.height_first,
         )
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}

@@ -92,7 +92,7 @@ class DuplicateAvail(Message, frozen=True, array_like=True, forbid_unknown_field
         return self.first.height
 
 
-class LightClientAttack(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=44):
+class LightClientAttack(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=45):
     """E4: `signer` precommitted headers that don't go together, in whatever rounds.
 
     Of one height two that have different parents, or one parent and different sets or parameters. Or, with

@@ -13,6 +13,7 @@ from p2pfed.primitives.digest import tagged
 from p2pfed.types.message import Amount, Digest32, Height, Message, PublicKey, TimeMs
 from p2pfed.types.model import Int32Vector, Manifest, ModelState
 from p2pfed.types.params import (
+    EMISSION_MAX,
     HEIGHT_FIRST_MAX,
     OUTER_ONE,
     OUTER_RATE_MAX,
@@ -59,6 +60,7 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     update_lag: Annotated[int, msgspec.Meta(ge=1, le=UPDATE_LAG_MAX)] = 1  # tau of numerics section 6.
     outer_momentum: Annotated[int, msgspec.Meta(ge=0, lt=OUTER_ONE)] = 0  # Nesterov's, in units of 2^-16.
     outer_rate: Annotated[int, msgspec.Meta(ge=1, le=OUTER_RATE_MAX)] = OUTER_ONE
+    emission: Annotated[int, msgspec.Meta(ge=0, le=EMISSION_MAX)] = 0  # The most that a block pays for work.
     height_first: Annotated[int, msgspec.Meta(ge=1, le=HEIGHT_FIRST_MAX)] = 1  # Of the first block.
 
 

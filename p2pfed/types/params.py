@@ -68,6 +68,10 @@ JAIL_HEIGHTS = 10
 PAUSE_HEIGHTS = 10  # A trainer whose update was invalid (E5) sits out so long.
 SLASH_WINDOW_HEIGHTS = 64  # Who lies within one window lies together (correlated slashing).
 
+# --- contribution (spec/contribution.md) ---
+EMISSION_MAX = 1 << 40  # Units that a block may create; 2^20 blocks of the most reach the limit of all stake.
+SKETCH_BYTES = 256  # 128 sums: the cosine of two vectors that are alike is known to a hundredth.
+
 # --- light clients (spec/light.md) ---
 CLOCK_DRIFT_MS = 10_000  # A header may be so far ahead of a light client's clock.
 

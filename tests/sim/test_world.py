@@ -97,3 +97,9 @@ def test_updates_of_slow_trainers_count_where_the_network_allows_it() -> None:
     assert result.older >= 8
     in_time = run(replace(scenario, update_lag=1, expect=Expect()))
     assert (in_time.violations, in_time.older) == ((), 0)
+
+
+def test_where_work_is_paid_every_peer_counts_the_same_pay_also_after_a_crash() -> None:
+    result = run(find_scenario("paid"))
+    assert result.violations == ()
+    assert result.heights == (12,) * 7
