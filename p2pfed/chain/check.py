@@ -37,7 +37,7 @@ from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import BODY_BYTES_MAX, EVIDENCE_BYTES_MAX
 from p2pfed.types.update import UpdateHeader
 
-# Returns the checked payload of an update, int16, shape (d,); `aggregation.payload.decode_payload` checks it.
+# Returns the checked payload of an update, int16, shape (d,); `aggregation.payload` checks it.
 Payloads = Callable[[UpdateHeader], Int16Vector]
 
 

@@ -44,6 +44,11 @@ def _lines(status: dict[str, Any], *, is_running: bool) -> list[str]:
     if status["figures"]:
         figures = "  ".join(f"{name} {value:.3f}" for name, value in status["figures"].items())
         lines.append(f"model     {figures}")
+    each, counted = status["update_bytes"], status["updates_counted"]
+    lines.append(
+        f"updates   {status['codec']}, {each:,} bytes each; {counted} in the last merged height: "
+        f"{each * counted:,} bytes a height"
+    )
     lines.append(f"stake     {status['stake_connected']} of {status['stake_total']} connected")
     lines.append(f"learner   {status['learner']}")
     if status["step"] == "state_sync":

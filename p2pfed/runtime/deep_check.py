@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from p2pfed.aggregation import reference
 from p2pfed.aggregation.engine import faulty_max
-from p2pfed.aggregation.payload import decode_payload
 from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.derive import ages_of, merged_roots
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.scoring import has_scores, scores_of, verify_equal_scores
 from p2pfed.chain.state import ChainState, genesis_state, restore
 from p2pfed.chain.update_set import update_set
@@ -36,7 +36,8 @@ def deep_check(store: Store) -> Iterator[DeepResult]:
         if block is None or block.header.is_empty:
             continue
         before = state_before(store, height)
-        rows = rows_of(store, update_set(block.body.updates, block.header.round0).updates)
+        updates = update_set(block.body.updates, block.header.round0).updates
+        rows = None if before is None else rows_of(store, before.seed, updates)
         if before is None or rows is None:
             yield DeepResult(height, is_held=False, problem="")
         else:
@@ -61,14 +62,14 @@ def state_before(store: Store, height: int) -> ChainState | None:
     return restore(store.genesis, header, ledger, model)
 
 
-def rows_of(store: Store, updates: tuple[UpdateHeader, ...]) -> list[Int16Vector] | None:
-    """Return the payloads of `updates`; None where one is not kept."""
-    rows = []
+def rows_of(store: Store, seed: bytes, updates: tuple[UpdateHeader, ...]) -> list[Int16Vector] | None:
+    """Return the payloads of `updates`, which trained from a state of this seed; None: one is not kept."""
+    rows, form = [], payload_form(store.genesis)
     for update in updates:
         data = store.blobs.load(update.payload_root)
         if data is None:
             return None
-        rows.append(decode_payload(data, store.genesis.manifest))
+        rows.append(form.decode(data, seed))
     return rows
 
 

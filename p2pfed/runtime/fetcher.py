@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 
 from msgspec import Struct, field
 
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.errors import BadChunk, MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.net.transport import Transport, TransportError
@@ -114,7 +115,7 @@ class Fetcher:
 
     async def _payload(self, name: bytes, effect: FetchPayload) -> None:
         header, blobs = effect.header, self._store.blobs
-        root, manifest = header.payload_root, self._store.genesis.manifest
+        root, form = header.payload_root, payload_form(self._store.genesis)
         loop = asyncio.get_running_loop()
         data = await loop.run_in_executor(self._bulk, blobs.load, root) if blobs.has(root) else None
         is_here = data is not None
@@ -124,7 +125,7 @@ class Fetcher:
         def keep_and_judge(data: bytes) -> tuple[bool, InvalidUpdate | None]:
             if not is_here:
                 blobs.put_as(root, data)
-            return judge_payload(header, data, manifest)
+            return judge_payload(header, data, form)
 
         is_valid, proof = await loop.run_in_executor(self._bulk, keep_and_judge, data)
         self._fresh.keep(root, data)

@@ -168,7 +168,9 @@ async def run_peer(
             transport=transport,
             fetcher=fetcher,
             state_fetch=state_fetch,
-            trainer=Trainer(worker, store, bulk, inbox.put, fresh) if worker is not None else None,
+            trainer=Trainer(worker, store, bulk, inbox.put, fresh, key.public)
+            if worker is not None
+            else None,
             feed=feed,
             clock=clock,
             disk=disk,

@@ -118,6 +118,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     train_ms: How long a training takes.
     trainers: Who trains at another pace, or not always.
     update_lag: From how many heights back an update may be, as genesis names it.
+    codec: How updates are spelled, as `init --codec` reads it.
     emission: What a block pays for work at most, as genesis names it.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
     late: Peers that join by state.
@@ -142,6 +143,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     train_ms: tuple[int, int] = (10, 120)
     trainers: tuple[Trainer, ...] = ()
     update_lag: int = 1
+    codec: str = "int16"
     emission: int = 0
     skew_ms: int = 0
     faults: tuple[Fault, ...] = ()

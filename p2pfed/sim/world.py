@@ -117,6 +117,7 @@ class World:
             scenario.heights,
             scenario.update_lag,
             scenario.emission,
+            scenario.codec,
             scenario.height_first,
         )
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
