@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import verify_invalid_update
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.evidence import accused_index, in_order, verify_evidence
@@ -74,7 +75,7 @@ def conviction_of(state: ChainState, evidence: Evidence) -> Convict:
     accusation = accusation_of(state, evidence)
     match evidence:
         case InvalidUpdate():
-            verify_invalid_update(evidence, state.genesis.manifest)
+            verify_invalid_update(evidence, payload_form(state.genesis))
             _verify_signed(evidence.update, state.chain_id)
         case DuplicateUpdate():
             _verify_duplicate_update(evidence, state.chain_id)

@@ -21,7 +21,7 @@ def list_(as_json: bool) -> None:
         if not as_json:
             click.echo(f"{title}:")
         for row in rows:
-            click.echo(json.dumps(row) if as_json else f"  {row['name']:<22} {row['about']}")
+            click.echo(json.dumps(row) if as_json else f"{row['name']:<22} {row['about']}")
 
 
 def _scenarios() -> Iterator[dict[str, object]]:

@@ -7,9 +7,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from msgspec import Struct
 
@@ -48,7 +49,8 @@ class Played(Struct, frozen=True):
     """What came of a run.
 
     heights: Final blocks of each peer, in their order.
-    commit_ms: From the start of the deciding round to the block, the median over honest peers and heights.
+    commit_ms: From when a value is built, before it is signed, to the block on disk, the median over honest
+        peers and heights; -1: no log has both.
     """
 
     heights: tuple[int, ...]
@@ -96,6 +98,7 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
             EXAMPLES_CAP,
             scenario.heights,
             update_lag=scenario.update_lag,
+            emission=scenario.emission,
         ),
         transport="tcp",
         pipes=tuple(network.Pipe(*pair, port + scenario.peers + place) for place, pair in enumerate(pipes)),
@@ -111,7 +114,7 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
     undone = asyncio.run(_Play(scenario, plan, homes, tell).run())
     seconds = time.monotonic() - started_s
     heights, violations = judge(scenario, homes, honest)
-    return Played(heights, (*undone, *violations), round(seconds, 1), _commit_ms(honest))
+    return Played(heights, (*undone, *violations), round(seconds, 1), _commit_ms(homes, honest))
 
 
 def _pipes_of(scenario: Scenario) -> tuple[tuple[int, int], ...]:
@@ -269,21 +272,30 @@ def judge(
     return heights, tuple(violations)
 
 
-def _commit_ms(honest: list[Path]) -> int:
-    """Return the median time from the round that decided to its block, -1 where no log has one."""
-    times: list[float] = []
-    for home in honest:
-        began: dict[tuple[int, int], float] = {}
-        for line in (Home(home).logs / "output.log").read_text(encoding="utf-8").splitlines():
-            if not line.startswith('{"schema": "p2pfed.event/1"'):
-                continue
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # The line at which a peer was killed.
-            place = (entry.get("height"), entry.get("round"))
-            if entry["event"] == "round.started":
-                began[place] = entry["time_ms"]
-            elif entry["event"] == "block.committed" and not entry["caught_up"] and place in began:
-                times.append(entry["time_ms"] - began[place])
+def _commit_ms(homes: list[Path], honest: list[Path]) -> int:
+    """Return the median time from a proposed value to each honest peer's block, -1 where no log has both."""
+    built: dict[str, int] = {}
+    for home in homes:
+        for entry in _entries(home, "proposal.built"):
+            built.setdefault(entry["value_id"], entry["time_ms"])
+    times = [
+        entry["time_ms"] - built[entry["value_id"]]
+        for home in honest
+        for entry in _entries(home, "block.committed")
+        if not entry["caught_up"] and entry["value_id"] in built
+    ]
     return round(median(times)) if times else -1
+
+
+def _entries(home: Path, event: str) -> Iterator[dict[str, Any]]:
+    """Yield the entries of one kind in a peer's log."""
+    mark = f'"event": "{event}"'
+    for line in (Home(home).logs / "output.log").read_text(encoding="utf-8").splitlines():
+        if mark not in line:
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # The line at which a peer was killed.
+        if entry.get("event") == event:
+            yield entry

@@ -26,6 +26,7 @@ COMMANDS: Lazy = {
     "unjail": ("p2pfed.cli.stake", "unjail", "Vote again after a jail for being away."),
     "transfer": ("p2pfed.cli.stake", "transfer", "Send stake to another key."),
     "verify": ("p2pfed.cli.verify", "verify", "Check every stored value, certificate and signature offline."),
+    "audit": ("p2pfed.cli.audit", "audit", "Judge with your own learner what updates were worth."),
     "inspect": ("p2pfed.cli.inspect", "inspect", "Say what a stopped or damaged home holds."),
     "rollback": ("p2pfed.cli.rollback", "rollback", "Go back to the state after an earlier block."),
     "doctor": ("p2pfed.cli.doctor", "doctor", "Say what is wrong with a peer and how to mend it."),

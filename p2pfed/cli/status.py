@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from p2pfed.aggregation.sketch import UNIT
 from p2pfed.cli.options import home_option, json_option
 from p2pfed.cli.reading import ask_status, stored_status
 from p2pfed.cli.text import printable
@@ -42,6 +43,11 @@ def _lines(status: dict[str, Any], *, is_running: bool) -> list[str]:
     if status["figures"]:
         figures = "  ".join(f"{name} {value:.3f}" for name, value in status["figures"].items())
         lines.append(f"model     {figures}")
+    each, counted = status["update_bytes"], status["updates_counted"]
+    lines.append(
+        f"updates   {status['codec']}, {each:,} bytes each; {counted} in the last merged height: "
+        f"{each * counted:,} bytes a height"
+    )
     lines.append(f"stake     {status['stake_connected']} of {status['stake_total']} connected")
     lines.append(f"learner   {status['learner']}")
     if status["step"] == "state_sync":
@@ -91,6 +97,9 @@ def _stake_lines(status: dict[str, Any]) -> list[str]:
                 f"          jailed by block {account['jailed_at']} for being away; `p2pfed unjail` ends it, "
                 f"from block {account['jailed_at'] + JAIL_HEIGHTS} on"
             )
+    for row in status["earnings"]:
+        share = row["last_update"] / UNIT
+        lines.append(f"earned    {row['earned']} by {short(row['id'])}, whose last update scored {share:.3f}")
     jailed = [short(row["id"]) for row in status["stakes"] if row["jailed_at"] and not row["tombstoned"]]
     if jailed:
         lines.append(f"jailed    {', '.join(jailed)}")

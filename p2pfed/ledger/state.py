@@ -7,8 +7,9 @@ from functools import cached_property
 import msgspec
 
 from p2pfed.ledger.module import Module
-from p2pfed.ledger.modules import accounts, slashing, staking, training
+from p2pfed.ledger.modules import accounts, contribution, slashing, staking, training
 from p2pfed.ledger.modules.accounts import Account, AccountsState
+from p2pfed.ledger.modules.contribution import ContributionState
 from p2pfed.ledger.modules.slashing import SlashingState
 from p2pfed.ledger.modules.staking import Epoch, StakingState
 from p2pfed.ledger.modules.training import TrainingState
@@ -17,10 +18,10 @@ from p2pfed.primitives import codec, merkle
 from p2pfed.primitives.digest import tagged
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.message import Digest32, Message
-from p2pfed.types.params import MIB
+from p2pfed.types.params import MIB, STAKE_TOTAL_MAX
 from p2pfed.types.validators import Validator
 
-MODULES: tuple[Module, ...] = (accounts, staking, training, slashing)
+MODULES: tuple[Module, ...] = (accounts, staking, training, slashing, contribution)
 
 # 512 stakes of at most 144 powers of 20 bytes and a kilobyte of the rest are 2 MB; accounts are small.
 LEDGER_BYTES_MAX = 4 * MIB
@@ -34,6 +35,7 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
     staking: StakingState
     training: TrainingState
     slashing: SlashingState
+    contribution: ContributionState = ContributionState()
 
     @cached_property
     def _trainers(self) -> dict[int, tuple[Validator, ...]]:
@@ -50,8 +52,8 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
 
     @property
     def total(self) -> int:
-        """Return what never changes: everything that is spendable, at stake or burned."""
-        return self.accounts.total + self.staking.total
+        """Return what never changes: all that is spendable, at stake, burned or still to be paid."""
+        return self.accounts.total + self.staking.total + self.contribution.left
 
     def trainers_at(self, height: int) -> tuple[Validator, ...]:
         """Return who may train for the block of `height`, the next one, in ascending order of key.
@@ -120,7 +122,16 @@ def genesis_ledger(genesis: Genesis) -> LedgerState:
         ),
         training=TrainingState((), (), ()),
         slashing=SlashingState(()),
+        contribution=_first_contribution(genesis),
     )
+
+
+def _first_contribution(genesis: Genesis) -> ContributionState:
+    """Return what may be created: nothing where genesis has no emission."""
+    if not genesis.params.emission:
+        return ContributionState()
+    total = sum(participant.bond + participant.balance for participant in genesis.participants)
+    return ContributionState(left=STAKE_TOTAL_MAX - total)
 
 
 def next_seed(seed: bytes, parent_hash: bytes) -> bytes:
@@ -131,12 +142,14 @@ def next_seed(seed: bytes, parent_hash: bytes) -> bytes:
 def encode_ledger(ledger: LedgerState) -> bytes:
     """Return the canonical bytes to store; `root` is taken over leaves, not over these.
 
-    Where updates may be one height old only, the slice of trainers ends before its models.
+    Where updates may be one height old only, the slice of trainers ends before its models; where nobody is
+    paid for work there is no slice `contribution`.
     """
-    if ledger.training.bases:
-        return codec.encode(ledger)
     slices = {name: getattr(ledger, name) for name in ledger.__struct_fields__}
-    slices["training"] = msgspec.structs.astuple(ledger.training)[:-1]
+    if not ledger.training.bases:
+        slices["training"] = msgspec.structs.astuple(ledger.training)[:-1]
+    if ledger.contribution == ContributionState():
+        del slices["contribution"]
     return codec.encode(tuple(slices.values()))
 
 

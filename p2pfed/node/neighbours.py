@@ -26,6 +26,10 @@ from p2pfed.types.wire import ControlMessage, PeerRecords, ProposalMessage
 # Messages of a few heights of the largest network; a forgotten one is only checked twice.
 SEEN_MAX = 1 << 14
 
+# So many other members are pushed to directly, and nothing is passed on: a message comes once, in one hop.
+# In a mesh it comes MESH_DEGREE times; that pays where an author's own sends would take too long.
+DIRECT_MEMBERS_MAX = 32
+
 
 class Neighbours:
     """The peer table, the exchange of records and the pushing of messages; effects go to `outbox`."""
@@ -45,6 +49,8 @@ class Neighbours:
         self._is_exchanging = is_exchanging  # Else it tells and learns no addresses: it dials its contacts.
         self._members = frozenset(member for member in member_keys if member != key.public)
         self.table = PeerTable(key.public, member_keys=member_keys)
+        if len(self._members) <= DIRECT_MEMBERS_MAX:
+            self.table.mesh_degree = max(self.table.mesh_degree, len(self._members))
         self._exchange = Exchange(self.table, chain_id)
         self._limiters: dict[bytes, RateLimiter] = {}
         self._seen = Seen(SEEN_MAX)

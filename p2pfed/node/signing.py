@@ -7,7 +7,7 @@ from p2pfed.consensus.signer import Signed, SignRecord, SignRequest, SignUpdate
 from p2pfed.node.effects import Effect, Persist
 from p2pfed.node.events import Trained
 from p2pfed.primitives.keys import PrivateKey
-from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage
 
 
@@ -46,7 +46,7 @@ class SigningHand:
             self._outbox.append(Persist(decision.record))
         return decision.message
 
-    def sign_update(self, trained: Trained, model_root: bytes) -> UpdateHeader | None:
+    def sign_update(self, trained: Trained, model_root: bytes, codec: int) -> UpdateHeader | None:
         """Return the header of our own update, whose payload is durable already (R7); None where refused."""
         message = self.sign(
             SignUpdate(
@@ -54,7 +54,7 @@ class SigningHand:
                 model_root,
                 trained.payload_bytes,
                 trained.payload_root,
-                CODEC_INT16,
+                codec,
                 trained.examples,
             )
         )

@@ -13,7 +13,7 @@ from p2pfed.adversary.registry import verify_spec
 from p2pfed.errors import UsageError
 from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.sim.faults import BRIDGE, Fault, FaultKind, verify_fault
-from p2pfed.types.params import PARTICIPANTS_MAX, STAKE_TOTAL_MAX, UPDATE_LAG_MAX
+from p2pfed.types.params import EMISSION_MAX, PARTICIPANTS_MAX, STAKE_TOTAL_MAX, UPDATE_LAG_MAX
 
 # A peer carries out 20 to 30 effects a height when nothing goes wrong, so crashes fall all over a run.
 EFFECTS_PER_HEIGHT = 30
@@ -111,6 +111,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     train_ms: How long a training takes.
     trainers: Who trains at another pace, or not always.
     update_lag: From how many heights back an update may be, as genesis names it.
+    codec: How updates are spelled, as `init --codec` reads it.
+    emission: What a block pays for work at most, as genesis names it.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
     late: Peers that join by state.
     evidence: Lies that were not told in the run, handed in as evidence.
@@ -133,6 +135,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     train_ms: tuple[int, int] = (10, 120)
     trainers: tuple[Trainer, ...] = ()
     update_lag: int = 1
+    codec: str = "int16"
+    emission: int = 0
     skew_ms: int = 0
     faults: tuple[Fault, ...] = ()
     crashes: tuple[Crash, ...] = ()
@@ -261,6 +265,7 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         ("mesh_degree", scenario.mesh_degree, 1, PARTICIPANTS_MAX),
         ("skew_ms", scenario.skew_ms, 0, 3_600_000),
         ("update_lag", scenario.update_lag, 1, UPDATE_LAG_MAX),
+        ("emission", scenario.emission, 0, EMISSION_MAX),
         ("run_ms", scenario.run_ms, 0, 1_000_000_000),
         ("byzantine", len(scenario.byzantine), 0, scenario.peers),
         ("evidence", len(scenario.evidence), 0, FAULTS_MAX),

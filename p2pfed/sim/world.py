@@ -111,7 +111,13 @@ class World:
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
         self.genesis, model = found(
-            keys, scenario.bonds, scenario.preset, scenario.heights, scenario.update_lag
+            keys,
+            scenario.bonds,
+            scenario.preset,
+            scenario.heights,
+            scenario.update_lag,
+            scenario.emission,
+            scenario.codec,
         )
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []

@@ -363,5 +363,5 @@ def _named_by_genesis(state: ChainState) -> tuple[BlobName, ...]:
 def _signatures_of(block: Block) -> int:
     body = block.body
     last = len(body.last_commit.signatures) if body.last_commit else 0
-    signed = len(body.avails) + len(body.updates) + len(body.transactions) + 2 * len(body.evidence)
+    signed = len(body.avails) + len(body.updates) + len(body.signed_transactions) + 2 * len(body.evidence)
     return len(block.commit.signatures) + last + signed

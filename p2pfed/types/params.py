@@ -12,6 +12,7 @@ MODEL_ELEMENTS_MAX = (1 << 31) - 1
 UPDATES_MAX = 512  # Rows of one aggregation; 512 * 2^15 = 2^24: a float32 sum of 0/1 times int16 is exact.
 UPDATE_EXPONENT_MIN, UPDATE_EXPONENT_MAX = -8, 30
 MODEL_EXPONENT_MIN, MODEL_EXPONENT_MAX = 0, 30
+CODEC_ONE_IN_MAX = 4096  # Of so many coordinates a sparse update sends one at least.
 OUTER_ONE = 1 << 16  # Momentum and rate of the outer step are in units of 2^-16.
 OUTER_RATE_MAX = 1 << 20
 EXPONENT_GAP_MAX = 14  # m - e: an update of 2^15 times 2^14 stays below 2^30 in model units.
@@ -65,6 +66,10 @@ ABSENCES_MAX = 50
 JAIL_HEIGHTS = 10
 PAUSE_HEIGHTS = 10  # A trainer whose update was invalid (E5) sits out so long.
 SLASH_WINDOW_HEIGHTS = 64  # Who lies within one window lies together (correlated slashing).
+
+# --- contribution (spec/contribution.md) ---
+EMISSION_MAX = 1 << 40  # Units that a block may create; 2^20 blocks of the most reach the limit of all stake.
+SKETCH_BYTES = 256  # 128 sums: the cosine of two vectors that are alike is known to a hundredth.
 
 # --- light clients (spec/light.md) ---
 CLOCK_DRIFT_MS = 10_000  # A header may be so far ahead of a light client's clock.

@@ -114,14 +114,16 @@ def test_whole_rows_let_a_concentrated_lie_hide_and_change_nothing_without_a_rul
     row = changed(layout="row")
     models = {layout.layout: run_cell(layout, CELL).model for layout in (SMALL, row)}
     assert models["array"] != models["row"]
+    attacks = ("concentrated", "sign_flip")  # Of one array still, not of the whole row.
+    assert len({run_cell(row, Cell("mean", attack, 1, "iid", 1)).model for attack in attacks}) == 2
     calm = Cell("mean", "none", 1, "iid", 1)
     assert abs(value(calm) - value(calm, row)) < 0.03
 
 
 def test_momentum_begins_with_a_whole_step_and_then_keeps_its_share(tmp_path: Path) -> None:
-    plan = own(tmp_path, "weights = [array + (context.height > 1) for array in weights]")
+    plan = own(tmp_path, "weights = [array + (context.height != 1) for array in weights]")
     cell = Cell("mean", "none", 0, "iid", 1)
-    # u = 1.5, 2.5, 2.5: with a half m = 1.5, 2, 2.25.
+    # The founder measures 2.5. Then u = 1.5, 2.5, 2.5: with a half m = 1.5, 2, 2.25.
     assert value(cell, plan) == pytest.approx(7 * 6.5, abs=0.01)
     half = msgspec.structs.replace(plan, momentum=500)
     assert value(cell, half) == pytest.approx(7 * 5.75, abs=0.01)
@@ -179,7 +181,7 @@ def test_a_folder_outlives_a_kill_in_the_middle_of_a_line(tmp_path: Path) -> Non
             store.add(row)
     path = tmp_path / "cells.jsonl"
     whole = path.read_bytes()
-    for cut in range(len(whole) - 40, len(whole)):
+    for cut in (whole.rfind(b"\n", 0, -1) + 2, len(whole) - 1):  # A durable write costs time.
         path.write_bytes(whole[:cut])
         assert len(load_rows(tmp_path)) == 2
         with CellStore(tmp_path) as store:
@@ -278,6 +280,17 @@ def test_the_picture_has_means_failures_gaps_and_each_rules_worst_attack() -> No
     titles = [title.text or "" for title in picture.iter("{http://www.w3.org/2000/svg}title")]
     assert "median, nobody lies, iid, 1 of 4 lie: failed: no luck <here>" in titles
     assert any(title.startswith("mean, worst: sign_flip") for title in titles)
+
+
+def test_the_worst_attack_is_an_attack() -> None:
+    found = {
+        cell: msgspec.structs.replace(
+            failed_row(SMALL, cell, ""), value=0.1 if cell.attack == "none" else 0.9
+        )
+        for cell in SMALL.cells()
+    }
+    (panel,) = panels(SMALL, found)
+    assert panel.worst(SMALL, "mean") == (pytest.approx(0.9), "sign_flip")
 
 
 def test_the_default_picture_fits_400_pixels() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from p2pfed.aggregation.payload import encode_payload
 from p2pfed.chain.evidence import duplicate_update
-from p2pfed.chain.invalid_update import invalid_payload
+from p2pfed.chain.form import payload_form
+from p2pfed.chain.invalid_update import opening
 from p2pfed.chain.propose import ProposalInputs, build
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.consensus.certificates import commit_cert
@@ -36,7 +37,7 @@ from p2pfed.types.message import SignedMessage
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.transaction import Bond, Transfer, Unbond, Unjail
-from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 
 NO_SIGNATURE = bytes(64)
@@ -131,14 +132,16 @@ class World:
         base, key = base or self.state, self.keys[self.publics[trainer]]
         dice = np.random.default_rng([trainer, seed, base.height])
         values = dice.integers(-3000, 3000, self.genesis.manifest.size).astype(np.int16)
-        data = encode_payload(values)
+        form = payload_form(self.genesis)
+        data = form.encode(values, base.seed)
+        values = form.decode(data, base.seed)
         header = UpdateHeader(
             trainer=key.public,
             base_height=base.height,
             base_model_root=base.model_root,
             payload_bytes=len(data),
             payload_root=chunk_root(data),
-            codec=CODEC_INT16,
+            codec=form.number,
             examples=10 + trainer,
             signature=NO_SIGNATURE,
         )
@@ -266,7 +269,7 @@ class World:
         values = np.zeros(self.genesis.manifest.size, np.int16)
         values[3] = -32768
         data = encode_payload(values)
-        return invalid_payload(self.update(trainer, payload_root=chunk_root(data)), data)
+        return opening(self.update(trainer, payload_root=chunk_root(data)), data, 0)
 
     def all_evidence(self, who: int) -> tuple[Evidence, ...]:
         """Return a proof of each kind against one participant, a validator of the next height."""

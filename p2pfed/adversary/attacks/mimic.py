@@ -34,7 +34,7 @@ class Mimic(Attack):
     def craft(self, sight: Sight) -> Int16Vector:
         rows = sight.rows()
         off = rows - rows.mean(axis=0)
-        before = off[0] if self._direction is None else self._direction
+        before = self._direction if self._direction is not None and self._direction.any() else off[0]
         fresh = _unit((off @ before) @ off)
         self._direction = _unit(self._turns * before + fresh) if self._turns else fresh
         self._turns += 1

@@ -10,9 +10,9 @@ from p2pfed.sim.matrix.summary import Panel, Square
 
 # Cividis (Nuñez et al. 2018): even in lightness, the same for all kinds of colour blindness.
 _SCALE = ("#00224e", "#2a3f6d", "#575d6d", "#7d7c78", "#a59c74", "#d2c060", "#fee838")
-_DARK_BELOW = 0.5  # On the darker half of the scale figures are white.
+_DARK_BELOW = 0.47  # Below it white figures stand out more than black ones.
 _SQUARE = 26
-_CHARACTER = 5.9  # Width of a character at the size of the labels.
+_CHARACTER = 6.6  # Width of a character at the size of the labels, in a wide font.
 _TITLE, _GAP, _LEGEND = 24, 16, 44
 _FONT = 11
 

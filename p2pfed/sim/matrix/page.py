@@ -23,6 +23,7 @@ _HEAD = """<!doctype html>
 <title>{title}</title>
 <style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 60rem; padding: 0 .5rem; color: #111; }}
+h1 {{ font-size: 1.4rem; }}
 svg {{ max-width: 100%; height: auto; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: 13px; }}

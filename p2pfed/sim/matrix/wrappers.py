@@ -67,12 +67,12 @@ class Momentum:
         start = [array.copy() for array in weights]
         result = self._learner.train(weights, context)
         steps = [after - before for after, before in zip(result.weights, start, strict=True)]
-        if context.height > 0 and self._last is not None:  # The founding measures a plain step.
+        if self._last is not None:
             steps = [
                 self._share * last + (1 - self._share) * step
                 for last, step in zip(self._last, steps, strict=True)
             ]
-        if context.height > 0:
+        if context.height > 0:  # The founding only measures.
             self._last = steps
         moved = [(before + step).astype(before.dtype) for before, step in zip(start, steps, strict=True)]
         return msgspec.structs.replace(result, weights=moved)

@@ -190,16 +190,15 @@ def test_min_max_is_as_far_as_the_two_farthest_honest_in_each_group(count: int, 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 7), st.integers(0, 1_000))
 def test_min_sum_is_as_far_from_all_as_the_worst_honest_in_each_group(count: int, seed: int) -> None:
-    rows = random_rows(count, seed)
+    rows = [(100 * row).astype(np.int16) for row in random_rows(count, seed)]  # Rounding is nothing here.
     made = crafted("min_sum", rows[0], rows, groups=GROUPS)
     for group in GROUPS:
         parts = [row[group.slice].astype(float) for row in rows]
         bound = pairwise(parts).sum(axis=1).max()
         found = sum(float(np.sum((made[group.slice] - part) ** 2)) for part in parts)
-        rounding = 2 * sqrt(group.size * found * count) / 2 + count * group.size
-        assert abs(found - bound) <= rounding
+        assert found == pytest.approx(bound, rel=0.01)
         step = made[group.slice] - np.mean(parts, axis=0)
-        assert (step * np.std(parts, axis=0) <= np.std(parts, axis=0)).all()  # Against the deviation.
+        assert (step <= 1).all()  # Against the deviation.
 
 
 def test_mimic_sticks_to_the_peer_that_differs_most() -> None:
@@ -220,7 +219,8 @@ def test_mimic_remembers_its_direction() -> None:
     mimic, fresh = make_attack("mimic"), make_attack("mimic")
     for _ in range(20):
         mimic.craft(sight(rows[0], rows))
-    assert mimic.craft(sight(rows[0], later)).tolist()[1] == 0
+    mimic.craft(sight(rows[0], [vector(0, 100), vector(0, -100)]))  # One height without a trace of it.
+    assert mimic.craft(sight(rows[0], later[::-1])).tolist()[1] == 0
     assert fresh.craft(sight(rows[0], later[::-1])).tolist()[0] == 0
 
 

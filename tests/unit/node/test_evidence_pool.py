@@ -9,7 +9,7 @@ from support.chain import NO_SIGNATURE, World
 from support.lab import Lab, sent_by
 
 from p2pfed.aggregation.payload import encode_payload
-from p2pfed.chain.invalid_update import invalid_header, invalid_payload
+from p2pfed.chain.invalid_update import invalid_header, opening
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.certificates import commit_cert
 from p2pfed.errors import BadSignature
@@ -224,7 +224,7 @@ def test_a_forbidden_element_is_proof_as_soon_as_the_payload_is_here(lab: Lab) -
     data = encode_payload(values)
     header = lab.world.update(liar_of(lab), payload_root=chunk_root(data))
     lab.hear(header)
-    proof = invalid_payload(header, data)
+    proof = opening(header, data, 0)
     lab.step(events.PayloadFetched(header.update_id, is_valid=False, proof=proof))
     assert lab.sent(InvalidUpdate) == [proof]
     lab.step(events.PayloadFetched(header.update_id, is_valid=False, proof=proof))
