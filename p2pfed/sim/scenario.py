@@ -173,10 +173,13 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         return self.stakes or (BOND,) * self.peers
 
     def dialled_by(self, peer: int) -> tuple[int, ...]:
-        """Return whom a peer dials at its start; without a topology peer 0, who tells of the others."""
+        """Return whom a peer dials at its start; without a topology peer 0, who tells of the others.
+
+        Observers are dealt out: a member takes OBSERVERS_MAX of them, and turns the rest away.
+        """
         if self.topology:
             return tuple(listener for dialler, listener in self.topology if dialler == peer)
-        return (0,) if peer else ()
+        return (peer % self.peers if peer >= self.peers else 0,) if peer else ()
 
     @property
     def is_safe(self) -> bool:

@@ -139,6 +139,7 @@ class World:
             )
         self._by_key = {peer.public: peer for peer in self.peers}
         self.honest = tuple(peer for peer in self.peers if not peer.byzantine)
+        self._waited_for = self.honest[0]
         self.judge = Judge(scenario, self.peers, model)
         arrivals = [late.from_ms for late in scenario.late]
         self._calm_ms = START_MS + max(scenario.heal_ms, *arrivals, 0)
@@ -175,7 +176,10 @@ class World:
         last = self.genesis.params.height_final
         if self.judge.violations or self.judge.checkers.forks:
             return True
-        return all(peer.has_model_of(last) for peer in self.honest)
+        if self._waited_for.has_model_of(last):  # Asked after every event: who lacks it is remembered.
+            lacking = (peer for peer in self.honest if not peer.has_model_of(last))
+            self._waited_for = next(lacking, self._waited_for)
+        return self._waited_for.has_model_of(last)
 
     def after(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Do something `delay_ms` from now, after what is due then already."""
