@@ -111,7 +111,7 @@ def aggregate(
         def merge_piece(piece: tuple[int, int]) -> None:
             def divide(start: int, sums: Sums) -> None:
                 out = result[begin + start : begin + start + sums.size]  # noqa: B023
-                out[:] = model_units(RuleSum(sums, decided.denominator()), E, M)  # noqa: B023
+                model_units(RuleSum(sums, decided.denominator()), E, M, out)  # noqa: B023
 
             run(decided, part, *piece, divide, is_narrow=fits_int32(decided.denominator(), E, M))  # noqa: B023
 

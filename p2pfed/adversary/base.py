@@ -76,6 +76,8 @@ class Adversary:
 class PayloadLiar(Adversary):
     """A liar that trains honestly, keeps that update back, and publishes another payload in its place."""
 
+    detail = "published another update than it trained"
+
     def __init__(self, means: Means) -> None:
         super().__init__(means)
         self._crafting: int | None = None  # The base height whose honest update was kept back.
@@ -86,7 +88,7 @@ class PayloadLiar(Adversary):
         if self._crafting == event.base_height:
             height = event.base_height + 1
             return (
-                self.boast(height, "published another update than it trained"),
+                self.boast(height, self.detail),
                 *self.publish(event, now_ms),
             )
         self._crafting = event.base_height
@@ -100,11 +102,11 @@ class PayloadLiar(Adversary):
         """Return the request to make this height's payload."""
         height = event.base_height + 1
 
-        def craft(own: Int16Vector, others: Sequence[Int16Vector]) -> bytes:
-            return self.payload(height, own, others)
+        def craft(own: Int16Vector, _others: Sequence[Int16Vector]) -> bytes:
+            return self.payload(height, own)
 
         return Craft(event.base_height, event.examples, event.payload_root, other_roots, craft)
 
-    def payload(self, height: int, own: Int16Vector, others: Sequence[Int16Vector]) -> bytes:
+    def payload(self, height: int, own: Int16Vector) -> bytes:
         """Return the bytes to publish; `own` is the honest update, int16, shape `(d,)`."""
         raise NotImplementedError

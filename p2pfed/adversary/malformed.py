@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
 
@@ -16,7 +14,7 @@ from p2pfed.node.events import Event
 from p2pfed.primitives import codec
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import CONTROL_BYTES_MAX
-from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.update import CODECS, UpdateHeader
 from p2pfed.types.vote import Prevote
 
 MEMORY_MAX = 64  # Messages of others that are kept to be sent again.
@@ -27,7 +25,7 @@ class GarbagePayload(PayloadLiar):
 
     kind = "garbage_payload"
 
-    def payload(self, height: int, own: Int16Vector, others: Sequence[Int16Vector]) -> bytes:  # noqa: ARG002
+    def payload(self, height: int, own: Int16Vector) -> bytes:
         row = self.dice(height).integers(-(1 << 15), 1 << 15, own.shape).astype(np.int16)
         row[0] = -(1 << 15)
         return encode_payload(row)
@@ -38,7 +36,7 @@ class WrongShape(PayloadLiar):
 
     kind = "wrong_shape"
 
-    def payload(self, height: int, own: Int16Vector, others: Sequence[Int16Vector]) -> bytes:  # noqa: ARG002
+    def payload(self, height: int, own: Int16Vector) -> bytes:  # noqa: ARG002
         return encode_payload(own[:-1])
 
     def publish(self, event: events.Trained, now_ms: int) -> Effects:  # noqa: ARG002
@@ -50,7 +48,7 @@ class WrongShape(PayloadLiar):
             state.model_root,
             event.payload_bytes,
             event.payload_root,
-            CODEC_INT16,
+            CODECS.index(state.genesis.params.codec),
             event.examples,
             bytes(64),
         )

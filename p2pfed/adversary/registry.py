@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from math import isfinite, nan
 
 from msgspec import Struct, field
 
-from p2pfed.adversary.alie import Alie
 from p2pfed.adversary.amnesiac import Amnesiac
+from p2pfed.adversary.attacks.alie import Alie, OptimalAlie
+from p2pfed.adversary.attacks.attack import Attack
+from p2pfed.adversary.attacks.backdoor import Backdoor
+from p2pfed.adversary.attacks.bounds import BoundHugging, HugeNorm
+from p2pfed.adversary.attacks.concentrated import Concentrated
+from p2pfed.adversary.attacks.exponent_steering import ExponentSteering
+from p2pfed.adversary.attacks.free_rider import FreeNoise, FreeReplay, FreeZero
+from p2pfed.adversary.attacks.ipm import Ipm, OptimalIpm
+from p2pfed.adversary.attacks.label_flip import LabelFlip
+from p2pfed.adversary.attacks.mimic import Mimic
+from p2pfed.adversary.attacks.min_max import MinMax, MinSum
+from p2pfed.adversary.attacks.noise import Noise
+from p2pfed.adversary.attacks.sign_flip import SignFlip
+from p2pfed.adversary.attacks.stale_replay import StaleReplay
+from p2pfed.adversary.attacks.sybil_clones import SybilClones
+from p2pfed.adversary.attacks.tie_crafting import TieCrafting
 from p2pfed.adversary.availability_liar import AvailabilityLiar
 from p2pfed.adversary.base import Adversary, Means
 from p2pfed.adversary.censor import Censor
@@ -18,7 +35,7 @@ from p2pfed.adversary.late_voter import LateVoter
 from p2pfed.adversary.malformed import BadChunks, GarbageBytes, GarbagePayload, WithheldPayload, WrongShape
 from p2pfed.adversary.mutator import Mutator
 from p2pfed.adversary.nil_voter import NilVoter
-from p2pfed.adversary.poisoners import HugeNorm, Noise, SignFlip
+from p2pfed.adversary.poisoner import Poisoner, Rusher
 from p2pfed.adversary.protocol import DoubleVote, EquivocatingProposer, Silent, WrongAggregate
 from p2pfed.adversary.replayer import Replayer
 from p2pfed.adversary.twins import Twins
@@ -31,15 +48,27 @@ from p2pfed.primitives.keys import PrivateKey
 class Kind(Struct, frozen=True):
     """One way to lie and its settings with their defaults."""
 
-    make: type[Adversary]
-    settings: dict[str, float] = field(default_factory=dict)
+    make: Callable[[Means], Adversary]
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+
+# About values: the laboratory's matrix has these, with every honest update before their eyes.
+ATTACKS: dict[str, type[Attack]] = {
+    attack.kind: attack
+    for attack in (
+        SignFlip, Alie, OptimalAlie, Ipm, OptimalIpm, MinMax, MinSum, Mimic, LabelFlip, Backdoor, Noise,
+        Concentrated, ExponentSteering, HugeNorm, BoundHugging, TieCrafting, FreeZero, FreeReplay, FreeNoise,
+        SybilClones, StaleReplay,
+    )
+}  # fmt: skip
+
+
+def _poisoner(attack: type[Attack], means: Means) -> Adversary:
+    return (Rusher if attack.waits else Poisoner)(means, attack(means.settings))
 
 
 KINDS: dict[str, Kind] = {
-    "sign_flip": Kind(SignFlip, {"scale": 4.0}),
-    "alie": Kind(Alie, {"z": 1.5}),
-    "noise": Kind(Noise, {"scale": 10.0}),
-    "huge_norm": Kind(HugeNorm),
+    **{name: Kind(partial(_poisoner, attack), attack.settings) for name, attack in ATTACKS.items()},
     "garbage_payload": Kind(GarbagePayload),
     "wrong_shape": Kind(WrongShape),
     "withheld_payload": Kind(WithheldPayload),
@@ -69,6 +98,29 @@ def make_adversary(
     """Return the liar that `spec` names around `node`; raises UsageError."""
     name, settings = verify_spec(spec)
     return KINDS[name].make(Means(node, key, seed, colluders, settings))
+
+
+def make_attack(spec: str) -> Attack:
+    """Return a fresh attack on values that `spec` names.
+
+    Raises:
+        UsageError: It names none, or one on bytes or the protocol.
+    """
+    name, settings = verify_spec(spec)
+    if name not in ATTACKS:
+        raise UsageError(f"{name} is no attack on values; there are {', '.join(ATTACKS)}")
+    return ATTACKS[name](settings)
+
+
+def is_on_values(spec: str) -> bool:
+    """Answer whether `spec` names an attack on values."""
+    return spec.partition(":")[0] in ATTACKS
+
+
+def poison_of(spec: str) -> dict[str, str]:
+    """Return the settings that tell the learner of a liar to poison its data; none for most kinds."""
+    attack = ATTACKS.get(spec.partition(":")[0])
+    return {"poison": attack.poison} if attack is not None and attack.poison else {}
 
 
 def verify_spec(spec: str) -> tuple[str, dict[str, float]]:

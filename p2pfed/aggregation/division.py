@@ -38,10 +38,16 @@ def fits_int32(denominator: int, update_exponent: int, model_exponent: int) -> b
     return denominator << abs(model_exponent - update_exponent) <= 1 << 16
 
 
-def model_units(rule_sum: RuleSum, update_exponent: int, model_exponent: int) -> Int32Vector:
+def model_units(
+    rule_sum: RuleSum, update_exponent: int, model_exponent: int, out: Int32Vector | None = None
+) -> Int32Vector:
     """Return the average in model units 2^-m, rounded half up: `floor((S * 2^(m-e) + den div 2) / den)`.
 
-    Rounding to update units first would lose what is smaller than 2^-e and let every weight drift.
+    Rounding to update units first would lose what is smaller than 2^-e and let every weight drift. Powers of
+    two that the denominator shares with 2^(m-e) are left out: the quotient and its rounding stay the same.
+
+    Args:
+        out: Where to write it, int32, shape `(d_g,)`; None for an array of its own.
 
     Bounds:
         `|S| < 2^15 * den` and `den <= 2^30`. For `m >= e` the sum grows to less than `2^(45+14)`; for `m < e`
@@ -50,13 +56,20 @@ def model_units(rule_sum: RuleSum, update_exponent: int, model_exponent: int) ->
     gap, denominator, total = model_exponent - update_exponent, rule_sum.denominator, rule_sum.total
     assert MODEL_EXPONENT_MIN - UPDATE_EXPONENT_MAX <= gap <= EXPONENT_GAP_MAX
     assert 0 < denominator <= DENOMINATOR_MAX
+    out = np.empty(total.shape, np.int32) if out is None else out
     if gap >= 0:
-        total *= 1 << gap
+        shared = min(1 << gap, denominator & -denominator)
+        denominator //= shared
+        if shared < 1 << gap:
+            total *= (1 << gap) // shared
     else:
         denominator <<= -gap
+    if denominator == 1:
+        out[:] = total
+        return out
     total += denominator >> 1
     if denominator & (denominator - 1):
-        total //= denominator
-    else:
-        total >>= denominator.bit_length() - 1  # The same, several times faster.
-    return total.astype(np.int32, copy=False)
+        np.floor_divide(total, denominator, out=out, casting="same_kind")
+    else:  # The same, several times faster.
+        np.right_shift(total, denominator.bit_length() - 1, out=out, casting="same_kind")
+    return out

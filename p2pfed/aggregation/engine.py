@@ -12,6 +12,7 @@ from p2pfed.aggregation.division import Int64Vector, RuleSum, Sums, fits_int32, 
 from p2pfed.aggregation.exponents import adapted_exponent, needs_re_exponent, peak, re_exponent
 from p2pfed.aggregation.gram import partial_gram, self_test
 from p2pfed.aggregation.group import GroupPlan, ParallelMap, decide, pieces, run
+from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.mean import example_weights
 from p2pfed.aggregation.past import Past, past_direction
 from p2pfed.aggregation.staleness import past_exponents_after, prepared
@@ -95,6 +96,7 @@ def merge(
     later_rules: Sequence[str] = (),
     seed: bytes = ZERO_DIGEST,
     past: Past | None = None,
+    products: Tables | None = None,
     parallel: ParallelMap = map,
 ) -> Merge:
     """Merge updates trained from `model` and return the model after them.
@@ -115,6 +117,8 @@ def merge(
             declines.
         seed: The seed of the height, 32 bytes: for dice.
         past: The aggregate of the height before, for the rules that use it.
+        products: The inner products of `rows` in each group, where somebody has them already; they are not
+            used where a row is old or the aggregate before has to be measured as well.
         parallel: How to map over pieces of groups; never called inside itself.
 
     Source:
@@ -132,7 +136,11 @@ def merge(
         _Piece(index, begin, end) for index, group in enumerate(groups) for begin, end in pieces(group.size)
     ]
     weights = example_weights(examples, examples_cap)
-    products = _products(groups, work, rows, model, asked, past, parallel)
+    if products is None or past is not None or any(ages):
+        tables = _products(groups, work, rows, model, asked, past, parallel)
+    else:
+        tables = [table.tolist() for table in products]
+        assert all(len(table) == len(rows) for table in tables)
     plans = [
         decide(
             asked,
@@ -144,7 +152,7 @@ def merge(
             faulty_max=faulty_max,
             seed=seed,
         )
-        for group, table in zip(groups, products, strict=True)
+        for group, table in zip(groups, tables, strict=True)
     ]  # fmt: skip
     assert model.velocity.size == (manifest.size if outer.momentum else 0)
     aggregate, weights_after = np.empty(manifest.size, np.int32), np.empty(manifest.size, np.int32)
@@ -249,8 +257,7 @@ def _fill(
 
     def step(start: int, sums: Sums) -> None:
         here = slice(group.start + start, group.start + start + sums.size)
-        change = model_units(RuleSum(sums, plan.denominator()), e, m)
-        aggregate[here] = change
+        change = model_units(RuleSum(sums, plan.denominator()), e, m, aggregate[here])
         velocity = model.velocity[here]
         weights_after[here], velocity_after[here] = stepped(
             model.weights[here], velocity, change, outer, nonnegative=group.nonnegative

@@ -7,7 +7,7 @@ the BLAS of this machine at extreme values; where it fails, the same code runs o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +22,20 @@ from p2pfed.types.params import COORDINATE_MAX, GROUP_ELEMENTS_MAX, UPDATES_MAX
 Mask = NDArray[np.integer[Any]]
 _Carrier = type[np.number[Any]]
 
-BLOCK_COLUMNS = 1 << 13  # 64 KiB of float64 a row: converted and multiplied while it is in the cache.
+# Rows are converted and multiplied while they are in the cache: up to 16 rows fill 2 MiB of float64, more
+# rows get shorter blocks.
+BLOCK_VALUES = 1 << 18
+STRIP_COLUMNS = 1 << 10
+BLOCK_COLUMNS_MAX = 16 * STRIP_COLUMNS
+# OpenBLAS multiplies small matrices without copying them first, which costs half of the time of 16 rows. It
+# counts as small what has at most 10^6 multiplications: a strip of 1,024 columns of 8 rows by 64.
+PANEL_ROWS = 8
+PANELLED_ROWS_MAX = 64
+
+Mixer = Callable[[Sequence[IntRow]], NDArray[np.int32]]
+"""`rows -> sums`: one block of columns; the result is overwritten by the next call."""
+Adder = Callable[[Sequence[IntRow], Sums], None]
+"""`(rows, out)`: one block of columns."""
 
 
 def gram(rows: Sequence[Int16Vector]) -> Gram:
@@ -35,53 +48,115 @@ def gram(rows: Sequence[Int16Vector]) -> Gram:
     return products
 
 
-def partial_gram(rows: Sequence[Int16Vector]) -> NDArray[np.int64]:
-    """Return the inner products over some columns of a group; those of all its columns add up to `gram`."""
-    return _gram(rows, np.float64 if self_test() else np.int64)
+def partial_gram(rows: Sequence[Int16Vector], fresh: int | None = None) -> NDArray[np.int64]:
+    """Return the inner products over some columns of a group; those of all its columns add up to `gram`.
+
+    Args:
+        rows: int16, of one length.
+        fresh: Only the first so many rows are multiplied, with all; None for all. Shape `(fresh, n)`.
+    """
+    return _gram(rows, len(rows) if fresh is None else fresh, np.float64 if self_test() else np.int64)
 
 
-def neighbour_sums(mask: Mask, rows: Sequence[IntRow]) -> NDArray[np.int32]:
-    """Return, for each row i of `mask`, the sum of `mask[i, j]` times row j; int32, shape `(m, columns)`.
+def neighbour_sums(mask: Mask, elements: int) -> Mixer:
+    """Return a function that gives, for each row i of `mask`, the sum of `mask[i, j]` times row j; int32.
+
+    Args:
+        mask: Shape `(m, n)`.
+        elements: Columns of a block, at most.
 
     Bounds:
         No row of `mask` sums to more than UPDATES_MAX, and `2^9 * 32767 < 2^24`: exact in float32.
     """
-    return _neighbour_sums(mask, rows, np.float32 if self_test() else np.int32)
+    return _neighbour_sums(mask, elements, np.float32 if self_test() else np.int32)
 
 
-def weighted_sum(weights: Sequence[int], rows: Sequence[IntRow], out: Sums) -> None:
-    """Write `sum weights[i] * rows[i]` to `out`, shape `(columns,)`; rows int16, shape `(columns,)`.
+def weighted_sum(weights: Sequence[int], elements: int) -> Adder:
+    """Return a function that writes `sum weights[i] * rows[i]` to `out`; rows int16.
 
     Bounds:
         The weights are at least 0 and sum to at most 2^30, so no partial sum reaches `2^45`: exact in
         float64.
     """
-    _weighted_sum(weights, rows, out, np.float64 if self_test() else np.int64)
+    return _weighted_sum(weights, elements, np.float64 if self_test() else np.int64)
 
 
-def _weighted_sum(weights: Sequence[int], rows: Sequence[IntRow], out: Sums, carrier: _Carrier) -> None:
-    block: NDArray[Any] = np.array(rows, dtype=carrier)
-    out[:] = np.array(weights, carrier) @ block
+def _weighted_sum(weights: Sequence[int], elements: int, carrier: _Carrier) -> Adder:
+    # Buffers are made once: a fresh one for each block costs as much as the sums.
+    factors: NDArray[Any] = np.array(weights, carrier)
+    block: NDArray[Any] = np.empty((len(weights), elements), carrier)
+    sums: NDArray[Any] = np.empty(elements, carrier)
 
-
-def _gram(rows: Sequence[Int16Vector], carrier: _Carrier) -> NDArray[np.int64]:
-    n, size = len(rows), rows[0].size
-    assert n <= UPDATES_MAX
-    assert size <= GROUP_ELEMENTS_MAX
-    block: NDArray[Any] = np.empty((n, min(size, BLOCK_COLUMNS)), carrier)
-    total: NDArray[Any] = np.zeros((n, n), carrier)
-    for begin in range(0, size, BLOCK_COLUMNS):
-        part = block[:, : min(BLOCK_COLUMNS, size - begin)]
+    def add(rows: Sequence[IntRow], out: Sums) -> None:
+        part = block[:, : out.size]
         for index, row in enumerate(rows):
-            part[index] = row[begin : begin + BLOCK_COLUMNS]
-        total += part @ part.T
+            part[index] = row
+        np.matmul(factors, part, out=sums[: out.size])
+        out[:] = sums[: out.size]
+
+    return add
+
+
+def _neighbour_sums(mask: Mask, elements: int, carrier: _Carrier) -> Mixer:
+    count, received = mask.shape
+    assert received <= UPDATES_MAX
+    factors: NDArray[Any] = mask.astype(carrier)
+    block: NDArray[Any] = np.empty((received, elements), carrier)
+    sums: NDArray[Any] = np.empty((count, elements), carrier)
+    result = np.empty((count, elements), np.int32)
+
+    def mix(rows: Sequence[IntRow]) -> NDArray[np.int32]:
+        size = rows[0].size
+        for index, row in enumerate(rows):
+            block[index, :size] = row
+        np.matmul(factors, block[:, :size], out=sums[:, :size])
+        result[:, :size] = sums[:, :size]
+        return result[:, :size]
+
+    return mix
+
+
+def _gram(rows: Sequence[Int16Vector], fresh: int, carrier: _Carrier) -> NDArray[np.int64]:
+    n, size = len(rows), rows[0].size
+    assert fresh <= n <= UPDATES_MAX
+    assert size <= GROUP_ELEMENTS_MAX
+    columns = max(STRIP_COLUMNS, min(BLOCK_COLUMNS_MAX, BLOCK_VALUES // n // STRIP_COLUMNS * STRIP_COLUMNS))
+    block: NDArray[Any] = np.empty((n, min(columns, size)), carrier)
+    total: NDArray[Any] = np.zeros((fresh, n), carrier)
+    panels = _panels(fresh, n)
+    strip = STRIP_COLUMNS if n <= PANELLED_ROWS_MAX else columns
+    for begin in range(0, size, columns):
+        part = block[:, : min(columns, size - begin)]
+        for index, row in enumerate(rows):
+            part[index] = row[begin : begin + columns]
+        whole = part.shape[1] // strip * strip
+        strips = part[:, :whole].reshape(n, -1, strip).transpose(1, 0, 2)
+        rest = part[:, whole:]
+        for low, high, first in panels:
+            products = total[low:high, first:]
+            if whole:
+                products += (strips[:, low:high] @ strips[:, first:].transpose(0, 2, 1)).sum(0)
+            if whole < part.shape[1]:
+                products += rest[low:high] @ rest[first:].T
+    square = total[:, :fresh]
+    square[:] = np.triu(square) + np.triu(square, 1).T  # Panels left out what lies below the diagonal.
     return total.astype(np.int64)
 
 
-def _neighbour_sums(mask: Mask, rows: Sequence[IntRow], carrier: _Carrier) -> NDArray[np.int32]:
-    assert len(rows) <= UPDATES_MAX
-    sums: NDArray[Any] = mask.astype(carrier) @ np.array(rows, dtype=carrier)
-    return sums.astype(np.int32)
+def _panels(fresh: int, n: int) -> list[tuple[int, int, int]]:
+    """Return `(low, high, first)` of the panels: the rows from `low` to `high` are multiplied with those from
+    `first` on.
+
+    A panel times itself would be handed to `syrk`, which copies; so it gets one row more than it has itself.
+    """
+    if n > PANELLED_ROWS_MAX or n == 1:
+        return [(0, fresh, 0)]
+    rows = min(PANEL_ROWS, (n + 1) // 2)
+    panels = [(low, min(low + rows, fresh), low) for low in range(0, fresh, rows)]
+    if fresh == n:
+        low, high, first = panels[-1]
+        panels[-1] = (low, high, first - 1)
+    return panels
 
 
 @lru_cache(maxsize=1)
@@ -91,29 +166,33 @@ def self_test() -> bool:
     Asked once a process; it takes a few milliseconds. A BLAS that computes in a narrower type than it was
     given (as some accelerators do) fails here and costs time, not agreement.
     """
-    column = np.arange(2 * BLOCK_COLUMNS + 3, dtype=np.int64)
+    column = np.arange(BLOCK_COLUMNS_MAX + STRIP_COLUMNS + 3, dtype=np.int64)
     extremes = np.full((9, column.size), COORDINATE_MAX, np.int16)
     for index in range(1, len(extremes)):
         # Nearly equal large values with their own pattern of signs: cancellation shows every lost bit.
         values = (COORDINATE_MAX - column * index % 7) * (1 - 2 * ((column >> (index - 1)) & 1))
         extremes[index] = values
-    if not np.array_equal(_gram(list(extremes), np.float64), _gram(list(extremes), np.int64)):
-        return False
-    if not _is_sum_exact(list(extremes)):
-        return False
+    rows = list(extremes)
+    many = [row[-99:] for row in rows] * (PANELLED_ROWS_MAX // len(rows) + 1)
+    for some in (rows, many):
+        if not np.array_equal(_gram(some, len(some), np.float64), _gram(some, len(some), np.int64)):
+            return False
+    return _is_weighted_sum_exact(rows) and _are_neighbour_sums_exact()
+
+
+def _is_weighted_sum_exact(rows: Sequence[Int16Vector]) -> bool:
+    weights = [(1 << 29) - 1, 1, *((1 << 25) - 3 * row for row in range(2, len(rows)))]
+    sums = np.empty((2, rows[0].size), np.int64)
+    _weighted_sum(weights, rows[0].size, np.float64)(rows, sums[0])
+    _weighted_sum(weights, rows[0].size, np.int64)(rows, sums[1])
+    return np.array_equal(sums[0], sums[1])
+
+
+def _are_neighbour_sums_exact() -> bool:
     rows = np.full((UPDATES_MAX, 33), COORDINATE_MAX, np.int16)
     rows[:, 1::2] -= np.arange(UPDATES_MAX, dtype=np.int16)[:, None]
     rows[::3, 2::4] *= -1
     mask = np.ones((4, UPDATES_MAX), np.int64)
     mask[1, ::2] = mask[2, :1] = mask[3, 1::3] = 0
-    return np.array_equal(
-        _neighbour_sums(mask, list(rows), np.float32), _neighbour_sums(mask, list(rows), np.int32)
-    )
-
-
-def _is_sum_exact(rows: Sequence[Int16Vector]) -> bool:
-    weights = [(1 << 29) - 1, 1, *((1 << 25) - 3 * row for row in range(2, len(rows)))]
-    sums = np.empty((2, rows[0].size), np.int64)
-    _weighted_sum(weights, rows, sums[0], np.float64)
-    _weighted_sum(weights, rows, sums[1], np.int64)
-    return np.array_equal(sums[0], sums[1])
+    exact = _neighbour_sums(mask, 33, np.int32)(list(rows))
+    return np.array_equal(_neighbour_sums(mask, 33, np.float32)(list(rows)), exact)

@@ -129,7 +129,7 @@ def run(
     elements = min(end - begin, BLOCK_ELEMENTS if mixture.matrix is None else MIXED_BLOCK_ELEMENTS)
     out: Sums = np.empty(elements, np.int32) if is_narrow else np.empty(elements, np.int64)
     if isinstance(plan, Blockwise):
-        merge_block = _merger(mixture, plan, len(rows), elements)
+        merge_block = _merger(mixture, plan, elements)
     else:
         merge_block = _adder(mixture, plan, elements, decided.common_factor())
     for start in range(begin, end, elements):
@@ -138,12 +138,12 @@ def run(
         sink(start, sums)
 
 
-def _merger(mixture: Mixture, plan: Blockwise, received: int, elements: int) -> BlockFunction:
+def _merger(mixture: Mixture, plan: Blockwise, elements: int) -> BlockFunction:
     kernel = plan.kernel.start(elements, mixture.dtype)
-    scratch = np.empty((received if mixture.factors else 0, elements), np.int16)
+    rows = mixture.start(plan.rows, elements)
 
     def merge_block(block: Sequence[IntRow], out: Sums) -> None:
-        kernel(mixture.rows(block, plan.rows, scratch[:, : out.size]), out)
+        kernel(rows(block), out)
 
     return merge_block
 
@@ -153,23 +153,36 @@ def _adder(mixture: Mixture, plan: Weighted, elements: int, factor: int) -> Bloc
     coefficients = mixture.received(plan.coefficients)
     used = [row for row, coefficient in enumerate(coefficients) if coefficient]
     weights = [coefficients[row] // factor for row in used]
+    if not used:
+        return _write_zeros
     factors = None if mixture.factors is None else tuple(mixture.factors[row] for row in used)
-    part = Mixture(len(used), factors, None, 1, [], None)
-    scratch = np.empty((len(used) if factors else 0, elements), np.int16)
-    wide = np.empty(elements, np.int32)
-    is_plain_sum = len(frozenset(weights)) == 1
+    rows = Mixture(len(used), factors, None, 1, [], None).start(range(len(used)), elements)
+    is_plain = len(frozenset(weights)) == 1
+    add = _plain_sum(weights[0], elements) if is_plain else weighted_sum(weights, elements)
 
     def merge_block(block: Sequence[IntRow], out: Sums) -> None:
-        rows = part.rows([block[row] for row in used], range(len(used)), scratch[:, : out.size])
-        if not used:
-            out[:] = 0
-        elif is_plain_sum:
-            out[:] = add_up(rows, wide[: out.size])
-            out *= weights[0]
-        else:
-            weighted_sum(weights, rows, out)
+        add(rows([block[row] for row in used]), out)
 
     return merge_block
+
+
+def _plain_sum(weight: int, elements: int) -> BlockFunction:
+    """Return the function of a sum whose rows all have one weight."""
+    narrow = np.empty(elements, np.int32)
+
+    def add(rows: Sequence[IntRow], out: Sums) -> None:
+        if out.dtype == np.int32:
+            add_up(rows, out)
+        else:
+            out[:] = add_up(rows, narrow[: out.size])
+        if weight != 1:
+            np.multiply(out, weight, out=out)
+
+    return add
+
+
+def _write_zeros(_rows: Sequence[IntRow], out: Sums) -> None:
+    out[:] = 0
 
 
 def plan_for(

@@ -7,7 +7,7 @@ merged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,29 +81,49 @@ class Mixture(Struct, frozen=True, eq=False):
             return list(coefficients)
         return [sum(map(int.__mul__, coefficients, column)) for column in self.matrix.T.tolist()]
 
-    def rows(
-        self, block: Sequence[IntRow], wanted: Sequence[int], scratch: NDArray[np.int16]
-    ) -> Sequence[IntRow]:
-        """Return the rows `wanted` of a block of received rows; `scratch` is int16, shape `(n, columns)`."""
-        if self.factors is not None:
-            scale_rows(block, self.factors, scratch)
-            block = list(scratch)
-        if self.matrix is None:
-            return [block[row] for row in wanted]
-        return list(neighbour_sums(self.matrix[list(wanted)], block))
+    def start(self, wanted: Sequence[int], elements: int) -> Callable[[Sequence[IntRow]], Sequence[IntRow]]:
+        """Return a function that makes the rows `wanted` of a block of received rows.
+
+        Its result is good until the next call.
+
+        Args:
+            wanted: Which rows of this mixture, ascending.
+            elements: Columns of a block, at most.
+        """
+        factors, matrix = self.factors, self.matrix
+        scratch = np.empty((len(factors) if factors else 0, elements), np.int16)
+        wide = np.empty(elements if factors else 0, np.int32)
+        mix = None if matrix is None else neighbour_sums(matrix[list(wanted)], elements)
+
+        def rows(block: Sequence[IntRow]) -> Sequence[IntRow]:
+            if factors is not None:
+                size = block[0].size
+                block = scale_rows(block, factors, scratch[:, :size], wide[:size])
+            return [block[row] for row in wanted] if mix is None else list(mix(block))
+
+        return rows
 
 
-def scale_rows(rows: Sequence[IntRow], factors: Sequence[int], out: NDArray[np.int16]) -> None:
-    """Write `(q * c + 2^14) >> 15` of each row to `out`, int16, shape `(n, columns)`.
+def scale_rows(
+    rows: Sequence[IntRow], factors: Sequence[int], scratch: NDArray[np.int16], wide: NDArray[np.int32]
+) -> list[IntRow]:
+    """Return `(q * c + 2^14) >> 15` of each row; a row that stays as it is, is not copied.
+
+    Args:
+        rows: int16.
+        factors: c of each row, at most FACTOR_ONE.
+        scratch: Takes the results, shape `(n, columns)`.
+        wide: Takes what lies between, shape `(columns,)`.
 
     Bounds:
         `|q * c| <= 32767 * 2^15`, so int32 holds the product with its rounding; the result is within `|q|`.
     """
-    for row, factor, scaled in zip(rows, factors, out, strict=True):
-        if factor == FACTOR_ONE:
-            scaled[:] = row
-        else:
-            product = np.multiply(row, np.int32(factor), dtype=np.int32)
-            product += 1 << (FACTOR_BITS - 1)
-            product >>= FACTOR_BITS
-            scaled[:] = product
+    scaled = list(rows)
+    for index, factor in enumerate(factors):
+        if factor != FACTOR_ONE:
+            np.multiply(rows[index], np.int32(factor), out=wide)
+            np.add(wide, 1 << (FACTOR_BITS - 1), out=wide)
+            np.right_shift(wide, FACTOR_BITS, out=wide)
+            scratch[index] = wide
+            scaled[index] = scratch[index]
+    return scaled

@@ -69,7 +69,11 @@ class SumOfRanks:
         def run(rows: Sequence[IntRow], out: Sums) -> None:
             registers = [*rows, *(register[: out.size] for register in scratch)]
             network.run(registers)
-            out[:] = add_up([registers[network.places[rank]] for rank in network.summed], sums[: out.size])
+            middle = [registers[network.places[rank]] for rank in network.summed]
+            if out.dtype == sums.dtype:
+                add_up(middle, out)
+            else:
+                out[:] = add_up(middle, sums[: out.size])
 
         return run
 
@@ -93,21 +97,34 @@ def add_up(rows: Sequence[IntRow], out: NDArray[np.signedinteger[Any]]) -> NDArr
 
 
 def comparators(inputs: int) -> Iterator[tuple[int, int]]:
-    """Yield the comparators `(low, high)` of Batcher's odd-even merge sort, for any number of inputs.
+    """Yield the comparators `(low, high)` of the pairwise sorting network, for any number of inputs.
+
+    It has as many as Batcher's odd-even merge sort, but pruned to the middle ranks it keeps fewer: 86 minima
+    and maxima of 90 for the median of 16, 1,452 of 1,696 for that of 100.
 
     Source:
-        Batcher 1968; Knuth, The Art of Computer Programming 3, section 5.2.2, algorithm M.
+        Parberry 1992, The Pairwise Sorting Network; Codish and Zazon-Ivry 2010 for selection.
     """
-    run = 1
-    while run < inputs:
-        step = run
-        while step:
-            for base in range(step % run, inputs - step, 2 * step):
-                for low in range(base, min(base + step, inputs - step)):
-                    if low // (2 * run) == (low + step) // (2 * run):
-                        yield low, low + step
-            step >>= 1
-        run <<= 1
+    step = 1
+    while step < inputs:
+        yield from _between_blocks(inputs, 0, step, step)
+        step *= 2
+    step //= 4
+    widest = 1
+    while step:
+        far = widest
+        while far:
+            yield from _between_blocks(inputs, step, step, far * step)
+            far //= 2
+        step //= 2
+        widest = 2 * widest + 1
+
+
+def _between_blocks(inputs: int, start: int, block: int, far: int) -> Iterator[tuple[int, int]]:
+    """Yield comparators of every second block of wires, from `start` on, with the wires `far` above them."""
+    for base in range(start, inputs - far, 2 * block):
+        for low in range(base, min(base + block, inputs - far)):
+            yield low, low + far
 
 
 def _pruned(inputs: int, fates: list[_Fate]) -> list[tuple[int, int, bool, bool]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
 from p2pfed.aggregation.group import ParallelMap
+from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.step import OuterStep
+from p2pfed.chain.reward import reward_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet, median_time_ms
 from p2pfed.errors import InvalidTransaction
@@ -52,8 +54,17 @@ def rule_for(state: ChainState, updates: UpdateSet) -> str:
     return choose_rule(params.rules, count, faulty_max(state.trainer_bonds)) or ""
 
 
+# Returns the inner products of the payloads of updates, in their order; None where it hasn't got them.
+Products = Callable[[Sequence[UpdateHeader]], Tables | None]
+
+
 def merge_updates(
-    state: ChainState, updates: UpdateSet, rule: str, rows: Sequence[Int16Vector], parallel: ParallelMap
+    state: ChainState,
+    updates: UpdateSet,
+    rule: str,
+    rows: Sequence[Int16Vector],
+    parallel: ParallelMap,
+    products: Products | None = None,
 ) -> Merge:
     """Return the merge of `updates`, whose payloads are `rows` in the same order."""
     assert state.model is not None
@@ -71,6 +82,7 @@ def merge_updates(
         seed=state.seed,
         update_bits=params.update_bits,
         examples_cap=params.examples_cap,
+        products=products(updates.updates) if products is not None else None,
         parallel=parallel,
     )
 
@@ -116,6 +128,7 @@ def derive(
     rule = rule_for(state, updates)
     time_ms = max(state.time_ms + 1, median_time_ms(body.avails, state.validators))
     ledger = _executed(state, body, updates, convictions, state.context(proposer, time_ms), is_empty=not rule)
+    scores = body.scores
     header = Header(
         version=1,
         chain_id=state.chain_id,
@@ -138,7 +151,7 @@ def derive(
         aggregate_root=roots.aggregate,
         model_root=roots.model,
         model_parent=state.height,
-        scores_root=EMPTY_ROOT,
+        scores_root=_list_root(scores.scores) if scores else EMPTY_ROOT,
         transactions_root=_list_root(body.transactions),
         receipts_root=receipts_root(len(body.transactions)),
         state_root=ledger.root,
@@ -160,7 +173,7 @@ def _executed(
 ) -> LedgerState:
     ledger = begin_block(state.ledger, state.header_hash)
     ledger = execute_convictions(ledger, convictions, context)
-    for transaction in body.transactions:
+    for transaction in body.signed_transactions:
         ledger = execute_transaction(ledger, transaction, context)
     for trainer, _ in updates.dropped:  # B5: both headers are in the body, so the block is the proof (E6).
         try:
@@ -169,7 +182,7 @@ def _executed(
             continue  # Convicted of it before, maybe by evidence of this very block.
     counted = tuple((header.trainer, header.base_height) for header in updates.updates)
     count = CountUpdates(state.base_model, counted, updates.dropped, is_empty)
-    return end_block(ledger, count, signs_of_life(state, body), context)
+    return end_block(ledger, count, signs_of_life(state, body), context, reward_of(state, body, updates))
 
 
 def dropped_trainer(state: ChainState, trainer: bytes) -> Convict:

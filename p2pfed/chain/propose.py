@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from p2pfed.aggregation.group import ParallelMap
 from p2pfed.chain.check import Payloads
-from p2pfed.chain.derive import derive, merge_updates, merged_roots, rule_for, unchanged_roots
+from p2pfed.chain.derive import Products, derive, merge_updates, merged_roots, rule_for, unchanged_roots
 from p2pfed.chain.evidence import conviction_of
+from p2pfed.chain.scoring import has_scores, scores_of
 from p2pfed.chain.state import ChainState, after
 from p2pfed.chain.update_set import supported_ids, update_set
 from p2pfed.consensus.quorum import has_quorum
@@ -24,6 +25,7 @@ from p2pfed.types.block import Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import EVIDENCE_BYTES_MAX, EVIDENCE_PER_BLOCK_MAX, TRANSACTIONS_PER_BLOCK_MAX
+from p2pfed.types.scores import Scores
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 
@@ -81,6 +83,7 @@ def build(
     round0: int,
     payloads: Payloads,
     parallel: ParallelMap = map,
+    products: Products | None = None,
 ) -> tuple[Header, Body, ChainState]:
     """Return the block of `round0` and the state after it; `check` accepts it.
 
@@ -90,6 +93,7 @@ def build(
         round0: The round in which we propose.
         payloads: Called once for each of `needed_updates`, in order; what it raises passes through.
         parallel: How to map over groups of the model.
+        products: Inner products of payloads, from whoever measured them as they came.
 
     Raises:
         MissingUpdates, LocalError: As `needed_updates`.
@@ -100,20 +104,23 @@ def build(
     updates = update_set(headers, round0)
     context = state.context(inputs.proposer, state.time_ms + 1)  # What it runs below reads no clock.
     evidence, convictions, ledger = _chosen_evidence(state, inputs, context)
+    rule, scores = rule_for(state, updates), tuple[Scores, ...]()
+    model, roots = state.model, unchanged_roots(state)
+    if rule:
+        rows = [payloads(update) for update in updates.updates]
+        result = merge_updates(state, updates, rule, rows, parallel, products)
+        model, roots = result.model, merged_roots(result)
+        if has_scores(state, rule):
+            scores = (scores_of(state, updates, rows, result, parallel),)
+    room = TRANSACTIONS_PER_BLOCK_MAX - len(scores)
     body = Body(
         avails=tuple(_entry(message, candidates) for message in avails),
         candidates=candidates,
         updates=headers,
-        transactions=_chosen_transactions(inputs, ledger, context),
+        transactions=(*_chosen_transactions(inputs, ledger, context, room), *scores),
         evidence=evidence,
         last_commit=inputs.last_commit,
     )
-    rule = rule_for(state, updates)
-    model, roots = state.model, unchanged_roots(state)
-    if rule:
-        rows = [payloads(update) for update in updates.updates]
-        result = merge_updates(state, updates, rule, rows, parallel)
-        model, roots = result.model, merged_roots(result)
     header, ledger = derive(
         state, body, updates, convictions, proposer=inputs.proposer, round0=round0, roots=roots
     )
@@ -203,12 +210,12 @@ def _chosen_evidence(
 
 
 def _chosen_transactions(
-    inputs: ProposalInputs, ledger: LedgerState, context: Context
+    inputs: ProposalInputs, ledger: LedgerState, context: Context, room: int
 ) -> tuple[Transaction, ...]:
-    """Return the transactions that run after the convictions, in the order given."""
+    """Return at most `room` transactions that run after the convictions, in the order given."""
     chosen: list[Transaction] = []
     for transaction in inputs.transactions:
-        if len(chosen) == TRANSACTIONS_PER_BLOCK_MAX:
+        if len(chosen) == room:
             break
         try:
             ledger = execute_transaction(ledger, transaction, context)

@@ -8,11 +8,14 @@ from typing import Any
 import click
 import msgspec
 
+from p2pfed.aggregation.sketch import UNIT
+from p2pfed.chain.update_set import update_set
 from p2pfed.cli.options import home_option, json_option
 from p2pfed.cli.reading import block_rows, open_chain
 from p2pfed.errors import LocalError
 from p2pfed.storage.home import Home
 from p2pfed.types.address import short_id
+from p2pfed.types.block import Block
 from p2pfed.types.transaction import Transaction
 
 
@@ -60,7 +63,8 @@ def show(height: str, home: Home, as_json: bool) -> None:
         row = {"schema": "p2pfed.block/1", "hash": block.header.value_id.hex(), **header}
         lists = {
             "updates": updates,
-            "transactions": [transaction_row(transaction) for transaction in block.body.transactions],
+            "transactions": [transaction_row(transaction) for transaction in block.body.signed_transactions],
+            "scores": {trainer.hex(): value for trainer, value in _scores(block)},
             "evidence": [type(item).__name__ for item in block.body.evidence],
         }
         click.echo(json.dumps({**row, "commit": commit, **lists}))
@@ -70,7 +74,9 @@ def show(height: str, home: Home, as_json: bool) -> None:
         click.echo(f"{name:<22} {value}")
     for update in block.body.updates:
         click.echo(f"{'update':<22} {short_id(update.trainer)} examples {update.examples}")
-    for transaction in block.body.transactions:
+    for trainer, value in _scores(block):
+        click.echo(f"{'score':<22} {short_id(trainer)} {value / UNIT:.4f}")
+    for transaction in block.body.signed_transactions:
         amounts = transaction_row(transaction)
         kind, sender = amounts.pop("kind"), short_id(transaction.sender)
         del amounts["sender"]
@@ -79,6 +85,16 @@ def show(height: str, home: Home, as_json: bool) -> None:
     for item in block.body.evidence:
         click.echo(f"{'evidence':<22} {type(item).__name__} of height {item.height}")
     click.echo(f"{'commit':<22} round {block.commit.round}, {len(block.commit.signatures)} signatures")
+
+
+def _scores(block: Block) -> list[tuple[bytes, int]]:
+    """Return what each update of the set scored, in units of 2^-16; nothing where nobody is paid."""
+    if block.body.scores is None:
+        return []
+    merged = update_set(block.body.updates, block.header.round0).updates
+    return [
+        (update.trainer, score.value) for update, score in zip(merged, block.body.scores.scores, strict=True)
+    ]
 
 
 def transaction_row(transaction: Transaction) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`p2pfed lab`: experiments that need no network."""
+"""`p2pfed lab`: the Byzantine laboratory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from p2pfed.cli.lazy import Lazy, LazyGroup
 
 COMMANDS: Lazy = {
     "run": ("p2pfed.cli.lab_run", "run", "Run a named network of whole peers, with faults, from a seed."),
-    "list": ("p2pfed.cli.lab_run", "list_", "List the scenarios that come with the program."),
+    "matrix": ("p2pfed.cli.lab_matrix", "matrix", "Train rules against attacks and draw the heat map."),
+    "report": ("p2pfed.cli.lab_matrix", "report", "Draw a matrix again, finished or not."),
+    "list": ("p2pfed.cli.lab_list", "list_", "List scenarios, attacks and rules."),
     "sim": ("p2pfed.cli.lab_sim", "sim", "Run thousands of bad schedules of the agreement protocol."),
 }
 
 
 @click.group(cls=LazyGroup, lazy=COMMANDS)
 def lab() -> None:
-    """Try agreement and training in virtual time, on this machine alone."""
+    """Try rules, agreement and whole networks against liars, on this machine alone."""

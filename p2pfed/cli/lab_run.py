@@ -1,4 +1,4 @@
-"""`p2pfed lab run` and `lab list`: one named network in virtual time, from its seed, and what broke."""
+"""`p2pfed lab run`: one named network in virtual time, from its seed, and what broke."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from p2pfed.errors import UsageError
 from p2pfed.sim.campaign import (
     RANDOM,
     Tally,
-    builtin_names,
-    fault_kinds,
     find_scenario,
     run_seeds,
     shrink,
@@ -29,25 +27,6 @@ from p2pfed.sim.world import run as run_world
 TELL_S = 10
 SHRUNK_MAX = 3  # Failures that are shrunk and told in full; the first ones say enough.
 DEFAULT_PEERS, DEFAULT_HEIGHTS = 4, 10
-
-
-@click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a scenario.")
-def list_(as_json: bool) -> None:
-    """List the scenarios that come with the program."""
-    for name in builtin_names():
-        scenario = find_scenario(name)
-        if as_json:
-            row = {
-                "schema": "p2pfed.lab-scenario/1", "name": name, "about": scenario.about,
-                "peers": scenario.peers, "observers": scenario.observers, "heights": scenario.heights,
-                "byzantine": list(scenario.byzantine), "faults": list(fault_kinds(scenario)),
-            }  # fmt: skip
-            click.echo(json.dumps(row))
-        else:
-            click.echo(f"{name:<22} {scenario.about}")
-    if not as_json:
-        click.echo(f"{RANDOM:<22} Faults, crashes and clocks drawn from the seed.")
 
 
 @click.command()
@@ -131,7 +110,7 @@ def _play(name: str, output: Path | None, *, as_json: bool) -> int:
     with TemporaryDirectory(prefix="p2pfed-lab-") as made:
         played = play(scenario, output or Path(made) / "net", lambda line: click.echo(line, err=True))
     report = {
-        "schema": "p2pfed.lab-play/1", "name": name, "peers": scenario.peers,
+        "schema": "p2pfed.lab-play/2", "name": name, "peers": scenario.peers,
         "byzantine": list(scenario.byzantine), "heights": list(played.heights),
         "violations": list(played.violations), "commit_ms": played.commit_ms, "seconds": played.seconds,
     }  # fmt: skip
@@ -174,6 +153,7 @@ def _teller(schedules: int):  # type: ignore[no-untyped-def]
 
 
 def _report(name: str, seed: int, scenario: Scenario, sums: Tally) -> dict[str, object]:
+    everybody = scenario.peers + scenario.observers
     return {
         "schema": "p2pfed.lab-run/1",
         "name": name,
@@ -191,11 +171,13 @@ def _report(name: str, seed: int, scenario: Scenario, sums: Tally) -> dict[str, 
         "blocks": sums.blocks,
         "accuracy_min": round(sums.accuracy_min, 4),
         "virtual_ms": sums.virtual_ms,
+        "heights_per_minute": round(60_000 * sums.blocks / max(sums.virtual_ms, 1), 1),
         "commit_ms": sums.commit_ms,
         "events": sums.events,
         "messages": sums.messages,
         "message_bytes": sums.message_bytes,
         "duplicates": sums.duplicates,
         "cpu_s": round(sums.cpu_s, 2),
+        "cpu_ms_per_height": round(1_000 * sums.cpu_s / max(sums.blocks * everybody, 1), 2),
         "trace_hash": sums.trace.hex(),
     }

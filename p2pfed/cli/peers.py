@@ -22,7 +22,8 @@ def peers(home: Home, as_json: bool) -> None:
     """List the peers that a peer knows: connected or not, and where they listen."""
     status = ask_status(home)
     if status is not None:
-        rows = status["peers"]
+        earned = {row["id"]: row["earned"] for row in status["earnings"]}
+        rows = [{**row, "earned": earned.get(row["id"], 0)} for row in status["peers"]]
     else:
         genesis = read_genesis(home)
         rows = [
@@ -38,4 +39,5 @@ def peers(home: Home, as_json: bool) -> None:
             state = "connected" if row["is_connected"] else "away"
             role = "member" if row["is_member"] else "observer"
             address = row["addresses"][0].partition("/p2p/")[0] if row["addresses"] else "address unknown"
-            click.echo(f"{row['id']}  {state:<9}  {role:<8}  {printable(address)}")
+            paid = f"  earned {row['earned']}" if row.get("earned") else ""
+            click.echo(f"{row['id']}  {state:<9}  {role:<8}  {printable(address)}{paid}")

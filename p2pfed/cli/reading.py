@@ -12,7 +12,7 @@ from p2pfed.errors import LocalError, MalformedMessage, StorageFault
 from p2pfed.ledger.state import LedgerState, decode_ledger, genesis_ledger
 from p2pfed.primitives import codec
 from p2pfed.runtime.peer import read_genesis
-from p2pfed.runtime.status import own_account, stake_list
+from p2pfed.runtime.status import earning_list, own_account, stake_list
 from p2pfed.storage.block_store import BlockStore
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
@@ -84,7 +84,7 @@ def stored_status(home: Home) -> dict[str, Any]:
     genesis = read_genesis(home)
     height, block_hash = tip_of(home)
     ledger = stored_ledger(home, genesis, height)
-    validators = ledger.staking.validators_at(height + 1)
+    validators = ledger.staking.validators_at(max(height + 1, genesis.params.height_first))
     assert validators is not None
     public = load_key(home.key).public if home.key.exists() else b""
     return {
@@ -100,6 +100,7 @@ def stored_status(home: Home) -> dict[str, Any]:
         "stake_total": validators.total_power,
         "account": own_account(ledger, public),
         "stakes": stake_list(ledger),
+        "earnings": earning_list(ledger),
     }
 
 
@@ -141,6 +142,6 @@ def block_rows(chain: BlockStore, heights: range) -> Iterator[dict[str, Any]]:
             "proposer": header.proposer.hex(),
             "signatures": len(block.commit.signatures),
             "evidence": len(block.body.evidence),
-            "transactions": len(block.body.transactions),
+            "transactions": len(block.body.signed_transactions),
             "bytes": len(codec.encode(block)),
         }

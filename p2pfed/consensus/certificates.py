@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -42,13 +43,18 @@ def joined(
     Raises:
         BadSignature: Nobody honest sends it.
     """
-    votes = precommits_of(cert, validators)
-    is_known = any(known.validator_index == vote.validator_index for known in votes)
-    if _meaning(vote) != _meaning(votes[0]) or is_known or vote.validator_index >= len(validators):
+    index, indices = vote.validator_index, indices_of(cert.bitmap, len(validators))
+    is_of_it = (vote.height, vote.round, vote.value_id) == (cert.height, cert.round, cert.value_id)
+    if not is_of_it or index in indices or index >= len(validators):
         return None
     if not is_signed_by(vote, validators.validators[vote.validator_index].key, chain_id):
         raise BadSignature(f"precommit of validator {vote.validator_index}")
-    return commit_cert((*votes, vote), validators)
+    place, signatures = bisect(indices, index), cert.signatures
+    return CommitCert(
+        *(cert.height, cert.round, cert.value_id),
+        bitmap_of((*indices, index), len(validators)),
+        (*signatures[:place], vote.signature, *signatures[place:]),
+    )
 
 
 def prevotes_of(cert: PolkaCert, validators: ValidatorSet) -> tuple[Prevote, ...]:

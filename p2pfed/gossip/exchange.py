@@ -53,8 +53,8 @@ class Exchange:
         return Received(is_news, self.push() if is_news else (), fault)
 
     def push(self) -> tuple[Outgoing, ...]:
-        """Return the news for the mesh, to nobody what it told us itself; also after `table.set_own`."""
-        targets = self._table.push_targets()
+        """Return the news for a few peers, to nobody what it told us itself; also after `table.set_own`."""
+        targets = self._table.few_targets()
         return _non_empty([Outgoing(peer, self._table.news_for(peer)) for peer in targets])
 
     def tick(self, now_ms: int) -> tuple[Outgoing, ...]:

@@ -86,7 +86,15 @@ HEADER = (
     "body_hash",
 )
 # What genesis may leave out, and what it then stands for: not spelled at the end.
-CHOICES: dict[str, Any] = {"update_lag": 1, "outer_momentum": 0, "outer_rate": 1 << 16}
+CHOICES: dict[str, Any] = {
+    "update_lag": 1,
+    "outer_momentum": 0,
+    "outer_rate": 1 << 16,
+    "emission": 0,
+    "codec": "int16",
+    "codec_one_in": 1,
+    "height_first": 1,
+}
 GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
     **dict.fromkeys(("version", "name", "time_ms", "transport")),
     "params": dict.fromkeys(
@@ -293,21 +301,27 @@ class Ledger:
 
     def __init__(self, genesis: list[Any], chain_id: bytes) -> None:
         self.period_ms, self.period, self.least = genesis[4][6:9]
+        self.emission = choice(genesis, "emission")
         self.older = choice(genesis, "update_lag") - 1  # So many models before the last may be trained from.
         self.models: list[list[Any]] = []  # These: [height, root, new models so far].
+        first = choice(genesis, "height_first")
         self.seed, self.burned = chain_id, 0
         self.accounts = {key: [balance, 0] for key, _, balance in genesis[5]}  # [balance, nonce]
         self.stakes: dict[bytes, Stake] = {}
         for key, bond, _ in genesis[5]:
             if bond:
                 self.stakes[key] = Stake()
-                self.stakes[key].bond, self.stakes[key].powers = bond, [[1, bond]]
-        self.oldest, self.marks = 1, list[list[int]]()
+                self.stakes[key].bond, self.stakes[key].powers = bond, [[first, bond]]
+        self.oldest, self.marks = first, list[list[int]]()
         self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
         self.bases: dict[bytes, int] = {}
         self.last_trainers: list[bytes] = []
         self.paused: dict[bytes, int] = {}
         self.convicted: dict[tuple[bytes, int], list[Any]] = {}
+        self.standings: dict[bytes, list[int]] = {}  # [earned, last score]
+        self.past: list[bytes] = []
+        total = sum(bond + balance for _, bond, balance in genesis[5])
+        self.left = (1 << 60) - total if self.emission else 0
 
     def validators(self, height: int) -> Validators:
         if height < self.oldest:
@@ -414,12 +428,15 @@ class Ledger:
         time_ms: int,
         count: tuple[dict[bytes, int], list[bytes], bool],
         present: set[bytes],
+        reward: Reward,
     ) -> None:
-        """Note the update set, then jail, move the set, and free what no evidence can reach."""
+        """Note the update set, pay, then jail, move the set, and free what no evidence can reach."""
         bases, counted, is_empty = count
         self.bases.update(bases)
         if not is_empty:
             self.last_trainers = counted
+        if self.emission:
+            self._pay(reward)
         self._jail(height, present)
         if (height - 1) % EPOCH == 0:
             self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
@@ -431,6 +448,29 @@ class Ledger:
             if name[1] != 1 and entry[2] < self.oldest:
                 del self.convicted[name]
         self.paused = {key: until for key, until in self.paused.items() if until > height}
+
+    def _pay(self, reward: Reward) -> None:
+        """K8 to K11: trainers by their scores, voters by their votes, the proposer by what it gathered."""
+        pay: Counter[bytes] = Counter()
+        whole = sum(reward.trainers.values())
+        for key, value in reward.scores.items():
+            pay[key] += self.emission * 70 // 100 * reward.trainers[key] * value // (whole << 16)
+        for voted, voters in reward.votes:
+            power = sum(power for key, power in voters.pairs if key in voted)
+            for key in voted:
+                pay[key] += self.emission * 20 // 100 * voters.power(key) // (2 * voters.total)
+            share = max(0, 3 * power - 2 * voters.total)
+            pay[reward.proposer] += self.emission * 5 // 100 * share // (2 * voters.total)
+        if pay.total() > self.left:
+            pay.clear()
+        for key, amount in pay.items():
+            if amount:
+                self.standings.setdefault(key, [0, 0])[0] += amount
+                self.accounts[key][0] += amount
+        for key, value in reward.scores.items():
+            self.standings.setdefault(key, [0, 0])[1] = value
+        self.past = reward.sketches or self.past
+        self.left -= pay.total()
 
     def _jail(self, height: int, present: set[bytes]) -> None:
         for key, stake in self.stakes.items():
@@ -508,7 +548,10 @@ class Ledger:
 
     def restore(self, stored: list[Any]) -> None:
         """Take in a stored ledger."""
-        self.seed, (accounts, self.burned), staking, training, convictions = stored
+        self.seed, (accounts, self.burned), staking, training, convictions, *more = stored
+        standings: list[list[Any]]
+        standings, self.past, self.left = more[0] if more else ([], [], 0)
+        self.standings = {key: [earned, score] for key, earned, score in standings}
         self.accounts = {key: [balance, nonce] for key, balance, nonce in accounts}
         stakes, _, self.oldest, self.marks, self.epoch = staking
         self.stakes = {}
@@ -535,7 +578,27 @@ class Ledger:
         leaves |= {b"training/" + key: pack(base) for key, base in self.bases.items()}
         leaves |= {b"training/bases": pack(self.models)} if self.models else {}
         leaves |= {b"slashing/" + key + bytes([kind]): pack(e) for (key, kind), e in self.convicted.items()}
+        paid = [[key, *self.standings[key]] for key in sorted(self.standings)]
+        leaves |= pay_leaves(paid, self.past, self.left)
         return list_root([[key, leaves[key]] for key in sorted(leaves)])
+
+
+def pay_leaves(standings: list[list[Any]], past: list[bytes], left: int) -> dict[bytes, bytes]:
+    if not (standings or past or left):
+        return {}
+    leaves = {b"contribution/left": pack(left)}
+    leaves |= {b"contribution/past" + struct.pack(">H", at): pack(one) for at, one in enumerate(past)}
+    return leaves | {b"contribution/" + standing[0]: pack(standing) for standing in standings}
+
+
+class Reward:
+    """Who worked for a block: trainers that might, scores, (who voted, validators) twice, the proposer."""
+
+    def __init__(self, trainers: dict[bytes, int], proposer: bytes) -> None:
+        self.trainers, self.proposer = trainers, proposer
+        self.scores: dict[bytes, int] = {}
+        self.sketches: list[bytes] = []
+        self.votes: list[tuple[set[bytes], Validators]] = []
 
 
 class Chain:
@@ -545,15 +608,18 @@ class Chain:
         self.chain_id = tagged("genesis", pack(genesis))
         self.params_hash = tagged("params", pack(genesis[4]))
         self.signatures = Signatures(self.chain_id)
-        self.height, self.time_ms, self.train_index = 0, genesis[2], 0
+        self.first = choice(genesis, "height_first")
+        self.height, self.time_ms, self.train_index = self.first - 1, genesis[2], 0
         self.value_id = ZEROS
         self.model_root, self.exponents_root = genesis[7], chunk_root(first_exponents(genesis))
         self.evaluation_root = genesis[10]
-        self.payload_bytes = 2 * sum(elements(array) for array in genesis[6][0])
+        self.form = Form(genesis)
         self.ledger = Ledger(genesis, self.chain_id)
         self.state_roots: dict[int, bytes] = {}
         self.trainer_bonds: list[int] = []  # Of the last block: what f came from.
         self.ages: dict[int, int] = {}  # And how many models older an update of it is, by base height.
+        self.scored: list[Any] = []  # And its scores, the bonds of its set, the sketches before.
+        self.seed = self.chain_id  # And the seed of the state before it.
 
     def validators(self, height: int) -> Validators:
         if height > self.height + 2:
@@ -563,13 +629,15 @@ class Chain:
     def apply(self, height: int, head: dict[str, Any], body: list[Any], cert: list[Any]) -> None:
         """Check one block against the state and move on to it."""
         avails, candidates, updates, transactions, evidence, last_commit = body
+        scores = self._scores(head, transactions)
         voters, value_id = self.validators(height), tagged("hdr", pack(list(head.values())))
         self.trainer_bonds = self.ledger.trainer_bonds(height)
         models = [*self.ledger.models, [self.height, self.model_root, self.train_index]]
         self.ages = {base: self.train_index - count for base, _, count in models}
+        self.seed = self.ledger.seed
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
-        if height == 1:
+        if height == self.first:
             same("last commit of the first block", None, last_commit)
         else:
             same("last commit is for", [7, height - 1, self.value_id], [*last_commit[:2], last_commit[3]])
@@ -577,7 +645,7 @@ class Chain:
         convicted = self._convicted(evidence, height)
         times, support = self._availability(height, avails, candidates, voters)
         self._updates(updates, support, voters.total)
-        for transaction in transactions:
+        for transaction in transactions[: len(transactions) - bool(scores)]:
             kind = {10: "tx", 16: "bond", 17: "unbond", 18: "unjail"}[transaction[0]]
             self.signatures.verify(transaction[1], kind, transaction[1:-1], transaction[-1])
         is_empty = head["rule"] == ""
@@ -600,7 +668,7 @@ class Chain:
             "avail_root": list_root(avails),
             "updates_root": list_root(updates),
             "model_parent": height - 1,
-            "scores_root": EMPTY_ROOT,
+            "scores_root": list_root(scores[1]) if scores else EMPTY_ROOT,
             "transactions_root": list_root(transactions),
             "receipts_root": list_root([0] * len(transactions)),
             "evidence_root": list_root(evidence),
@@ -612,7 +680,7 @@ class Chain:
             expected |= {"model_root": self.model_root}
         for name, value in expected.items():
             same(name, value, head[name])
-        self._execute(head, body, convicted)
+        self._execute(head, body, convicted, scores)
         same("state_root", self.ledger.root(), head["state_root"])
         self._advance(head, value_id)
 
@@ -621,7 +689,7 @@ class Chain:
         height, value_id = head["height"], tagged("hdr", pack(list(head.values())))
         same("chain id", self.chain_id, head["chain_id"])
         same("root of the ledger", head["state_root"], ledger_root(ledger))
-        self.ledger.restore(unpack(ledger, 5, "ledger"))
+        self.ledger.restore(unpack_ledger(ledger))
         same("root of the ledger as it is understood", head["state_root"], self.ledger.root())
         self.height = height
         voters = self.validators(height)
@@ -639,20 +707,27 @@ class Chain:
         self.state_roots[height] = head["state_root"]
 
     def _execute(
-        self, head: dict[str, Any], body: list[Any], convicted: list[tuple[bytes, int, int]]
+        self,
+        head: dict[str, Any],
+        body: list[Any],
+        convicted: list[tuple[bytes, int, int]],
+        scores: list[Any],
     ) -> None:
         """L4: seed, evidence, transactions, who sent two updates, update set, then what falls due."""
         avails, _, updates, transactions, _, last_commit = body
         ledger, height, proposer = self.ledger, head["height"], head["proposer"]
         voters = self.validators(height)
-        present = {voters.key(entry[0]) for entry in avails} | {update[1] for update in updates}
+        bonds = {key: power for key, power in voters.pairs if ledger.may_train(key, height)}
+        reward = Reward(bonds, proposer)
+        reward.votes.append(({voters.key(entry[0]) for entry in avails}, voters))
         if last_commit is not None:
             last = self.validators(height - 1)
-            present |= {last.key(index) for index in bits(last_commit[4], len(last.pairs))}
+            reward.votes.append(({last.key(index) for index in bits(last_commit[4], len(last.pairs))}, last))
+        present = {update[1] for update in updates}.union(*(voted for voted, _ in reward.votes))
         ledger.seed = tagged("seed", ledger.seed + self.value_id)
         for culprit, offence, at in convicted:
             ledger.convict(culprit, offence, at, height)
-        for transaction in transactions:
+        for transaction in transactions[: len(transactions) - bool(scores)]:
             ledger.transact(transaction, height, proposer)
         merged, dropped = update_set(updates)
         for key in dropped:
@@ -666,7 +741,25 @@ class Chain:
             ledger.models = [*ledger.models, [self.height, self.model_root, self.train_index]][
                 -ledger.older :
             ]
-        ledger.finish(height, head["time_ms"], (bases, counted, head["rule"] == ""), present)
+        self.scored = [scores, [bonds[key] for key in counted], ledger.past] if scores else []
+        if scores:
+            same("scores", len(counted), len(scores[1]))
+            reward.scores = dict(zip(counted, (value for value, _ in scores[1]), strict=True))
+            reward.sketches = [scores[2], *(one for _, one in scores[1])]
+        ledger.finish(height, head["time_ms"], (bases, counted, head["rule"] == ""), present, reward)
+
+    def _scores(self, head: dict[str, Any], transactions: list[Any]) -> list[Any]:
+        """K12: the scores among the transactions, [] where the block must have none."""
+        lists = [transaction for transaction in transactions if transaction[0] == 44]
+        if not head["rule"] or not self.ledger.emission:
+            same("lists of scores", 0, len(lists))
+            return []
+        same("list of scores at the end", lists, transactions[-1:])
+        _, scores, aggregate = lists[0]
+        for value, one in [*scores, [0, aggregate]]:
+            if not 0 <= value <= 1 << 16 or len(one) != 256:
+                raise Damage("a score", "at most 65536, and a sketch of 256 bytes", [value, one])
+        return [44, scores, aggregate]
 
     def _availability(
         self, height: int, avails: list[Any], candidates: list[bytes], voters: Validators
@@ -702,7 +795,7 @@ class Chain:
             roots = {self.height: self.model_root} | {model[0]: model[1] for model in self.ledger.models}
             if base_height not in roots or base_height <= self.ledger.bases.get(trainer, -1):
                 raise Damage("base of an update", f"one of {sorted(roots)}, and a newer one", base_height)
-            expected = [1, roots[base_height], self.payload_bytes, 0]
+            expected = [1, roots[base_height], self.form.length, self.form.number]
             same("fields of an update", expected, [tag, base_root, payload_bytes, codec])
             if not self.ledger.may_train(trainer, self.height + 1):
                 raise Damage("trainer of an update", "a validator that may train", trainer)
@@ -714,7 +807,7 @@ class Chain:
         same("order of evidence", sorted(set(encoded)), encoded)
         convicted = []
         for kind, *parts in evidence:
-            at = parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
+            at = parts[2][1] if kind == 45 else parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
             if not self.ledger.oldest <= at <= height:
                 raise Damage("height of evidence", f"{self.ledger.oldest} to {height}", at)
             if kind in (40, 41) and not self.validators(at).power(parts[0][1]):
@@ -722,6 +815,12 @@ class Chain:
             if kind == 40:
                 self._broken_update(*parts)
                 convicted.append((parts[0][1], 5, at))
+                continue
+            if kind == 45:
+                if not self.validators(at).power(parts[0]):
+                    raise Damage("signer that is accused", f"a validator of height {at}", parts[0])
+                self._attacked(*parts)
+                convicted.append((parts[0], 4, at))
                 continue
             first, second = parts
             allowed = {11: (4, 5), 12: (8,), 43: (5,), 41: (1,), 42: (2,)}[kind]
@@ -745,25 +844,171 @@ class Chain:
             convicted.append((key, {11: 1, 43: 2, 12: 3, 41: 6, 42: 7}[kind], at))
         return convicted
 
+    def _attacked(
+        self, signer: bytes, header: bytes, vote: list[Any], other: bytes, later: list[Any]
+    ) -> None:
+        """E4: precommits of two headers that don't go together, or of one that contradicts genesis."""
+        heads = []
+        for data, signed in ((header, vote), (other, later)):
+            if signed is None:
+                same("a header without its precommit", b"", data)
+                continue
+            head = dict(zip(HEADER, unpack(data, len(HEADER), "header of an attack"), strict=True))
+            claimed = [head["chain_id"], head["height"], tagged("hdr", data)]
+            same("header of an attack", [self.chain_id, signed[1], signed[3]], claimed)
+            same("kind of evidence", 5, signed[0])
+            self.signatures.verify(signer, "precommit", signed[1:-1], signed[-1])
+            heads.append(head)
+        if len(heads) == 1:
+            if heads[0]["params_hash"] == self.params_hash:
+                raise Damage("an attack", "other parameters than those of genesis", "the same")
+            return
+        first, second = heads
+        same("height of an attack", first["height"], second["height"])
+        names = ("prev_header_hash", "validators_hash", "next_validators_hash", "params_hash")
+        if all(first[name] == second[name] for name in names) or pack(vote) >= pack(later):
+            raise Damage("an attack", "two headers that don't go together, in order", "none")
+
     def _broken_update(self, update: list[Any], index: int, leaf: bytes, path: list[bytes]) -> None:
-        """E5: another length or codec than the model's, or a leaf of the payload with a forbidden element."""
+        """E5: another length or codec than the network's, or a leaf of the payload that no payload has."""
         _, trainer, _, _, payload_bytes, root, codec, *_ = update
         self.signatures.verify(trainer, "update", update[1:-1], update[-1])
-        if [payload_bytes, codec] != [self.payload_bytes, 0]:
+        if [payload_bytes, codec] != [self.form.length, self.form.number]:
             same("an opening that nobody needs", [0, b"", []], [index, leaf, path])
             return
         length = min(LEAF_BYTES, payload_bytes - index * LEAF_BYTES)
         same("length of an opened leaf", length, len(leaf))
         count = -(-payload_bytes // LEAF_BYTES)
         same("root of an opened leaf", root, opened_root(leaf, index, count, path))
-        if -32768 not in struct.unpack(f"<{length // 2}h", leaf):
-            raise Damage("an opened leaf", "an element of -32768", "none")
+        if not self.form.is_broken(leaf, index * LEAF_BYTES):
+            raise Damage("an opened leaf", "bytes that no payload has", "none")
 
 
 def choice(genesis: list[Any], name: str) -> Any:
     """What a network chose, or what the absence of a choice stands for."""
     place = 9 + list(CHOICES).index(name)
     return genesis[4][place] if place < len(genesis[4]) else CHOICES[name]
+
+
+def chacha20(key: bytes, size: int) -> bytes:
+    """RFC 8439 with a counter and nonce of zero."""
+
+    def quarter(a: int, b: int, c: int, d: int) -> None:
+        for x, y, z, by in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+            words[x] = (words[x] + words[y]) & 0xFFFFFFFF
+            mixed = words[z] ^ words[x]
+            words[z] = (mixed << by | mixed >> (32 - by)) & 0xFFFFFFFF
+
+    start = [*struct.unpack("<4I", b"expand 32-byte k"), *struct.unpack("<8I", key)]
+    stream = b""
+    for counter in range(-(-size // 64)):
+        first = [*start, counter & 0xFFFFFFFF, counter >> 32, 0, 0]
+        words = list(first)
+        for _ in range(10):
+            for place in range(4):
+                quarter(place, place + 4, place + 8, place + 12)
+            for place in range(4):
+                quarter(place, 4 + (place + 1) % 4, 8 + (place + 2) % 4, 12 + (place + 3) % 4)
+        stream += struct.pack("<16I", *((w + f) & 0xFFFFFFFF for w, f in zip(words, first, strict=True)))
+    return stream[:size]
+
+
+class Form:
+    """How updates are spelled (numerics N13): scales of blocks and packed values, or few coordinates."""
+
+    def __init__(self, genesis: list[Any]) -> None:
+        self.codec, self.one_in = choice(genesis, "codec"), choice(genesis, "codec_one_in")
+        names = ("int16", "int8", "int4", "rand_k", "top_k", "sign")
+        self.number, self.bits = names.index(self.codec), {"int8": 8, "int4": 4, "sign": 1}.get(self.codec, 0)
+        self.groups: list[tuple[int, int]] = []
+        start = 0
+        for array in genesis[6][0]:
+            end = start + elements(array)
+            self.groups += [(begin, min(begin + (1 << 22), end)) for begin in range(start, end, 1 << 22)]
+            start = end
+        self.size = start
+        self.scales = (2 if self.bits == 1 else 1) * len(self.blocks(1024))
+        self.tops = [(a, b, -(-(b - a) // self.one_in)) for a, b in self.blocks(1 << 16)]
+        self.length = {
+            "int16": 2 * self.size,
+            "rand_k": 2 * len(self.blocks(self.one_in)),
+            "top_k": 4 * sum(entries for _, _, entries in self.tops),
+        }.get(self.codec, self.scales + -(-self.size * self.bits // 8))
+
+    def blocks(self, most: int) -> list[tuple[int, int]]:
+        return [(at, min(at + most, stop)) for start, stop in self.groups for at in range(start, stop, most)]
+
+    def is_broken(self, piece: bytes, offset: int) -> bool:
+        """Whether bytes of a payload, of which only these are known, are such that none has them there."""
+        places = range(offset, offset + len(piece))
+        if not self.bits:
+            words = struct.unpack(f"<{len(piece) // 2}h", piece)
+            if self.codec != "top_k":
+                return -32768 in words
+            return self._has_broken_word(words, offset // 2)
+        last, spare = self.length - 1, -self.size * self.bits % 8
+        for place, byte in zip(places, piece, strict=True):
+            if place < self.scales:
+                limit = {8: 8, 4: 12}.get(self.bits, 127 if place % 2 else 255)
+                if byte > limit:
+                    return True
+            elif (
+                (self.bits == 8 and byte == 128)
+                or (self.bits == 4 and 8 in (byte & 15, byte >> 4))
+                or (place == last and byte >> (8 - spare))
+            ):
+                return True
+        return False
+
+    def _has_broken_word(self, words: Sequence[int], offset: int) -> bool:
+        at = -offset
+        for start, stop, entries in self.tops:
+            indices = [word & 0xFFFF for word in words[max(at, 0) : max(at + entries, 0)]]
+            if any(index >= stop - start for index in indices) or indices != sorted(set(indices)):
+                return True
+            if -32768 in words[max(at + entries, 0) : max(at + 2 * entries, 0)]:
+                return True
+            at += 2 * entries
+        return False
+
+    def decode(self, data: bytes, seed: bytes) -> list[int]:
+        """The update of a payload, whole."""
+        if len(data) != self.length or self.is_broken(data, 0):
+            raise Damage("a payload", f"{self.length} bytes of {self.codec}", len(data))
+        if self.bits:
+            return self._packed(data[: self.scales], data[self.scales :])
+        words = list(struct.unpack(f"<{len(data) // 2}h", data))
+        if self.codec == "int16":
+            return words
+        update = [0] * self.size
+        if self.codec == "rand_k":
+            stretches = self.blocks(self.one_in)
+            dice = chacha20(tagged("dice", seed + b"rand_k"), 4 * len(stretches))
+            drawn = struct.unpack(f"<{len(stretches)}I", dice)
+            for (start, stop), word, value in zip(stretches, drawn, words, strict=True):
+                update[start + word % (stop - start)] = value
+            return update
+        at = 0
+        for start, _, entries in self.tops:
+            values = words[at + entries : at + 2 * entries]
+            for index, value in zip(words[at : at + entries], values, strict=True):
+                update[start + (index & 0xFFFF)] = value
+            at += 2 * entries
+        return update
+
+    def _packed(self, scales: bytes, values: bytes) -> list[int]:
+        whole, update = int.from_bytes(values, "little"), []
+        sizes = struct.unpack(f"<{len(scales) // 2}H", scales) if self.bits == 1 else scales
+        for (start, stop), scale in zip(self.blocks(1024), sizes, strict=True):
+            part = (whole >> (start * self.bits)) & ((1 << ((stop - start) * self.bits)) - 1)
+            for _ in range(start, stop):
+                value = part & ((1 << self.bits) - 1)
+                part >>= self.bits
+                if self.bits == 1:
+                    update.append(-scale if value else scale)
+                else:
+                    update.append((value - (value >> (self.bits - 1) << self.bits)) << scale)
+        return update
 
 
 def first_exponents(genesis: list[Any]) -> bytes:
@@ -799,7 +1044,7 @@ def median(times: list[tuple[int, int]], voters: Validators) -> int:
 
 def ledger_root(data: bytes) -> bytes:
     """Return the root over the leaves of a stored ledger."""
-    seed, accounts, staking, training, slashing = unpack(data, 5, "ledger")
+    seed, accounts, staking, training, slashing, *more = unpack_ledger(data)
     leaves = [(b"seed", seed), (b"accounts/burned", pack(accounts[1]))]
     leaves += [(b"accounts/" + account[0], pack(account)) for account in accounts[0]]
     leaves += [(b"staking/" + stake[0], pack(stake)) for stake in staking[0]]
@@ -811,7 +1056,13 @@ def ledger_root(data: bytes) -> bytes:
     for entry in slashing[0]:
         kind = 1 if entry[1] in (1, 2, 4) else entry[1]
         leaves.append((b"slashing/" + entry[0] + bytes([kind]), pack(entry)))
+    leaves += list(pay_leaves(*more[0]).items()) if more else []
     return list_root([list(leaf) for leaf in sorted(leaves)])
+
+
+def unpack_ledger(data: bytes) -> list[Any]:
+    """A ledger has a sixth part where work is paid."""
+    return unpack(data, 6 if data[:1] == b"\x96" else 5, "ledger")
 
 
 class Report:
@@ -920,7 +1171,7 @@ def verify_blocks(
     home: Path, chain: Chain, connection: sqlite3.Connection, report: Report, merger: Merger | None
 ) -> None:
     meta = rows(connection, "meta", report)
-    # A store that began with a snapshot says so; without the row the first block has height 1.
+    # A store that began with a snapshot says so; without the row its first block is that of genesis.
     base = int.from_bytes(meta.pop(0)[1], "big") if meta and meta[0][0] == "base" else 0
     ledgers = dict(rows(connection, "ledgers", report))
     if meta != [("chain_id", chain.chain_id)]:
@@ -928,7 +1179,7 @@ def verify_blocks(
     rows(connection, "tallies", report)
     named = {(0, "model", chain.model_root), (0, "exponents", chain.exponents_root)}
     optional = {(0, "evaluation", chain.evaluation_root)} - {(0, "evaluation", EMPTY_ROOT)}
-    tip, whole = max(base - 1, 0), True
+    tip, whole = (base or chain.first) - 1, True
     for height, value_id, body_hash, *parts in rows(connection, "blocks", report):
         where = f"blocks {height}"
         if height != tip + 1:
@@ -948,14 +1199,18 @@ def verify_blocks(
             whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
         if whole and merger is not None:
             if height != base:
-                merger.ages = chain.ages
-                merger.check(home, head, body[2], chain.trainer_bonds, report)
+                merger.ages, merger.seed = chain.ages, chain.seed
+                merger.check(home, head, body[2], chain, report)
             merger.before = head["model_root"], head["exponents_root"]
         if whole:
             report.heights += 1
             if sys.stderr.isatty():
                 print(f"block {height} holds", file=sys.stderr)
-    wanted = {height for height in range(max(base, 1), tip + 1) if keeps_model(height, tip) or height == base}
+    wanted = {
+        height
+        for height in range(max(base, chain.first), tip + 1)
+        if keeps_model(height, tip) or height == base
+    }
     # A ledger may be missing where the model is recorded as absent: after a rollback.
     blobs = rows(connection, "blobs", report)
     wanted -= {row[0] for row in blobs if row[1:4:2] == ("model", "absent")} - set(ledgers)
@@ -997,7 +1252,7 @@ class Rows:
         return [sum(column) for column in zip(*(self.added[row] for row in some), strict=True)], len(some)
 
 
-def dot(first: Row, second: Row) -> int:
+def dot(first: Sequence[int], second: Sequence[int]) -> int:
     return sum(map(int.__mul__, first, second))
 
 
@@ -1134,14 +1389,98 @@ MERGES: dict[str, Callable[[Rows, int], tuple[Row, int]]] = {
 }
 
 
+def sketch_of(chain_id: bytes, groups: list[tuple[int, int]], exponents: Row, vector: Row) -> bytes:
+    """K5: 128 sums of signed coordinates in the finest unit, the largest brought to 32767."""
+    sums, key = [0] * 128, tagged("signs", chain_id)
+    for (start, stop), exponent in zip(groups, exponents, strict=True):
+        for at in range(start, stop):
+            if at % 256 == 0 or at == start:
+                bits = hashlib.sha256(key + struct.pack(">Q", at // 256)).digest()
+            sign = -1 if bits[at % 256 // 8] >> at % 8 & 1 else 1
+            sums[at % 128] += sign * vector[at] << (max(exponents) - exponent)
+    largest = max(map(abs, sums))
+    return struct.pack("<128h", *(value * 32767 // largest if largest else 0 for value in sums))
+
+
+def cosine(inner: int, squares: int) -> int:
+    return min(1 << 16, (inner << 16) // isqrt(squares)) if squares else 0
+
+
+def middle(entries: list[tuple[int, int]], share: int, of: int, whole: int) -> int:
+    """The first value, ascending, up to which the weights are `share` of `of` of the whole."""
+    ordered = sorted(entries)
+    return next(
+        value
+        for place, (value, _) in enumerate(ordered)
+        if of * sum(weight for _, weight in ordered[: place + 1]) >= share * whole
+    )
+
+
+def scores_of(
+    chain_id: bytes,
+    groups: list[tuple[int, int]],
+    updated: Row,
+    rows: list[Row],
+    ages: list[tuple[int, int]],
+    bonds: Row,
+    past: list[bytes],
+) -> list[Any]:
+    """What updates in units of `updated` score, and their sketches (K1 to K7); `ages` as shares."""
+    n = len(rows)
+    one, whole, finest = 1 << 16, sum(bonds), max(updated)
+    units = [
+        1 << (finest - e)
+        for (start, stop), e in zip(groups, updated, strict=True)
+        for _ in range(start, stop)
+    ]
+    common = [[unit * q for unit, q in zip(units, row, strict=True)] for row in rows]
+    near = [[cosine(dot(a, b), dot(a, a) * dot(b, b)) for b in common] for a in common]
+    sketches = [sketch_of(chain_id, groups, updated, row) for row in rows]
+    replays = []
+    for own in (struct.unpack("<128h", of) for of in sketches):
+        old = [struct.unpack("<128h", of) for of in past]
+        found = [cosine(dot(own, of), dot(own, own) * dot(of, of)) for of in old]
+        replays.append(max(found, default=0))
+    usual = max(one * 9 // 10, middle(list(zip(replays, bonds, strict=True)), 2, 3, whole))
+    scores = []
+    for i in range(n):
+        others = [(near[i][j], bonds[j]) for j in range(n) if j != i]
+        agreed = middle(others, 1, 2, whole - max(bonds)) if others else 0
+        fresh = min(one, (one - replays[i]) * one // (one - usual)) if usual < one else one
+        worth, of = ages[i]
+        scores.append((max(0, agreed - one // isqrt(len(units))) * fresh >> 16) * worth // of)
+    cap = middle(list(zip(scores, bonds, strict=True)), 2, 3, whole)
+    scores = [min(cap, score) for score in scores]
+    pairs = [(i, j) for i in range(n) for j in range(i)]
+    weights = [bonds[i] * bonds[j] for i, j in pairs]
+    typical = (
+        middle([(near[i][j], w) for (i, j), w in zip(pairs, weights, strict=True)], 1, 2, sum(weights))
+        if pairs
+        else 0
+    )
+    alike = {i: {i} for i in range(n)}
+    for i, j in pairs:
+        if near[i][j] > one * 98 // 100 and 10 * (one - near[i][j]) < one - typical:
+            both = alike[i] | alike[j]
+            alike |= dict.fromkeys(both, both)
+    parts = [bond * score for bond, score in zip(bonds, scores, strict=True)]
+    shared = [
+        score * max(parts[j] for j in alike[i]) // max(1, sum(parts[j] for j in alike[i]))
+        for i, score in enumerate(scores)
+    ]
+    return [[value, of] for value, of in zip(shared, sketches, strict=True)]
+
+
 class Merger:
     """Merges the updates of heights whose payloads, model and ledger are kept."""
 
     def __init__(self, genesis: list[Any]) -> None:
-        self.bits, self.cap = genesis[4][3], genesis[4][4]
+        self.bits, self.cap, self.form = genesis[4][3], genesis[4][4], Form(genesis)
         self.momentum, self.rate = choice(genesis, "outer_momentum"), choice(genesis, "outer_rate")
+        self.lag = choice(genesis, "update_lag")
         self.before = genesis[7], chunk_root(first_exponents(genesis))
         self.ages: dict[int, int] = {}  # Base height -> how many new models came since.
+        self.seed = ZEROS  # Of the state before the block.
         self.groups: list[tuple[int, int, bool, bool]] = []  # Start, stop, must not be negative, a statistic.
         start = 0
         for array in genesis[6][0]:
@@ -1151,9 +1490,9 @@ class Merger:
             start = end
 
     def check(
-        self, home: Path, head: dict[str, Any], updates: list[Any], bonds: list[int], report: Report
+        self, home: Path, head: dict[str, Any], updates: list[Any], chain: Chain, report: Report
     ) -> None:
-        """Merge one height and compare three roots; `bonds` are those of all who might train for it."""
+        """Merge one height and compare three roots, and the scores where there are any."""
         height, rule = head["height"], head["rule"]
         if not rule:
             return
@@ -1166,11 +1505,16 @@ class Merger:
             return
         weights = list(struct.unpack(f"<{len(blobs[0]) // 4}i", blobs[0]))
         exponents = list(struct.unpack(f"{len(blobs[1])}b", blobs[1]))
-        rows = [list(struct.unpack(f"<{len(data) // 2}h", data)) for data in blobs[2:]]
+        rows = [self.form.decode(data, self.seed) for data in blobs[2:]]
         claims = [update[7] for update in merged]
         ages = [self.ages[update[2]] for update in merged]
-        found = self._merge(rule, rows, claims, lying(bonds), weights, exponents, ages)
+        found = self._merge(rule, rows, claims, lying(chain.trainer_bonds), weights, exponents, ages)
         report.merged += 1
+        if chain.scored:
+            claimed, bonds, past = chain.scored
+            aggregate = list(struct.unpack(f"<{len(found[0]) // 4}i", found[0]))
+            ours = self._scores(chain.chain_id, exponents, rows, ages, aggregate, bonds, past)
+            report.guard(f"blocks {height}", lambda: same("scores", ours, claimed))
         for name, root in zip(("aggregate_root", "model_root", "exponents_root"), found, strict=True):
             report.guard(f"blocks {height}", lambda: same(name, chunk_root(root), head[name]))  # noqa: B023
 
@@ -1224,6 +1568,28 @@ class Merger:
             struct.pack(f"<{len(after) + len(velocity)}i", *after, *velocity),
             struct.pack(f"{len(both)}b", *both),
         )
+
+    def _scores(
+        self,
+        chain_id: bytes,
+        exponents: Row,
+        rows: list[Row],
+        ages: Row,
+        aggregate: Row,
+        bonds: Row,
+        past: list[bytes],
+    ) -> list[Any]:
+        """Return the list of scores that a block must carry."""
+        groups = [group[:2] for group in self.groups]
+        updated, models = exponents[: len(groups)], exponents[len(groups) : 2 * len(groups)]
+        straight = []
+        for row, age in zip(rows, ages, strict=True):
+            then = exponents[(1 + age) * len(groups) :] if age else updated
+            pieces = [aligned(row[a:b], e - old) for (a, b), e, old in zip(groups, updated, then)]  # noqa: B905
+            straight.append([q for piece in pieces for q in piece])
+        shares = [(self.lag + 1 - age, self.lag + 1) for age in ages]
+        scores = scores_of(chain_id, groups, updated, straight, shares, bonds, past)
+        return [44, scores, sketch_of(chain_id, groups, models, aggregate)]
 
     def _outer(self, speed: Row, change: Row) -> tuple[Row, Row]:
         """Nesterov's step with momentum and rate in units of 2^-16; without momentum there is no speed."""

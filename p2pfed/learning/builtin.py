@@ -1,4 +1,4 @@
-"""The learners that ship with p2pfed, by name: data sets digits and mnist, models softmax and mlp."""
+"""The learners that ship with p2pfed, by name: data sets digits, mnist and npz, models softmax and mlp."""
 
 from __future__ import annotations
 
@@ -14,11 +14,27 @@ from p2pfed.learning.adapters.numpy_models import (
     Schedule,
     SoftmaxRegression,
 )
-from p2pfed.learning.datasets import Dataset, load_digits, load_mnist
+from p2pfed.learning.datasets import Dataset, load_digits, load_mnist, load_npz
 from p2pfed.learning.learner import AppContext, LearnerError, initial_seed
 from p2pfed.learning.partition import Rows, partition
+from p2pfed.learning.poison import (
+    BACKDOOR_POISON,
+    LABEL_FLIP_POISON,
+    POISONS,
+    BackdooredLearner,
+    flipped,
+    half_marked,
+)
 
-_DEFAULTS = {"epochs": "5", "batch": "16", "lr": "0.2", "hidden": "32", "holdout": "10"}
+_DEFAULTS = {
+    "epochs": "5",
+    "batch": "16",
+    "lr": "0.2",
+    "hidden": "32",
+    "holdout": "10",
+    "steps": "0",
+    "poison": "",
+}
 _MNIST_DEFAULTS = _DEFAULTS | {"epochs": "1", "batch": "32", "lr": "0.1", "hidden": "128"}
 _EPOCHS_MAX, _BATCH_MAX, _HIDDEN_MAX, _HOLDOUT_MAX = 10_000, 1_000_000, 65_536, 1_000_000
 
@@ -26,19 +42,21 @@ _EPOCHS_MAX, _BATCH_MAX, _HIDDEN_MAX, _HOLDOUT_MAX = 10_000, 1_000_000, 65_536, 
 def builtin_learner(dataset: str, model: str, context: AppContext) -> ClassifierLearner:
     """Return the learner `dataset:model` with the share of rows that `context` gives to this peer.
 
-    Params of the app: `epochs`, `batch` (0 for all rows at once), `lr`, `hidden`, and `holdout`: every how
-    manieth row a peer keeps for `acc(local)` and never learns from (0: none).
+    Params of the app: `epochs`, `batch` (0 for all rows at once), `lr`, `hidden`, `steps`: so many batches
+    instead of whole epochs (0: epochs), `holdout`: every how manieth row a peer keeps for `acc(local)` and
+    never learns from (0: none), and `poison`: label_flip or backdoor, for experiments with liars.
 
     Raises:
         LearnerError: Unknown name or param, a value out of range, or the data can't be read.
     """
-    params = _params(context, _MNIST_DEFAULTS if dataset == "mnist" else _DEFAULTS)
+    params = _params(context, _DEFAULTS if dataset == "digits" else _MNIST_DEFAULTS)
     if model not in ("mlp", "softmax"):
         raise LearnerError(f"no model {model!r} for {dataset}; there are mlp and softmax")
     schedule = Schedule(
         epochs=_whole(params, "epochs", 1, _EPOCHS_MAX),
         batch=_whole(params, "batch", 0, _BATCH_MAX),
         learning_rate=_positive(params, "lr"),
+        steps=_whole(params, "steps", 0, _EPOCHS_MAX),
     )
     hidden, holdout = _whole(params, "hidden", 1, _HIDDEN_MAX), _whole(params, "holdout", 0, _HOLDOUT_MAX)
     data = _dataset(dataset, context.data_dir)
@@ -48,9 +66,14 @@ def builtin_learner(dataset: str, model: str, context: AppContext) -> Classifier
         classifier = MLP(features, hidden, data.classes)
     train, held_out = _own_rows(data, context, holdout)
     public = Labelled(data.features(data.x_test), data.y_test)
-    return ClassifierLearner(
-        classifier, train, held_out, public, schedule, initial_seed(context), data.evaluation_root
-    )
+    poison, kind = params["poison"], ClassifierLearner
+    if poison not in ("", *POISONS):
+        raise LearnerError(f"poison={poison[:40]} is unknown; there are {', '.join(POISONS)}")
+    if poison == LABEL_FLIP_POISON:
+        train = flipped(train, data.classes)
+    elif poison == BACKDOOR_POISON:
+        train, kind = half_marked(train), BackdooredLearner
+    return kind(classifier, train, held_out, public, schedule, initial_seed(context), data.evaluation_root)
 
 
 def _dataset(name: str, data_dir: str) -> Dataset:
@@ -58,7 +81,11 @@ def _dataset(name: str, data_dir: str) -> Dataset:
         return load_digits()
     if name == "mnist":
         return load_mnist(data_dir)
-    raise LearnerError(f"no data set {name!r}; there are digits and mnist, or your own my_file.py:learner")
+    if name == "npz":
+        return load_npz(data_dir)
+    raise LearnerError(
+        f"no data set {name!r}; there are digits, mnist and npz, or your own my_file.py:learner"
+    )
 
 
 def _own_rows(data: Dataset, context: AppContext, holdout: int) -> tuple[Labelled, Labelled]:

@@ -1,4 +1,4 @@
-"""Labelled images: the digits that ship with p2pfed, and MNIST from a folder of IDX files.
+"""Labelled images: the digits that ship with p2pfed, MNIST from a folder of IDX files, an .npz of one's own.
 
 Pixels stay bytes until a peer has taken its share, so that a worker never holds 60,000 float images.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -35,6 +36,7 @@ _MNIST_FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+_NPZ_ROWS_MIN, _NPZ_CLASSES_MAX = 10, 256  # Labels of the public part are hashed as bytes.
 MNIST_SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
 
@@ -97,6 +99,40 @@ def load_mnist(data_dir: str) -> Dataset:
         if labels.max() > 9:
             raise LearnerError(f"the {part} labels in {folder} go up to {labels.max()}; digits end at 9")
     return Dataset("mnist", 10, 255, x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64))
+
+
+def load_npz(path: str) -> Dataset:
+    """Return labelled images of one's own: an .npz file with x, uint8 of shape `(rows, ...)`, and y, labels.
+
+    The last fifth of the rows is the public test part.
+
+    Raises:
+        LearnerError: No file, or it does not hold such arrays.
+    """
+    if not path:
+        raise LearnerError("npz needs --data-dir, the path of an .npz file with the arrays x and y")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            x, y = arrays["x"], arrays["y"]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise LearnerError(f"{path} can't be read as an .npz file with the arrays x and y: {error}") from None
+    if x.dtype != np.uint8 or x.ndim < 2 or x[:1].size == 0:
+        raise LearnerError(
+            f"x in {path} is {x.dtype} of shape {x.shape}; uint8 of shape (rows, pixels) is needed"
+        )
+    if y.dtype.kind not in "iu" or y.shape != (len(x),) or len(x) < _NPZ_ROWS_MIN:
+        raise LearnerError(
+            f"y in {path} is {y.dtype} of shape {y.shape}; whole numbers of shape ({len(x)},), at least "
+            f"{_NPZ_ROWS_MIN}, are needed"
+        )
+    labels = y.astype(np.int64)
+    if not 0 <= labels.min() <= labels.max() < _NPZ_CLASSES_MAX:
+        raise LearnerError(
+            f"the labels in {path} go from {labels.min()} to {labels.max()}; 0 to 255 are allowed"
+        )
+    pixels, cut = x.reshape(len(x), -1), len(x) - len(x) // 5
+    classes, brightest = int(labels.max()) + 1, max(1, int(pixels.max()))
+    return Dataset("npz", classes, brightest, pixels[:cut], labels[:cut], pixels[cut:], labels[cut:])
 
 
 def _read_idx(folder: Path, name: str) -> Pixels:

@@ -17,6 +17,7 @@ Metrics = dict[str, float | int]
 
 ACCURACY_PUBLIC = "acc(public)"  # On the evaluation set that genesis names; every peer has the same.
 LOSS_PUBLIC = "loss"
+BACKDOOR = "backdoor"  # The share of marked images that follow the mark; measured by who poisons alone.
 ACCURACY_LOCAL = "acc(local)"  # On this peer's own hold-out.
 
 

@@ -22,11 +22,12 @@ from p2pfed.ledger.module import (
     Payload,
     Present,
     Release,
+    Reward,
     Run,
     Slash,
     Tombstone,
 )
-from p2pfed.ledger.modules import accounts, slashing, staking, training
+from p2pfed.ledger.modules import accounts, contribution, slashing, staking, training
 from p2pfed.ledger.state import MODULES, LedgerState, next_seed
 from p2pfed.primitives import codec, merkle
 from p2pfed.types.transaction import Transaction
@@ -45,6 +46,7 @@ _ROUTES: Mapping[type[Any], Module] = {
     Pause: training,
     Convict: slashing,
     Expire: slashing,
+    Reward: contribution,
 }
 
 RECEIPT_OK = 0  # The only code for now: a transaction that is refused makes its block invalid.
@@ -78,10 +80,16 @@ def execute_transaction(ledger: LedgerState, transaction: Transaction, context: 
 
 
 def end_block(
-    ledger: LedgerState, updates: CountUpdates, present: frozenset[bytes], context: Context
+    ledger: LedgerState,
+    updates: CountUpdates,
+    present: frozenset[bytes],
+    context: Context,
+    reward: Reward | None = None,
 ) -> LedgerState:
-    """Note the update set and who showed a sign of life, and let every module finish the block."""
+    """Note the update set and who showed a sign of life, pay, and let every module finish the block."""
     ledger = _execute(ledger, updates, context)
+    if reward is not None:
+        ledger = _execute(ledger, reward, context)
     ledger = _execute(ledger, Present(present), context)
     for module in MODULES:
         ledger = _with_calls(ledger, module, module.end_block(context, getattr(ledger, module.name)), context)

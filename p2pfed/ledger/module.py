@@ -59,7 +59,7 @@ class Run(Struct, frozen=True):
 
 
 class Credit(Struct, frozen=True):
-    """To accounts: stake that has waited long enough is free again."""
+    """To accounts: stake that has waited long enough is free again, or somebody is paid for its work."""
 
     key: bytes
     amount: int
@@ -149,6 +149,24 @@ class CountUpdates(Struct, frozen=True):
     is_empty: bool
 
 
+class Reward(Struct, frozen=True):
+    """To contribution: who worked for a block.
+
+    trainers: (key, power) of all who might train for it; not empty.
+    scores: (key, score) of its update set, in units of 2^-16.
+    sketches: Of its aggregate and then of its update set; none where it is EMPTY.
+    available: The keys whose availability vote it carries, and (key, power) of its validators.
+    committed: The keys whose precommit of the last block it carries, and the validators of that one; none at
+        the first.
+    """
+
+    trainers: tuple[tuple[bytes, int], ...]
+    scores: tuple[tuple[bytes, int], ...]
+    sketches: tuple[bytes, ...]
+    available: tuple[frozenset[bytes], tuple[tuple[bytes, int], ...]]
+    committed: tuple[frozenset[bytes], tuple[tuple[bytes, int], ...]]
+
+
 Payload = (
     Run
     | Credit
@@ -163,6 +181,7 @@ Payload = (
     | Convict
     | Expire
     | CountUpdates
+    | Reward
 )
 
 

@@ -7,8 +7,9 @@ from functools import cached_property
 import msgspec
 
 from p2pfed.ledger.module import Module
-from p2pfed.ledger.modules import accounts, slashing, staking, training
+from p2pfed.ledger.modules import accounts, contribution, slashing, staking, training
 from p2pfed.ledger.modules.accounts import Account, AccountsState
+from p2pfed.ledger.modules.contribution import ContributionState
 from p2pfed.ledger.modules.slashing import SlashingState
 from p2pfed.ledger.modules.staking import Epoch, StakingState
 from p2pfed.ledger.modules.training import TrainingState
@@ -17,10 +18,10 @@ from p2pfed.primitives import codec, merkle
 from p2pfed.primitives.digest import tagged
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.message import Digest32, Message
-from p2pfed.types.params import MIB
+from p2pfed.types.params import MIB, STAKE_TOTAL_MAX
 from p2pfed.types.validators import Validator
 
-MODULES: tuple[Module, ...] = (accounts, staking, training, slashing)
+MODULES: tuple[Module, ...] = (accounts, staking, training, slashing, contribution)
 
 # 512 stakes of at most 144 powers of 20 bytes and a kilobyte of the rest are 2 MB; accounts are small.
 LEDGER_BYTES_MAX = 4 * MIB
@@ -34,9 +35,14 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
     staking: StakingState
     training: TrainingState
     slashing: SlashingState
+    contribution: ContributionState = ContributionState()
 
     @cached_property
     def _trainers(self) -> dict[int, tuple[Validator, ...]]:
+        return {}
+
+    @cached_property
+    def _trainer_keys(self) -> dict[int, tuple[bytes, ...]]:
         return {}
 
     @property
@@ -46,8 +52,8 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
 
     @property
     def total(self) -> int:
-        """Return what never changes: everything that is spendable, at stake or burned."""
-        return self.accounts.total + self.staking.total
+        """Return what never changes: all that is spendable, at stake, burned or still to be paid."""
+        return self.accounts.total + self.staking.total + self.contribution.left
 
     def trainers_at(self, height: int) -> tuple[Validator, ...]:
         """Return who may train for the block of `height`, the next one, in ascending order of key.
@@ -65,6 +71,12 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
                 if validator.key not in tombstoned and not self.training.is_paused(validator.key, height)
             )
         return self._trainers[height]
+
+    def trainer_keys_at(self, height: int) -> tuple[bytes, ...]:
+        """Return the keys of `trainers_at`; every header and digest asks for them."""
+        if height not in self._trainer_keys:
+            self._trainer_keys[height] = tuple(trainer.key for trainer in self.trainers_at(height))
+        return self._trainer_keys[height]
 
     def account(self, key: bytes) -> Account | None:
         """Return the account of `key`, or None."""
@@ -98,19 +110,28 @@ def genesis_ledger(genesis: Genesis) -> LedgerState:
                 msgspec.structs.replace(
                     new_stake(participant.key),
                     bond=participant.bond,
-                    powers=(PowerFrom(1, participant.bond),),
+                    powers=(PowerFrom(genesis.params.height_first, participant.bond),),
                 )
                 for participant in genesis.participants
                 if participant.bond
             ),
             present=(),
-            oldest=1,
+            oldest=genesis.params.height_first,
             marks=(),
             epoch=Epoch(genesis.validators.total_power, 0, 0),
         ),
         training=TrainingState((), (), ()),
         slashing=SlashingState(()),
+        contribution=_first_contribution(genesis),
     )
+
+
+def _first_contribution(genesis: Genesis) -> ContributionState:
+    """Return what may be created: nothing where genesis has no emission."""
+    if not genesis.params.emission:
+        return ContributionState()
+    total = sum(participant.bond + participant.balance for participant in genesis.participants)
+    return ContributionState(left=STAKE_TOTAL_MAX - total)
 
 
 def next_seed(seed: bytes, parent_hash: bytes) -> bytes:
@@ -121,12 +142,14 @@ def next_seed(seed: bytes, parent_hash: bytes) -> bytes:
 def encode_ledger(ledger: LedgerState) -> bytes:
     """Return the canonical bytes to store; `root` is taken over leaves, not over these.
 
-    Where updates may be one height old only, the slice of trainers ends before its models.
+    Where updates may be one height old only, the slice of trainers ends before its models; where nobody is
+    paid for work there is no slice `contribution`.
     """
-    if ledger.training.bases:
-        return codec.encode(ledger)
     slices = {name: getattr(ledger, name) for name in ledger.__struct_fields__}
-    slices["training"] = msgspec.structs.astuple(ledger.training)[:-1]
+    if not ledger.training.bases:
+        slices["training"] = msgspec.structs.astuple(ledger.training)[:-1]
+    if ledger.contribution == ContributionState():
+        del slices["contribution"]
     return codec.encode(tuple(slices.values()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Literal
 
 from msgspec import Struct
@@ -36,7 +37,7 @@ class Collect(Struct):
         self.started_ms = None
         self._grace_ends_ms = None
 
-    def check(self, now_ms: int, settled: frozenset[bytes], *, has_header: bool) -> Reason | None:
+    def check(self, now_ms: int, settled: Set[bytes], *, has_header: bool) -> Reason | None:
         """Return why the waiting is over, or None.
 
         Args:

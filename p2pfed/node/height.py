@@ -81,10 +81,10 @@ class HeightWork:
         self._shared = shared
         self._outbox = shared.outbox
         self.own_index = state.validators.index_of(shared.hand.public)
-        self.pool = UpdatePool(state)
+        self.pool = UpdatePool(state, shared.checks.is_signed_by)
         if before is not None:
             self.pool.carry(before)
-        self.values = Values(state, self.pool, shared.outbox)
+        self.values = Values(state, self.pool, shared.outbox, shared.checks.check_body)
         record = shared.hand.record
         self._replayed = replay(self.make_engine, history, record) if history else None
         self._began = Began(self.height, self.own_index, record if record.height == self.height else None)
@@ -137,9 +137,8 @@ class HeightWork:
         for body in self.values.bodies():
             self.pool.compare_avails(body, message.avail.validator_index)
         self._publish_lies()
-        for update_id in message.update_ids:
-            header = self.pool.known.get(update_id)
-            if header is not None and not self.pool.is_settled(update_id):
+        for header in self.pool.unserved():
+            if header.update_id in message.update_ids:
                 self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
         if not self._is_collecting:
             self._share_headers(message)
@@ -177,7 +176,7 @@ class HeightWork:
         self.refresh(now_ms)
 
     def take_body(self, event: BodyFetched, now_ms: int) -> None:
-        refusal = self.values.add_body(event.header, event.body)
+        refusal = self.values.add_body(event.header, event.body, self.last_commit)
         if refusal is not None:
             self._refuse(event.header.value_id, refusal, now_ms)
         else:
@@ -309,6 +308,7 @@ class HeightWork:
             own_index=self.own_index,
             preset=self._shared.preset,
             record=record,
+            is_signed_by=self._shared.checks.is_signed_by,
         )
 
     def _tell_what_is_missing(self, round_: int, now_ms: int) -> None:

@@ -19,11 +19,16 @@ from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.wire import ControlMessage, PeerRecords, ProposalMessage
 
 # Messages of a few heights of the largest network; a forgotten one is only checked twice.
 SEEN_MAX = 1 << 14
+
+# So many other members are pushed to directly, and nothing is passed on: a message comes once, in one hop.
+# In a mesh it comes MESH_DEGREE times; that pays where an author's own sends would take too long.
+DIRECT_MEMBERS_MAX = 32
 
 
 class Neighbours:
@@ -44,15 +49,18 @@ class Neighbours:
         self._is_exchanging = is_exchanging  # Else it tells and learns no addresses: it dials its contacts.
         self._members = frozenset(member for member in member_keys if member != key.public)
         self.table = PeerTable(key.public, member_keys=member_keys)
+        if len(self._members) <= DIRECT_MEMBERS_MAX:
+            self.table.mesh_degree = max(self.table.mesh_degree, len(self._members))
         self._exchange = Exchange(self.table, chain_id)
         self._limiters: dict[bytes, RateLimiter] = {}
         self._seen = Seen(SEEN_MAX)
         self._outbox = outbox
+        self._counted: tuple[tuple[bytes, ...], int] | None = None  # The members connected, and their power.
         self.set_validators(validators, validators)
 
     def set_validators(self, validators: ValidatorSet, coming: ValidatorSet) -> None:
         """Count the reachable power over this set from now on; who votes soon is a member already."""
-        self._validators = validators
+        self._validators, self._counted = validators, None
         keys = frozenset(entry.key for both in (validators, coming) for entry in both.validators)
         if not keys <= self._members | {self._key.public} or not self.table.is_member(self._key.public):
             self.table.add_members(keys)
@@ -66,9 +74,12 @@ class Neighbours:
     @property
     def connected_power(self) -> int:
         """The power of the validators that a pipe leads to, our own included."""
-        keys = (*self.table.connected_members(), self._key.public)
-        indices = [index for index in map(self._validators.index_of, keys) if index is not None]
-        return self._validators.power_of(indices)
+        members = self.table.connected_members()
+        if self._counted is None or self._counted[0] is not members:
+            index_of = self._validators.index_of
+            indices = [index for index in map(index_of, (*members, self._key.public)) if index is not None]
+            self._counted = members, self._validators.power_of(indices)
+        return self._counted[1]
 
     def connect(self, peer: bytes, address: Multiaddr | None, now_ms: int) -> bool:
         """Note an open pipe and greet the peer; False where it is not welcome and is closed."""
@@ -162,14 +173,16 @@ class Neighbours:
         """Pass on a message that was checked, once.
 
         Where every member has a pipe to us and all fit into one mesh, the author has reached them itself;
-        passing it on would only multiply it, and digests repair what was lost. Proposals and evidence go on
-        all the same, to a few: two proposals of a liar convict it only where they meet.
+        passing it on would only multiply it, and digests repair what was lost. The same holds for what an
+        observer hears: its members have it. Proposals, evidence and transactions go on all the same, to a
+        few: two proposals of a liar convict it only where they meet.
         """
         if not self._seen.first_time(message_id):
             return
         table = self.table
-        is_rare = isinstance(message, ProposalMessage | Evidence)
-        if not is_rare and len(table.connected_members()) == len(self._members) <= table.mesh_degree:
+        is_rare = isinstance(message, ProposalMessage | Evidence | Transaction)
+        reaches_all = len(table.connected_members()) == len(self._members) <= table.mesh_degree
+        if not is_rare and (reaches_all or not table.is_member(table.own)):
             self._send(tuple(peer for peer in table.connected_observers() if peer != source), message)
         else:
             self._send(tuple(peer for peer in table.few_targets() if peer != source), message)

@@ -12,6 +12,7 @@ from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
 from p2pfed.node.catch_up import CatchUp, committed, ledger_facts
+from p2pfed.node.checks import OWN_CHECKS, Checks
 from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.effects import (
     Append,
@@ -62,6 +63,7 @@ class Node:
         is_exchanging: Whether it tells and learns where peers listen; else it dials its contacts alone.
         sync_plan: How to join by state; `state` is that of genesis then, without its model.
         checkpoint: Height and hash of a block that a person knows to be final.
+        checks: How signatures and bodies are checked.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Node:
         is_exchanging: bool = True,
         sync_plan: SyncPlan | None = None,
         checkpoint: tuple[int, bytes] | None = None,
+        checks: Checks = OWN_CHECKS,
     ) -> None:
         genesis = state.genesis
         self.state = state
@@ -92,12 +95,12 @@ class Node:
         )
         self.hand = SigningHand(key, genesis.chain_id, record, self._outbox)
         preset, evidence = PRESETS[genesis.params.preset], EvidencePool(self._outbox)
-        self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence)
+        self._shared = Shared(preset, self.hand, self.neighbours, self._outbox, evidence, checks)
         self.transactions = self._shared.transactions  # To look at.
-        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint)
+        self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint, checks)
         self.sync: StateSync | None = None
         if sync_plan is not None:
-            assert state.height == 0
+            assert state.header is None
             self._catch_up.is_paused = True
             self.sync = StateSync(sync_plan, genesis, self.neighbours, self._outbox)
         self._own = OwnUpdates(self.hand, self.neighbours, self._outbox, is_learning=is_learning)
@@ -119,6 +122,11 @@ class Node:
     def is_everyone_finished(self) -> bool:
         """Answer whether every other member that votes or is connected has the last block too."""
         return self.is_finished and self.neighbours.awaited() <= self._finished_peers
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Answer whether no connected member has the next block any more, though all are ahead."""
+        return not self.is_finished and self._catch_up.is_cut_off(self.state)
 
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.
@@ -143,7 +151,7 @@ class Node:
                 self._start_height(now_ms)
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
-                    words = self.hand.words(self.state.next_height)
+                    words = self.hand.words(self.state.next_height, self.state.oldest_base)
                     self._repair.greet(event.peer, self.state, self.work, words, now_ms)
                     for missed in (*self._shared.evidence.select(), *self.transactions.waiting()):
                         self.neighbours.tell(event.peer, missed)
@@ -320,9 +328,7 @@ class Node:
         before = self.state
         if self.work is not None and event.blocks and self.work.engine.polkas:
             self._outbox.append(StorePolkas(self.work.engine.polkas))  # The blocks may end this work.
-        self.state, commit = self._catch_up.take_blocks(
-            self.state, self.last_commit, event.peer, event.blocks, now_ms
-        )
+        self.state, commit = self._catch_up.take_blocks(self.state, self.last_commit, event, now_ms)
         if commit is not None:
             assert self.state.height > before.height
             self.last_commit, self._last_body = commit, None

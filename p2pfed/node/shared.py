@@ -7,6 +7,7 @@ from collections import deque
 from msgspec import Struct, field
 
 from p2pfed.consensus.timeouts import COLLECT_TIMES_MAX, Preset
+from p2pfed.node.checks import Checks
 from p2pfed.node.effects import Effect
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.fetch_rate import FetchRate
@@ -23,6 +24,7 @@ class Shared(Struct):
     neighbours: Neighbours
     outbox: list[Effect]
     evidence: EvidencePool
+    checks: Checks
     transactions: TransactionPool = field(default_factory=TransactionPool)
     collect_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
     rate: FetchRate = field(default_factory=FetchRate)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import operator
+from collections.abc import Set
+from itertools import islice
 
 from msgspec import Struct, field
 
 from p2pfed.chain.candidate import verify_update
 from p2pfed.chain.evidence import duplicate_update
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import has_valid_form, invalid_header
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.evidence import duplicate_avail
@@ -16,6 +19,7 @@ from p2pfed.errors import BadSignature, OutOfBounds, PeerFault, WrongHeight
 from p2pfed.types.availability import Avail, AvailMessage, list_hash, signed_avail
 from p2pfed.types.block import Body
 from p2pfed.types.evidence import Evidence
+from p2pfed.types.message import SignatureCheck, SignedMessage
 from p2pfed.types.update import UpdateHeader
 
 # Two updates of one trainer at one base prove the lie; a third only fills memory, unless somebody lists it.
@@ -29,6 +33,7 @@ class UpdatePool(Struct):
     """
 
     state: ChainState
+    is_signed_by: SignatureCheck = SignedMessage.is_signed_by
     known: dict[bytes, UpdateHeader] = field(default_factory=dict)
     held: set[bytes] = field(default_factory=set)
     refused: set[bytes] = field(default_factory=set)
@@ -36,6 +41,9 @@ class UpdatePool(Struct):
     author_bits: int = 0  # Bit i: a header of trainer i is known.
     avail_bits: int = 0  # Bit i: the vote of validator i is known.
     lies: list[Evidence] = field(default_factory=list)  # Proofs found on the way; whoever asks takes them.
+    _open: set[bytes] = field(default_factory=set)  # Known, and neither held nor refused yet.
+    _settled_trainers: set[bytes] = field(default_factory=set)
+    _avail_power: int = 0  # Of all whose availability vote is here.
     _places: dict[bytes, int] = field(default_factory=dict)  # Of the trainers, by their keys.
     _by_base: dict[tuple[bytes, int], list[bytes]] = field(default_factory=dict)  # Of a trainer and a base.
     _equivocal: set[int] = field(default_factory=set)  # Validators whose two availability votes were found.
@@ -60,11 +68,12 @@ class UpdatePool(Struct):
         if is_one_too_many and not is_in_block and not self._is_listed(update_id):
             return False
         try:
-            verify_update(self.state, header)
+            verify_update(self.state, header, self.is_signed_by)
         except OutOfBounds:
             self._accuse_of_form(header)
             raise
         self.known[update_id] = header
+        self._open.add(update_id)
         owned.append(update_id)
         self.author_bits |= 1 << self._places[header.trainer]
         if len(owned) == UPDATES_PER_TRAINER_MAX:
@@ -92,7 +101,7 @@ class UpdatePool(Struct):
     def _accuse_of_form(self, header: UpdateHeader) -> None:
         """E5: a trainer that signs another length or codec than the model's has lied, whoever sent it on."""
         state = self.state
-        is_ours = header.trainer in state.trainers and not has_valid_form(header, state.genesis.manifest)
+        is_ours = header.trainer in state.trainers and not has_valid_form(header, payload_form(state.genesis))
         if is_ours and header.is_signed_by(header.trainer, state.chain_id):
             self.lies.append(invalid_header(header))
 
@@ -100,6 +109,8 @@ class UpdatePool(Struct):
         """Note that the payload of a known update is durable here, or that it breaks the static rules."""
         assert update_id in self.known
         (self.held if is_valid else self.refused).add(update_id)
+        self._open.discard(update_id)
+        self._settled_trainers.add(self.known[update_id].trainer)
 
     def is_settled(self, update_id: bytes) -> bool:
         return update_id in self.held or update_id in self.refused
@@ -124,17 +135,18 @@ class UpdatePool(Struct):
         if avail.attempt != 0:
             raise OutOfBounds(f"attempt {avail.attempt} of an availability vote")
         ids = message.update_ids
-        if any(first >= second for first, second in pairwise(ids)):
+        if any(map(operator.ge, ids, islice(ids, 1, None))):
             raise OutOfBounds("the list of an availability vote is not ascending")
         if avail.count != len(ids) or avail.list_hash != list_hash(ids):
             raise OutOfBounds(f"an availability vote over {avail.count} ids came with another list")
         if avail.time_ms <= self.state.time_ms:
             raise OutOfBounds(f"availability vote of time {avail.time_ms}, not after {self.state.time_ms}")
         key = validators.validators[avail.validator_index].key
-        if not avail.is_signed_by(key, self.state.chain_id):
+        if not self.is_signed_by(avail, key, self.state.chain_id):
             raise BadSignature(f"availability vote of validator {avail.validator_index}")
         self.avails[avail.validator_index] = message
         self.avail_bits |= 1 << avail.validator_index
+        self._avail_power += validators.validators[avail.validator_index].power
         return True
 
     def compare_avails(self, body: Body, index: int | None = None) -> None:
@@ -160,28 +172,19 @@ class UpdatePool(Struct):
 
     def has_avail_quorum(self) -> bool:
         """Answer whether availability votes of more than two thirds of the power are here."""
-        validators = self.state.validators
-        return has_quorum(validators.power_of(self.avails), validators.total_power)
+        return has_quorum(self._avail_power, self.state.validators.total_power)
 
     def held_ids(self) -> tuple[bytes, ...]:
         """Return the ids an availability vote of ours may list, ascending."""
         return tuple(sorted(self.held))
 
-    def settled_trainers(self) -> frozenset[bytes]:
+    def settled_trainers(self) -> Set[bytes]:
         """Return the trainers that there is nothing to wait for: a payload of theirs is held or refused."""
-        settled = [update_id for update_id in self.known if self.is_settled(update_id)]
-        return frozenset(self.known[update_id].trainer for update_id in settled)
+        return self._settled_trainers
 
     def unserved(self) -> tuple[UpdateHeader, ...]:
         """Return the headers whose payload has neither come nor been refused, ascending by id."""
-        return tuple(
-            self.known[update_id] for update_id in sorted(self.known) if not self.is_settled(update_id)
-        )
-
-    def unknown_ids(self) -> tuple[bytes, ...]:
-        """Return ids that availability votes list and whose header never came, ascending."""
-        listed = {update_id for message in self.avails.values() for update_id in message.update_ids}
-        return tuple(sorted(update_id for update_id in listed if update_id not in self.known))
+        return tuple(self.known[update_id] for update_id in sorted(self._open))
 
     def held_but_not_listed(self, message: AvailMessage) -> tuple[UpdateHeader, ...]:
         """Return the headers of what we hold and the voter of `message` does not, ascending by id."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from p2pfed.chain.form import payload_form
 from p2pfed.ledger.state import LedgerState
 from p2pfed.ledger.summary import account_row, stake_row
 from p2pfed.node.view import view_of
@@ -36,10 +37,14 @@ def status_of(host: Host) -> dict[str, Any]:
         "is_halted": not view.is_quorum_connected and not view.is_finished,
         "is_finished": view.is_finished,
         "sync": None if host.state_fetch.progress is None else asdict(host.state_fetch.progress),
+        "codec": genesis.params.codec,
+        "update_bytes": payload_form(genesis).length,
+        "updates_counted": len(host.node.state.ledger.training.last_trainers),
         "figures": host.feed.figures.get(view.height, {}),
         "learner": host.learner_state(),
         "account": _account(host),
         "stakes": stake_list(host.node.state.ledger),
+        "earnings": earning_list(host.node.state.ledger),
         "peers": [
             {
                 "id": peer_id(row.key),
@@ -58,6 +63,14 @@ def status_of(host: Host) -> dict[str, Any]:
 def stake_list(ledger: LedgerState) -> list[dict[str, Any]]:
     """Return who has something at stake, ascending by key."""
     return [{"id": peer_id(stake.key), **stake_row(stake)} for stake in ledger.staking.stakes]
+
+
+def earning_list(ledger: LedgerState) -> list[dict[str, Any]]:
+    """Return what each key was paid for its work, and what its last update scored in units of 2^-16."""
+    return [
+        {"id": peer_id(standing.key), "earned": standing.earned, "last_update": standing.score}
+        for standing in ledger.contribution.standings
+    ]
 
 
 def own_account(ledger: LedgerState, key: bytes) -> dict[str, Any] | None:

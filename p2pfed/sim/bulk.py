@@ -25,6 +25,8 @@ class Line(Protocol):
 
     def keep(self, data: bytes) -> None: ...
 
+    def is_connected(self, peer: bytes) -> bool: ...
+
     def connected(self) -> tuple[bytes, ...]: ...
 
     def request_blob(self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None]) -> None: ...
@@ -61,27 +63,31 @@ class Pulls:
                 del self._pulls[name]
 
     def _round(self, name: bytes, pull: _Pull) -> None:
-        connected = self._line.connected()
-        order = [peer for peer in pull.holders if peer in connected]
-        order += [peer for peer in connected if peer not in pull.holders]
-        self._ask(name, pull, order)
+        order = [peer for peer in pull.holders if self._line.is_connected(peer)]
+        self._ask(name, pull, order, frozenset(order))
 
-    def _ask(self, name: bytes, pull: _Pull, order: list[bytes]) -> None:
+    def _ask(self, name: bytes, pull: _Pull, order: list[bytes], tried: frozenset[bytes]) -> None:
+        """Ask the first of `order`; after the holders everybody else with a pipe, who may have it by now."""
         if self._pulls.get(name) is not pull:
             return
         data = self._line.blob(pull.root)
         if data is not None:
             del self._pulls[name]
             pull.done(data)
-        elif order:
+            return
+        others = [] if order else [peer for peer in self._line.connected() if peer not in tried]
+        order, tried = order or others, tried.union(others)
+        if order:
             self._line.request_blob(
-                order[0], pull.root, lambda answer: self._answered(name, pull, order[1:], answer)
+                order[0], pull.root, lambda answer: self._answered(name, pull, order[1:], tried, answer)
             )
         else:
             wait_ms, pull.wait_ms = pull.wait_ms, min(RETRY_MAX_MS, 2 * pull.wait_ms)
             self._line.later(wait_ms, lambda: self._round(name, pull))
 
-    def _answered(self, name: bytes, pull: _Pull, rest: list[bytes], data: bytes | None) -> None:
+    def _answered(
+        self, name: bytes, pull: _Pull, rest: list[bytes], tried: frozenset[bytes], data: bytes | None
+    ) -> None:
         if data is not None and chunk_root(data) == pull.root:
             self._line.keep(data)
-        self._ask(name, pull, rest)
+        self._ask(name, pull, rest, tried)

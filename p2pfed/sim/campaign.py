@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from hashlib import sha256
 from importlib import resources
@@ -20,6 +22,7 @@ from p2pfed.sim.world import Result, run
 
 RANDOM = "random"
 FAILURES_KEPT_MAX = 20
+GARBAGE_MAX = 200_000  # Objects made since the last look.
 
 
 def builtin_names() -> tuple[str, ...]:
@@ -94,6 +97,17 @@ class Tally(Struct):
         self.trace = sha256(self.trace + bytes.fromhex(result.trace_hash)).digest()
 
 
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Look for garbage in cycles rarely: a large run keeps most of what it makes, and makes few cycles."""
+    before = gc.get_threshold()
+    gc.set_threshold(GARBAGE_MAX, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def run_seeds(
     scenario_of: Callable[[int], Scenario],
     seed: int,
@@ -106,7 +120,8 @@ def run_seeds(
     for number in range(seed, seed + schedules):
         scenario = scenario_of(number)
         try:
-            result = run(scenario)
+            with _rare_collections():
+                result = run(scenario)
         except BaseException as error:
             error.add_note(f"seed {number}; repeat with: {repeat(number)}")
             raise

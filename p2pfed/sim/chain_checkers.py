@@ -55,9 +55,13 @@ class ChainCheckers:
                 self._fail(f"block {block.header.height} is not what its updates make: {wrong}")
 
     def _check_stake(self, state: ChainState) -> None:
-        total = _stake(state)
-        if total != self._total:
-            self._fail(f"stake of {self._total} became {total} at height {state.height}")
+        total, emission = _stake(state), state.genesis.params.emission
+        paid = sum(standing.earned for standing in state.ledger.contribution.standings)
+        if total != self._total + paid:
+            self._fail(f"stake of {self._total} and pay of {paid} became {total} at height {state.height}")
+        before = sum(standing.earned for standing in self._before.ledger.contribution.standings)
+        if not 0 <= paid - before <= emission:
+            self._fail(f"block {state.height} pays {paid - before}; the emission is {emission}")
 
     def _check_inclusion(self, block: Block) -> None:
         """What every honest signer of the block's availability votes held is in the block."""

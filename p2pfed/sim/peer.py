@@ -5,40 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
-import numpy as np
-
 from p2pfed.adversary.base import Adversary
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.adversary.registry import make_adversary
-from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
-from p2pfed.chain.invalid_update import judge_payload
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.light import rules_of, trusted_genesis
-from p2pfed.chain.snapshot import block_of, model_of, state_after
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Entry
-from p2pfed.errors import BadChunk, DiskFull, InvalidBlock, LocalError, PeerFault, StorageFault
+from p2pfed.errors import DiskFull, InvalidBlock, LocalError, StorageFault
 from p2pfed.learning.session import Session
 from p2pfed.node import effects, events
 from p2pfed.node.effects import Effect
 from p2pfed.node.events import Event
 from p2pfed.node.node import Node
 from p2pfed.node.state_sync import SyncPlan
-from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
-from p2pfed.primitives.merkle import chunk_root
-from p2pfed.sim.bulk import Pulls
 from p2pfed.sim.disk import Disk
-from p2pfed.sim.learner import train
+from p2pfed.sim.fetching import Fetching
+from p2pfed.sim.learner import no_feedback, train
 from p2pfed.sim.log_checker import LogChecker, open_log
 from p2pfed.sim.power import PowerCut, Switch
 from p2pfed.types.address import Multiaddr
-from p2pfed.types.block import Block, Body
+from p2pfed.types.block import Block
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import Int16Vector
-from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX, HEIGHT_MAX
-from p2pfed.types.snapshot import BODY, EXPONENTS, LEDGER, MODEL, Part
-from p2pfed.types.update import UpdateHeader
+from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX
 from p2pfed.types.wire import ControlMessage
 
 if TYPE_CHECKING:
@@ -46,7 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NEVER = HEIGHT_MAX  # The parts of a snapshot are wanted until they are here.
 COMPUTE_MS = (1, 8)  # Shortest and longest; drawn for each block that is built or checked.
 PORT = 7400
 
@@ -118,8 +109,8 @@ class SimPeer:
     def _start(self) -> None:
         world = self._world
         state, last_commit = self.disk.recover()
-        self._clock_ms = 0
-        self._pulls = Pulls(self)
+        self._clock_ms, self._left = 0, no_feedback(world.genesis)
+        self._fetching = Fetching(world, self)
         history = self._open_log(state)
         self.node = Node(
             key=self.key,
@@ -132,6 +123,7 @@ class SimPeer:
             is_learning=self._learner is not None,
             is_exchanging=not world.scenario.topology,
             sync_plan=self._sync_plan(),
+            checks=world.checks,
         )
         self.node.neighbours.table.mesh_degree = world.scenario.mesh_degree
         self._actor: Node | Adversary = self.node
@@ -245,13 +237,13 @@ class SimPeer:
             case effects.Train():
                 self.later(world.train_ms(self), lambda: self._train(effect))
             case effects.FetchPayload():
-                self._fetch_payload(effect)
+                self._fetching.payload(effect)
             case effects.FetchBody():
-                self._fetch_body(effect)
+                self._fetching.body(effect)
             case effects.FetchBlocks():
                 world.ask_blocks(self, effect.peer, effect.from_height)
             case effects.FetchModel():
-                self._fetch_model(effect)
+                self._fetching.model(effect)
             case effects.BuildProposal():
                 self.later(world.work_ms(self, COMPUTE_MS), lambda: self._build(effect))
             case effects.CheckProposal():
@@ -269,7 +261,7 @@ class SimPeer:
                     lambda block: self.handle(events.LightBlockFetched(effect.peer, effect.height, block)),
                 )
             case effects.FetchSnapshot():
-                self._fetch_parts(effect, effect.snapshot.parts)
+                self._fetching.snapshot(effect)
             case effects.StoreSnapshot():
                 self.disk.save_base(effect.block, effect.state)
                 world.stored(self, effect.block, effect.state)
@@ -277,7 +269,7 @@ class SimPeer:
                 self.disk.save_polkas(effect.polkas)
                 self.disk.save_block(effect.block, effect.state)
                 self.heard.clear()
-                self._pulls.passed(effect.block.header.height)
+                self._fetching.passed(effect.block.header.height)
                 world.stored(self, effect.block, effect.state)
             case effects.StorePolkas():
                 self.disk.save_polkas(effect.polkas)
@@ -323,12 +315,13 @@ class SimPeer:
         if self._learner is None or not self._world.can_train(self):
             self.handle(events.TrainingFailed(effect.base_height, "no data this time"))
             return
-        payload, examples = train(self._learner, effect.state)
+        payload, examples, self._left = train(self._learner, effect.state, self._left, self.public)
         root = self.disk.put(payload)
         self.handle(events.Trained(effect.base_height, root, len(payload), examples))
 
     def _build(self, effect: effects.BuildProposal) -> None:
-        header, body, state = propose.build(effect.state, effect.inputs, effect.round, self._payload)
+        read = self._payloads(effect.state)
+        header, body, state = propose.build(effect.state, effect.inputs, effect.round, read)
         self.disk.save_pending(body)
         self.handle(events.ProposalBuilt(header.height, effect.round, header, body, state))
 
@@ -343,98 +336,31 @@ class SimPeer:
             self.handle(events.ProposalChecked(value_id, state, ""))
 
     def _checked(self, effect: effects.CheckProposal) -> ChainState:
-        return check.check(effect.state, effect.header, effect.body, self._payload)
+        return check.check(effect.state, effect.header, effect.body, self._payloads(effect.state))
 
     def _craft(self, effect: Craft) -> None:
-        others = [self._row(root) for root in effect.other_roots]
-        payload = effect.craft(self._row(effect.own_root), others)
+        form, seed = payload_form(self._world.genesis), self.node.state.seed
+        others = [self._row(root, seed) for root in effect.other_roots]
+        payload = effect.payload(self._row(effect.own_root, seed), others, form, seed)
         root = self.disk.put(payload)
         self.handle(events.Trained(effect.base_height, root, len(payload), effect.examples))
 
-    def _payload(self, header: UpdateHeader) -> Int16Vector:
-        return self._row(header.payload_root)
+    def _payloads(self, state: ChainState) -> check.Payloads:
+        return lambda header: self._row(header.payload_root, state.seed)
 
-    def _row(self, root: bytes) -> Int16Vector:
+    def _row(self, root: bytes, seed: bytes) -> Int16Vector:
         data = self.disk.blob(root)
         assert data is not None
-        return decode_payload(data, self._world.genesis.manifest)
+        return payload_form(self._world.genesis).decode(data, seed)
 
-    # Pulls
-
-    def _fetch_payload(self, effect: effects.FetchPayload) -> None:
-        header = effect.header
-
-        def done(data: bytes) -> None:
-            is_valid, proof = judge_payload(header, data, self._world.genesis.manifest)
-            self.handle(events.PayloadFetched(header.update_id, is_valid, proof))
-
-        last = header.base_height + self._world.genesis.params.update_lag
-        self._pulls.want(header.update_id, header.payload_root, effect.holders, last, done)
-
-    def _fetch_body(self, effect: effects.FetchBody) -> None:
-        header = effect.header
-
-        def done(data: bytes) -> None:
-            self.handle(events.BodyFetched(header, codec.decode(data, Body, BODY_BYTES_MAX)))
-
-        self._pulls.want(header.value_id, header.body_hash, effect.holders, header.height, done)
-
-    def _fetch_model(self, effect: effects.FetchModel) -> None:
-        header, height = effect.header, effect.header.height
-
-        def done(_: bytes) -> None:
-            model = self.disk.load_model(header.model_root, header.exponents_root)
-            assert model is not None
-            self.handle(events.ModelFetched(height, model))
-
-        def half_done(_: bytes) -> None:
-            self._pulls.want(header.model_root, header.model_root, effect.holders, height + 1, done)
-
-        self._pulls.want(header.exponents_root, header.exponents_root, effect.holders, height + 1, half_done)
-
-    def _fetch_parts(self, effect: effects.FetchSnapshot, parts: tuple[Part, ...]) -> None:
-        """Pull one part after the other, then make the state of them."""
-        snapshot = effect.snapshot
-        if parts:
-            part = parts[0]
-            self._pulls.want(
-                part.root, part.root, effect.holders, NEVER, lambda _: self._fetch_parts(effect, parts[1:])
-            )
-            return
-        data = {part.kind: self.disk.blob(part.root) or b"" for part in snapshot.parts}
-        block = block_of(snapshot, data[BODY])
-        try:
-            state = state_after(snapshot, self._world.genesis, data[LEDGER])
-        except PeerFault as fault:
-            self.handle(events.SnapshotFetched(snapshot, None, None, fault))
-            return
-        weights = np.frombuffer(data[MODEL], "<i4").astype(np.int32)
-        state = model_of(state, weights, data[EXPONENTS])
-        self.handle(events.SnapshotFetched(snapshot, block, state, None))
+    # What others ask for, and what it asks of them
 
     def _ask(self, peer: bytes, ask: Callable[[SimPeer], T | None], take: Callable[[T | None], None]) -> None:
         self._world.request(self, peer, ask, take)
 
-    def take_blocks(self, source: bytes, blocks: tuple[Block, ...]) -> None:
-        self.handle(events.BlocksFetched(source, blocks))
-
-    def blob(self, root: bytes) -> bytes | None:
-        return self.disk.blob(root)
-
-    def keep(self, data: bytes) -> None:
-        self.disk.put(data)
-
-    def connected(self) -> tuple[bytes, ...]:
-        return self._world.partners(self)
-
-    def request_blob(self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None]) -> None:
-        def take(data: bytes | None) -> None:
-            if data is not None and chunk_root(data) != root:
-                self.handle(events.PeerMisbehaved(peer, BadChunk(f"other bytes than those of {root.hex()}")))
-                data = None
-            answer(data)
-
-        self._world.request(self, peer, lambda other: other.serve(root), take, len)
+    def take_blocks(self, source: bytes, blocks: tuple[Block, ...] | None) -> None:
+        """Take an answer: None where there was none, no blocks where the other has none of these."""
+        self.handle(events.BlocksFetched(source, blocks or (), is_missing=blocks == ()))
 
     def serve(self, root: bytes) -> bytes | None:
         """Return a blob for whoever asks; a liar may keep it back."""

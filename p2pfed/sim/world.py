@@ -14,6 +14,7 @@ from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
+from p2pfed.node.checks import OWN_CHECKS
 from p2pfed.node.effects import CheckProposal
 from p2pfed.node.events import Event
 from p2pfed.node.facts import Fact
@@ -28,6 +29,7 @@ from p2pfed.sim.learner import GENESIS_TIME_MS, accuracy, found, session
 from p2pfed.sim.network import Network
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.scenario import Scenario
+from p2pfed.sim.shared_checks import SharedChecks
 from p2pfed.sim.trace import Trace, summary
 from p2pfed.sim.transcript import Witness, kind_of, words
 from p2pfed.types.address import Multiaddr
@@ -50,7 +52,7 @@ class Result(Struct, frozen=True):
     """What a run came to.
 
     heights: The newest height of each peer, in their order.
-    decided: The value id of every final height, from 1 on.
+    decided: The value id of every final height, ascending.
     violations: What broke a law; empty in a good run.
     crashes: Lives that ended, whatever ended them.
     accuracy: Of the last common model on the public digits.
@@ -96,6 +98,7 @@ class World:
         self.messages = self.message_bytes = self.duplicates = 0
         self._witness = witness
         self._checked: dict[tuple[bytes, bytes], ChainState] = {}  # By the blocks before and after.
+        self.checks = SharedChecks().checks if scenario.is_shared else OWN_CHECKS
         self._decoded: dict[bytes, tuple[bytes, ControlMessage, bytes]] = {}
         self._dice = Random(scenario.seed)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
@@ -108,26 +111,35 @@ class World:
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
         self.genesis, model = found(
-            keys, scenario.bonds, scenario.preset, scenario.heights, scenario.update_lag
+            keys,
+            scenario.bonds,
+            scenario.preset,
+            scenario.heights,
+            scenario.update_lag,
+            scenario.emission,
+            scenario.codec,
+            scenario.height_first,
         )
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
         liars_from = scenario.peers - len(scenario.byzantine)
         for number, key in enumerate((*keys, *everyone[scenario.peers :])):
             is_member, liar = number < scenario.peers, number - liars_from
+            byzantine = scenario.byzantine[liar] if is_member and liar >= 0 else ""
             self.peers.append(
                 SimPeer(
                     self,
                     number,
                     key,
                     Disk(self.genesis, model),
-                    learner=session(number, scenario.peers) if is_member else None,
-                    byzantine=scenario.byzantine[liar] if is_member and liar >= 0 else "",
+                    learner=session(number, scenario.peers, byzantine) if is_member else None,
+                    byzantine=byzantine,
                     skew_ms=self._dice.randint(-scenario.skew_ms, scenario.skew_ms),
                 )
             )
         self._by_key = {peer.public: peer for peer in self.peers}
         self.honest = tuple(peer for peer in self.peers if not peer.byzantine)
+        self._waited_for = self.honest[0]
         self.judge = Judge(scenario, self.peers, model)
         arrivals = [late.from_ms for late in scenario.late]
         self._calm_ms = START_MS + max(scenario.heal_ms, *arrivals, 0)
@@ -161,10 +173,13 @@ class World:
     @property
     def is_over(self) -> bool:
         """Answer whether a law is broken, the chain forked, or all honest are up and have the last model."""
-        last = self.scenario.heights
+        last = self.genesis.params.height_final
         if self.judge.violations or self.judge.checkers.forks:
             return True
-        return all(peer.has_model_of(last) for peer in self.honest)
+        if self._waited_for.has_model_of(last):  # Asked after every event: who lacks it is remembered.
+            lacking = (peer for peer in self.honest if not peer.has_model_of(last))
+            self._waited_for = next(lacking, self._waited_for)
+        return self._waited_for.has_model_of(last)
 
     def after(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Do something `delay_ms` from now, after what is due then already."""
@@ -241,6 +256,11 @@ class World:
         down_ms = max(down_ms, 2 * DEATH_NOTICE_MS)
         self._calm_ms = max(self._calm_ms, self.now_ms + down_ms)
         self.after(down_ms, peer.start)
+
+    def has_pipe(self, peer: SimPeer, public: bytes) -> bool:
+        """Answer whether a peer has a pipe with the one of this key."""
+        other = self._by_key.get(public)
+        return other is not None and self._network.pipe(peer.number, other.number) is not None
 
     def partners(self, peer: SimPeer) -> tuple[bytes, ...]:
         """Return whom a peer has a pipe with."""
@@ -328,7 +348,7 @@ class World:
             peer,
             public,
             lambda other: other.serve_blocks(from_height),
-            lambda blocks: peer.take_blocks(public, blocks or ()),
+            lambda blocks: peer.take_blocks(public, blocks),
             lambda blocks: sum(len(codec.encode(block)) for block in blocks),
         )
 

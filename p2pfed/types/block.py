@@ -20,6 +20,7 @@ from p2pfed.types.params import (
     UPDATES_MAX,
     VALIDATORS_MAX,
 )
+from p2pfed.types.scores import Scores
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 
@@ -77,9 +78,23 @@ class Body(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     avails: Annotated[tuple[AvailEntry, ...], msgspec.Meta(max_length=VALIDATORS_MAX)]
     candidates: Annotated[tuple[Digest32, ...], msgspec.Meta(max_length=IDS_MAX)]
     updates: Annotated[tuple[UpdateHeader, ...], msgspec.Meta(max_length=UPDATES_MAX)]
-    transactions: Annotated[tuple[Transaction, ...], msgspec.Meta(max_length=TRANSACTIONS_PER_BLOCK_MAX)]
+    # Scores come last, and only in networks that pay for work.
+    transactions: Annotated[
+        tuple[Transaction | Scores, ...], msgspec.Meta(max_length=TRANSACTIONS_PER_BLOCK_MAX)
+    ]
     evidence: Annotated[tuple[Evidence, ...], msgspec.Meta(max_length=EVIDENCE_PER_BLOCK_MAX)]
     last_commit: CommitCert | None  # None only at height 1.
+
+    @property
+    def scores(self) -> Scores | None:
+        """The scores of the updates, None where the block has none."""
+        last = self.transactions[-1] if self.transactions else None
+        return last if isinstance(last, Scores) else None
+
+    @property
+    def signed_transactions(self) -> tuple[Transaction, ...]:
+        """The transactions of participants."""
+        return tuple(item for item in self.transactions if not isinstance(item, Scores))
 
     def hash(self) -> bytes:
         """Return the chunk root of the canonical bytes."""

@@ -16,7 +16,7 @@ from support.chain import World
 
 from p2pfed.errors import InvalidTransaction
 from p2pfed.ledger.execute import begin_block, end_block, execute_convictions, execute_transaction
-from p2pfed.ledger.module import BaseModel, Context, Convict, CountUpdates, Offence
+from p2pfed.ledger.module import BaseModel, Context, Convict, CountUpdates, Offence, Reward
 from p2pfed.ledger.state import LedgerState, decode_ledger, encode_ledger, genesis_ledger
 from p2pfed.primitives import codec
 from p2pfed.types.genesis import encode_genesis
@@ -31,7 +31,7 @@ SPEC.loader.exec_module(VERIFY)
 
 COUNT, STEP_MS = 5, 10
 # One participant has an account and no bond. Evidence counts for 6 heights and 90 ms: time decides.
-WORLD = World([40, 19, 2000, 123, 0], bond_min=3, unbonding_heights=6, unbonding_ms=90)
+WORLD = World([40, 19, 2000, 123, 0], bond_min=3, unbonding_heights=6, unbonding_ms=90, emission=4321)
 PUBLICS = WORLD.publics
 
 people = st.integers(0, COUNT - 1)
@@ -102,6 +102,23 @@ def moved(ledger: LedgerState, theirs: Any, move: tuple[Any, ...], context: Cont
     return after
 
 
+def rewards(
+    ledger: LedgerState, height: int, counted: tuple[bytes, ...], present: frozenset[bytes], proposer: bytes
+) -> tuple[Reward, Any]:
+    """Return who worked for a block, for each of the two programs; scores are made up."""
+    trainers = tuple((trainer.key, trainer.power) for trainer in ledger.trainers_at(height))
+    voters = ledger.staking.validators_at(height)
+    assert voters is not None
+    pairs = tuple((voter.key, voter.power) for voter in voters.validators)
+    voted = present.intersection(key for key, _ in pairs)
+    scores = tuple((key, key[1] * height * 977 % 65537) for key in counted)
+    sketches = (height.to_bytes(256, "big"),) * (1 + len(counted)) if counted else ()
+    theirs = VERIFY.Reward(dict(trainers), proposer)
+    theirs.scores, theirs.sketches = dict(scores), list(sketches)
+    theirs.votes = [(set(voted), VERIFY.Validators(pairs))] * 2
+    return Reward(trainers, scores, sketches, (voted, pairs), (voted, pairs)), theirs
+
+
 # The fourth is missing for 51 blocks, and asks to come back 9 and 10 heights after its jail.
 JAILED = [(0, [], {0, 1, 2}, 51), (0, [], {0, 1, 2, 3}, 8), (0, [("unjail", 3, 0)], {0, 1, 2, 3}, 1)]
 # Three lie about their votes in one window, one of them about what nobody can prove any more.
@@ -135,8 +152,11 @@ def test_every_history_keeps_the_laws_and_two_programs_agree_on_it(history: list
             counted = tuple(trainer.key for trainer in ledger.trainers_at(height) if trainer.key in present)
             base, pairs = BaseModel(height - 1, bytes(32), 0), tuple((key, height - 1) for key in counted)
             before = ledger.staking.validators_at(height + 1)
-            ledger = end_block(ledger, CountUpdates(base, pairs, (), is_empty=not counted), present, context)
-            theirs.finish(height, context.time_ms, (dict(pairs), list(counted), not counted), set(present))
+            reward, their_reward = rewards(ledger, height, counted, present, PUBLICS[proposer])
+            update_set = CountUpdates(base, pairs, (), is_empty=not counted)
+            ledger = end_block(ledger, update_set, present, context, reward)
+            count_theirs = dict(pairs), list(counted), not counted
+            theirs.finish(height, context.time_ms, count_theirs, set(present), their_reward)
             assert ledger.total == total
             after = ledger.staking.validators_at(height + 2)
             assert before is not None

@@ -96,7 +96,7 @@ def test_an_exception_of_ours_names_the_seed_and_the_line(monkeypatch: pytest.Mo
 def test_every_built_in_scenario_is_listed_and_all_kinds_of_faults_are_among_them() -> None:
     names = builtin_names()
     listed = invoke("list").stdout
-    assert all(re.search(rf"^{name} +[A-Z].*\.$", listed, re.M) for name in names)
+    assert all(re.search(rf"^ *{name} +[A-Z].*\.$", listed, re.M) for name in names)
     kinds = {fault.kind for name in names for fault in find_scenario(name).faults}
     assert kinds == {*FAULT_KINDS} - {"slow", "reorder"}  # These are drawn by `random`.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -109,11 +111,16 @@ def cross_entropy(logits: Matrix, y: Labels) -> tuple[float, Matrix]:
 
 
 class Schedule(Struct, frozen=True):
-    """How a peer trains between two heights; `batch` 0 takes all rows at once."""
+    """How a peer trains between two heights.
+
+    batch: 0 takes all rows at once.
+    steps: So many batches, over as many passes as they need; 0: `epochs` passes over all rows.
+    """
 
     epochs: int
     batch: int
     learning_rate: float
+    steps: int = 0
 
 
 class Labelled(Struct, frozen=True, eq=False):
@@ -163,16 +170,27 @@ class ClassifierLearner:
         dice = generator(context.seed)
         step = self._schedule.batch or rows
         rate = np.float32(self._schedule.learning_rate)
-        loss_sum = 0.0
-        for _ in range(self._schedule.epochs):
+        loss_sum, seen = 0.0, 0
+        for chosen in self._batches(dice, rows, step):
+            loss, gradients = self._model.gradient(weights, x[chosen], y[chosen])
+            loss_sum += loss * len(chosen)
+            seen += len(chosen)
+            for array, gradient in zip(weights, gradients, strict=True):
+                array -= rate * gradient
+        return TrainResult(weights, rows, {"train_loss": loss_sum / seen})
+
+    def _batches(self, dice: np.random.Generator, rows: int, step: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the rows of each batch of the schedule."""
+        done, limit = 0, self._schedule.steps
+        for passing in count():
+            if not limit and passing == self._schedule.epochs:
+                return
             order = dice.permutation(rows) if step < rows else np.arange(rows)
             for start in range(0, rows, step):
-                chosen = order[start : start + step]
-                loss, gradients = self._model.gradient(weights, x[chosen], y[chosen])
-                loss_sum += loss * len(chosen)
-                for array, gradient in zip(weights, gradients, strict=True):
-                    array -= rate * gradient
-        return TrainResult(weights, rows, {"train_loss": loss_sum / (rows * self._schedule.epochs)})
+                yield order[start : start + step]
+                done += 1
+                if done == limit:
+                    return
 
     def evaluate(self, weights: list[Array], context: TrainContext) -> Metrics:  # noqa: ARG002 - no dice here
         """Return accuracy and loss on the public set, and accuracy on this peer's own held-out rows."""

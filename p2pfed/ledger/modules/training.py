@@ -3,7 +3,9 @@
 # The arguments are the contract of a module, used or not.
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -43,7 +45,9 @@ class TrainingState(Message, frozen=True, array_like=True, forbid_unknown_fields
 
     def last_base(self, key: bytes) -> int:
         """Return the last base height of `key` that is used up, -1 for none."""
-        return next((entry.base_height for entry in self.last_bases if entry.key == key), -1)
+        place = bisect_left(self.last_bases, key, key=attrgetter("key"))
+        is_there = place < len(self.last_bases) and self.last_bases[place].key == key
+        return self.last_bases[place].base_height if is_there else -1
 
     def is_paused(self, key: bytes, height: int) -> bool:
         """Answer whether no update of `key` may stand in the block of `height`."""

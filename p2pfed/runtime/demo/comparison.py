@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from p2pfed.adversary import values
-from p2pfed.adversary.registry import verify_spec
+from p2pfed.adversary.attacks.attack import Attack
+from p2pfed.adversary.attacks.crew import Crew
+from p2pfed.adversary.attacks.foresight import Foresight
+from p2pfed.adversary.registry import is_on_values, make_attack, poison_of
 from p2pfed.learning.apps import load_learner
-from p2pfed.learning.inprocess import InProcessRun, Lie, train_in_process
+from p2pfed.learning.inprocess import InProcessRun, Turn, train_in_process
 from p2pfed.learning.learner import AppContext
 from p2pfed.learning.session import Session
 from p2pfed.runtime.config import LearnerConfig
@@ -34,13 +34,13 @@ def train_with_mean(
             would refuse by form (wrong shape, withheld) is left out, as the mean never saw it.
         heights: How many turns.
     """
-    sending = [kind for kind in byzantine if not _is_left_out(kind)]
-    count = learner.peers - len(byzantine)
-    indices = [
-        *range(count),
-        *(count + place for place, kind in enumerate(byzantine) if not _is_left_out(kind)),
-    ]
-    sessions = [_session(learner, index) for index in indices]
+    honest = learner.peers - len(byzantine)
+    sending = [(honest + place, kind) for place, kind in enumerate(byzantine) if not _is_left_out(kind)]
+    lying = [(index, kind) for index, kind in sending if is_on_values(kind)]
+    indices = [*range(honest), *(index for index, _ in sending)]
+    poisons = {index: poison_of(kind) for index, kind in lying}
+    sessions = [_session(learner, index, poisons.get(index, {})) for index in indices]
+    attacks = [make_attack(kind) for _, kind in lying]
     return train_in_process(
         sessions,
         model,
@@ -49,41 +49,38 @@ def train_with_mean(
         faulty_max=0,
         update_bits=genesis.params.update_bits,
         examples_cap=genesis.params.examples_cap,
-        liars=range(count, count + len(sending)),
-        lie=_lie(sending, learner.seed) if any(map(_is_value_lie, sending)) else None,
+        liars=[indices.index(index) for index, _ in lying],
+        lie=_Lies(genesis, attacks, learner.seed) if attacks else None,
     )
 
 
-def _session(learner: LearnerConfig, index: int) -> Session:
+class _Lies:
+    """What the liars send, each by its own attack; those of one kind make theirs together."""
+
+    def __init__(self, genesis: Genesis, attacks: Sequence[Attack], seed: int) -> None:
+        self._genesis = genesis
+        kinds = dict.fromkeys(attack.kind for attack in attacks)
+        self._places = [[place for place, one in enumerate(attacks) if one.kind == kind] for kind in kinds]
+        self._crews = [Crew([attacks[place] for place in places], seed) for places in self._places]
+
+    def __call__(self, turn: Turn) -> Sequence[Int16Vector]:
+        params = self._genesis.params
+        foresight = Foresight(self._genesis.manifest, turn.model, ("mean",), 0, params.update_bits)
+        said = list(turn.own)
+        for places, crew in zip(self._places, self._crews, strict=True):
+            own = [turn.own[place] for place in places]
+            made = crew.crafted(turn.height, own, turn.honest, foresight, turn.before)
+            for place, update in zip(places, made, strict=True):
+                said[place] = update
+        return said
+
+
+def _session(learner: LearnerConfig, index: int, poison: dict[str, str]) -> Session:
     context = AppContext(
-        index, learner.peers, learner.partition, learner.seed, learner.data_dir, learner.params
+        index, learner.peers, learner.partition, learner.seed, learner.data_dir, learner.params | poison
     )
     return Session(load_learner(learner.app, context), context)
 
 
-def _is_value_lie(kind: str) -> bool:
-    return kind.partition(":")[0] in ("sign_flip", "alie", "noise", "huge_norm")
-
-
 def _is_left_out(kind: str) -> bool:
     return kind.partition(":")[0] in LEFT_OUT
-
-
-def _lie(kinds: Sequence[str], seed: int) -> Lie:
-    """Return how the liars of one height lie; they all do what the first of them does."""
-    name, settings = verify_spec(next(kind for kind in kinds if _is_value_lie(kind)))
-
-    def lie(height: int, honest: Sequence[Int16Vector], own: Int16Vector) -> Int16Vector:
-        match name:
-            case "sign_flip":
-                return values.sign_flip(own, settings["scale"])
-            case "alie":
-                return values.alie(honest, settings["z"])
-            case "noise":
-                return values.noise(
-                    own, settings["scale"], np.random.default_rng([seed, height, int(own[0]) & 0xFF])
-                )
-            case _:
-                return values.huge(own)
-
-    return lie

@@ -11,7 +11,7 @@ from support.lab import FOUR, Lab
 
 from p2pfed.adversary.base import Adversary
 from p2pfed.adversary.effects import Boast, Craft, SendBytes
-from p2pfed.adversary.registry import KINDS, make_adversary
+from p2pfed.adversary.registry import ATTACKS, KINDS, make_adversary
 from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain.check import check
 from p2pfed.consensus.evidence import duplicate_proposal, duplicate_vote, verify_evidence
@@ -24,7 +24,11 @@ from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage, decode_control
 
-POISONERS = ("sign_flip", "noise", "huge_norm", "garbage_payload", "wrong_shape")
+POISONERS = (
+    "sign_flip", "noise", "huge_norm", "concentrated", "exponent_steering", "backdoor", "free_zero",
+    "free_replay", "free_noise", "sybil_clones", "garbage_payload", "wrong_shape",
+)  # fmt: skip
+RUSHERS = tuple(name for name, attack in ATTACKS.items() if attack.waits)
 
 
 class Stage:
@@ -103,9 +107,8 @@ def test_what_each_poisoner_publishes() -> None:
 
 def test_dice_repeat_for_a_liar_and_height_and_differ_between_them() -> None:
     assert crafted("noise") == crafted("noise")
-    stage = Stage("noise")
-    first, second = (stage.liar.payload(height, stage.row, ()) for height in (1, 2))  # type: ignore[attr-defined]
-    assert first != second
+    liar = Stage("noise").liar
+    assert liar.dice(1).bytes(8) == liar.dice(1).bytes(8) != liar.dice(2).bytes(8)
 
 
 def test_a_wrong_shape_is_signed_so_that_only_its_length_is_wrong() -> None:
@@ -126,6 +129,27 @@ def hold(stage: Stage, header: UpdateHeader) -> list[Effect]:
 def honest_updates(stage: Stage) -> list[UpdateHeader]:
     friends = {stage.lab.key.public, *stage.liar.colluders}
     return [header for header in stage.world.updates() if header.trainer not in friends]
+
+
+@pytest.mark.parametrize("kind", RUSHERS)
+def test_who_needs_the_honest_updates_waits_for_them_and_sends_a_valid_one(kind: str) -> None:
+    stage = Stage(kind)
+    assert of(stage.train(), Craft) == []
+    for header in honest_updates(stage):
+        effects = hold(stage, header)
+    (craft,) = of(effects, Craft)
+    rows = [stage.world.payload(header) for header in honest_updates(stage)]
+    row = decode_payload(craft.craft(stage.row, rows), stage.world.genesis.manifest)
+    assert not np.array_equal(row, stage.row)
+    assert any(np.array_equal(row, honest) for honest in rows) == (kind == "mimic")
+
+
+def test_a_stale_replay_begins_with_the_second_height_and_says_an_old_update_again() -> None:
+    stage = Stage("stale_replay:age=1")
+    (craft,) = of(stage.train(), Craft)
+    later = (stage.row // 2).astype(np.int16)
+    assert craft.craft(stage.row, ()) == craft.craft(later, ()) == stage.row.tobytes()
+    assert craft.craft(stage.row, ()) == later.tobytes()
 
 
 def test_alie_waits_for_every_honest_update_and_uses_them_all() -> None:

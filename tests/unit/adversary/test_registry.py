@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.lab import Lab
 
-from p2pfed.adversary.registry import KINDS, make_adversary, verify_spec
+from p2pfed.adversary.registry import KINDS, make_adversary, make_attack, poison_of, verify_spec
 from p2pfed.errors import UsageError
 
 
@@ -37,6 +37,16 @@ def test_settings_of_one_liar_do_not_become_the_next_ones() -> None:
 def test_a_wrong_spec_is_one_sentence_that_helps(spec: str, text: str) -> None:
     with pytest.raises(UsageError, match=text):
         verify_spec(spec)
+
+
+def test_only_attacks_on_values_are_made_without_a_peer_and_two_poison_data() -> None:
+    assert make_attack("ipm:epsilon=3").chosen == {"epsilon": 3.0}
+    with pytest.raises(UsageError, match="silent is no attack on values; there are sign_flip"):
+        make_attack("silent")
+    poisoning = {spec: poison_of(spec) for spec in KINDS if poison_of(spec)}
+    assert poisoning == {"label_flip": {"poison": "label_flip"}, "backdoor": {"poison": "backdoor"}}
+    assert poison_of("backdoor:scale=2") == {"poison": "backdoor"}
+    assert poison_of("") == {}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -8,6 +8,7 @@ import numpy as np
 
 from p2pfed.aggregation.clipping import clip_factors
 from p2pfed.aggregation.mixture import FACTOR_ONE, scale_rows
+from p2pfed.types.model import Int16Vector
 
 
 def diagonal(*squares: int) -> list[list[int]]:
@@ -15,6 +16,14 @@ def diagonal(*squares: int) -> list[list[int]]:
         [square if row == column else 0 for column in range(len(squares))]
         for row, square in enumerate(squares)
     ]
+
+
+def scaled(rows: list[Int16Vector], factors: list[int]) -> Int16Vector:
+    size = rows[0].size
+    scratch, before = np.empty((len(rows), size), np.int16), np.array(rows)
+    result = np.array(scale_rows(rows, factors, scratch, np.empty(size, np.int32)))
+    assert (np.array(rows) == before).all(), "the rows are someone else's"
+    return result
 
 
 def test_only_rows_above_the_median_norm_shrink() -> None:
@@ -33,23 +42,18 @@ def test_norms_are_floors_of_square_roots() -> None:
 def test_beside_a_majority_of_zeros_a_shout_becomes_silence() -> None:
     factors = clip_factors(diagonal(0, 0, 10**12))
     assert factors == [FACTOR_ONE, FACTOR_ONE, 0]
-    out = np.empty((1, 3), np.int16)
-    scale_rows([np.array([-32767, 5, 32767], np.int16)], factors[2:], out)
-    assert out.tolist() == [[0, 0, 0]]
+    assert scaled([np.array([-32767, 5, 32767], np.int16)], factors[2:]).tolist() == [[0, 0, 0]]
 
 
 def test_halves_round_up() -> None:
-    out = np.empty((1, 4), np.int16)
-    scale_rows([np.array([3, -3, 1, -1], np.int16)], [FACTOR_ONE // 2], out)
-    assert out.tolist() == [[2, -1, 1, 0]]
+    assert scaled([np.array([3, -3, 1, -1], np.int16)], [FACTOR_ONE // 2]).tolist() == [[2, -1, 1, 0]]
 
 
 def test_a_clipped_row_is_as_long_as_the_median_up_to_rounding() -> None:
     rows = np.random.default_rng(3).integers(-9000, 9000, (5, 2000))
     rows[1] *= 3
     factors = clip_factors((rows @ rows.T).tolist())
-    out = np.empty(rows.shape, np.int16)
-    scale_rows(list(rows.astype(np.int16)), factors, out)
+    out = scaled(list(rows.astype(np.int16)), factors)
     norms = [isqrt(int(row @ row)) for row in out.astype(np.int64)]
     median = sorted(isqrt(int(row @ row)) for row in rows)[2]
     assert max(norms) <= median + isqrt(2000)

@@ -31,18 +31,27 @@ def test_the_largest_group_of_the_largest_values_is_exact() -> None:
     ]
 
 
-@pytest.mark.parametrize("size", [1, gram.BLOCK_COLUMNS, gram.BLOCK_COLUMNS + 1, 3 * gram.BLOCK_COLUMNS + 5])
-def test_products_are_those_of_python_integers(size: int) -> None:
-    rows = np.random.default_rng(size).integers(-32767, 32768, (4, size)).astype(np.int16)
-    lists = rows.tolist()
-    expected = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in lists] for x in lists]
+STRIP, BLOCK = gram.STRIP_COLUMNS, gram.BLOCK_COLUMNS_MAX
+
+
+@pytest.mark.parametrize(
+    ("n", "size"),
+    [(1, 1), (2, STRIP), (3, STRIP + 1), (4, BLOCK - 1), (8, 9), (9, BLOCK + STRIP), (17, BLOCK + 1),
+     (40, STRIP + 5), (64, 19), (65, 77), (300, 33)],
+)  # fmt: skip
+def test_products_are_those_of_whole_integers(n: int, size: int) -> None:
+    rows = np.random.default_rng(size).integers(-32767, 32768, (n, size)).astype(np.int16)
+    wide = rows.astype(np.int64)
+    expected = (wide @ wide.T).tolist()
     assert gram.gram(list(rows)) == expected
+    for fresh in {1, n // 2, n - 1, n} - {0}:
+        assert gram.partial_gram(list(rows), fresh).tolist() == expected[:fresh]
 
 
 def test_512_extreme_neighbours_sum_exactly() -> None:
     block = np.full((512, 5), 32767, np.int16)
     block[-1] = 32766
-    assert set(gram.neighbour_sums(np.ones((2, 512), np.int64), list(block)).ravel().tolist()) == {
+    assert set(gram.neighbour_sums(np.ones((2, 512), np.int64), 5)(list(block)).ravel().tolist()) == {
         512 * 32767 - 1
     }
 
@@ -50,7 +59,7 @@ def test_512_extreme_neighbours_sum_exactly() -> None:
 def test_the_heaviest_weighted_sum_is_exact() -> None:
     rows = [np.full(3, value, np.int16) for value in (32767, -32767, 32766)]
     out = np.empty(3, np.int64)
-    gram.weighted_sum([(1 << 30) - 3, 1, 2], rows, out)
+    gram.weighted_sum([(1 << 30) - 3, 1, 2], 3)(rows, out)
     assert out.tolist() == [32767 * ((1 << 30) - 4) + 2 * 32766] * 3
 
 
@@ -84,13 +93,13 @@ def test_a_blas_that_loses_bits_is_found_and_replaced_by_integers(
     rows[1, 3] = 12345
     square, mixed, other = 9 * 32767**2, 8 * 32767**2 + 32767 * 12345, 8 * 32767**2 + 12345**2
     assert gram.gram(list(rows)) == [[square, mixed], [mixed, other]]
-    assert gram.neighbour_sums(np.ones((1, 2), np.int64), list(rows))[0, :4].tolist() == [
+    assert gram.neighbour_sums(np.ones((1, 2), np.int64), 9)(list(rows))[0, :4].tolist() == [
         65534,
         65534,
         65534,
         45112,
     ]
     out = np.empty(9, np.int64)
-    gram.weighted_sum([(1 << 30) - 1, 1], list(rows), out)
+    gram.weighted_sum([(1 << 30) - 1, 1], 9)(list(rows), out)
     assert set(out.tolist()) == {32767 << 30, (32767 << 30) - 32767 + 12345}
     assert carriers[-1] in (np.int64, np.int32)

@@ -12,7 +12,7 @@ from support.chain import World
 from support.mutate import mutations, rearrangements
 
 from p2pfed.aggregation.engine import Merge
-from p2pfed.chain.check import check, convictions_of, verify_body
+from p2pfed.chain.check import Known, check, check_body, convictions_of, verify_body
 from p2pfed.chain.derive import derive, merge_updates, merged_roots, rule_for, unchanged_roots
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
@@ -20,7 +20,10 @@ from p2pfed.errors import InvalidBlock, InvalidTransaction, MalformedMessage
 from p2pfed.ledger.execute import receipts_root
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import tagged
+from p2pfed.primitives.keys import has_valid_signature
 from p2pfed.primitives.merkle import root
+from p2pfed.types import message
+from p2pfed.types.availability import AvailMessage, listed_ids, signed_avail
 from p2pfed.types.block import Body, Header
 from p2pfed.types.model import ModelState
 from p2pfed.types.update import UpdateHeader
@@ -104,6 +107,36 @@ def test_no_field_of_a_header_can_be_another(bonds: list[int]) -> None:
             check(world.state, mutated, body, world.payload)
         seen.add(path[1:])
     assert seen == {field.name for field in msgspec.structs.fields(Header)}
+
+
+def test_what_was_verified_before_is_not_verified_again_and_nothing_else_is_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, header, body, _ = rich_world(NETWORKS[0])
+    avails = {
+        entry.validator_index: AvailMessage(
+            signed_avail(header.height, body.candidates, entry), listed_ids(body.candidates, entry)
+        )
+        for entry in body.avails
+    }
+    known = Known({update.update_id: update for update in body.updates}, avails, body.last_commit)
+    mutated = [(forged(world, header, other), other) for _, other in mutations(body)]
+    asked: list[bytes] = []
+
+    def count(public: bytes, digest: bytes, signature: bytes) -> bool:
+        asked.append(public)
+        return has_valid_signature(public, digest, signature)
+
+    monkeypatch.setattr(message, "has_valid_signature", count)
+    whole = check_body(world.state, header, body)
+    signatures = len(asked)
+    assert signatures >= len(body.updates) + len(body.avails) + 3
+    asked.clear()
+    assert check_body(world.state, header, body, known) == whole
+    assert len(asked) < signatures - len(body.updates) - len(body.avails) - 2  # Evidence is left, if any.
+    for liar, other in mutated:
+        with pytest.raises(InvalidBlock):
+            check_body(world.state, liar, other, known)
 
 
 def test_no_field_of_an_empty_header_can_be_another() -> None:

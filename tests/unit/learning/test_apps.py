@@ -68,6 +68,8 @@ def test_params_reach_the_shipped_learner() -> None:
         ({"lr": "nan"}, "lr=nan must be a number above 0"),
         ({"lr": "0"}, "lr=0 must be"),
         ({"lr": "fast"}, "lr=fast must be"),
+        ({"steps": "-1"}, "steps=-1 must be"),
+        ({"poison": "arsenic"}, "poison=arsenic is unknown; there are label_flip, backdoor"),
     ],
 )
 def test_a_wrong_param_is_one_sentence(params: dict[str, str], reason: str) -> None:

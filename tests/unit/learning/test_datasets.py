@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from p2pfed.learning import datasets
-from p2pfed.learning.datasets import MNIST_SOURCE, load_digits, load_mnist
+from p2pfed.learning.datasets import MNIST_SOURCE, load_digits, load_mnist, load_npz
 from p2pfed.learning.learner import LearnerError
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -139,3 +139,52 @@ def test_missing_files_say_where_to_get_them(folder: Path) -> None:
         load_mnist(str(folder))
     with pytest.raises(LearnerError, match=f"needs --data-dir.*{MNIST_SOURCE}"):
         load_mnist("")
+
+
+def saved(path: Path, **arrays: np.ndarray) -> str:
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def test_images_of_ones_own_come_from_an_npz_file_whose_last_fifth_is_public(tmp_path: Path) -> None:
+    x = np.arange(20 * 4, dtype=np.uint8).reshape(20, 2, 2)
+    data = load_npz(saved(tmp_path / "own.npz", x=x, y=np.arange(20, dtype=np.uint8) % 3))
+    assert (data.classes, data.pixel_max) == (3, 79)
+    assert data.x_train.shape == (16, 4)
+    assert data.x_test.tolist() == x[16:].reshape(4, 4).tolist()
+    assert data.y_test.tolist() == [1, 2, 0, 1]
+    assert data.features(data.x_test).max() == 1
+
+
+GOOD_X, GOOD_Y = np.zeros((20, 4), np.uint8), np.zeros(20, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"x": GOOD_X}, "can't be read"),
+        ({"x": GOOD_X.astype(float), "y": GOOD_Y}, "x in .* is float64"),
+        ({"x": GOOD_Y.astype(np.uint8), "y": GOOD_Y}, "x in .* of shape"),
+        ({"x": GOOD_X, "y": GOOD_Y[:9]}, r"shape \(9,\); whole numbers of shape \(20,\)"),
+        ({"x": GOOD_X, "y": GOOD_Y.astype(float)}, "y in .* is float64"),
+        ({"x": GOOD_X[:9], "y": GOOD_Y[:9]}, "at least 10"),
+        ({"x": GOOD_X, "y": GOOD_Y - 1}, "go from -1 to -1"),
+        ({"x": GOOD_X, "y": GOOD_Y + 256}, "0 to 255"),
+        ({"x": np.array([None] * 20), "y": GOOD_Y}, "can't be read"),
+    ],
+)
+def test_an_npz_file_that_holds_something_else_is_one_sentence(
+    tmp_path: Path, arrays: dict[str, np.ndarray], reason: str
+) -> None:
+    path = saved(tmp_path / "own.npz", **arrays)
+    with pytest.raises(LearnerError, match=reason):
+        load_npz(path)
+
+
+def test_an_npz_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and no more")
+    for path in (str(tmp_path / "broken.npz"), str(tmp_path / "missing.npz")):
+        with pytest.raises(LearnerError, match="can't be read as an"):
+            load_npz(path)
+    with pytest.raises(LearnerError, match="needs --data-dir"):
+        load_npz("")

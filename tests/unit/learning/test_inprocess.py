@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from p2pfed.learning.builtin import builtin_learner
 from p2pfed.learning.client import WorkerClient
 from p2pfed.learning.datasets import load_digits
 from p2pfed.learning.founding import found_in_process, found_model
-from p2pfed.learning.inprocess import InProcessRun, Lie, train_in_process
+from p2pfed.learning.inprocess import InProcessRun, Lie, Turn, train_in_process
 from p2pfed.learning.learner import AppContext, Array, LearnerError, TrainContext, TrainResult
 from p2pfed.learning.partition import partition
 from p2pfed.learning.session import Session
@@ -26,8 +24,8 @@ SEEDS = range(3)  # Five in docs/qa/accuracy.md, over the real network.
 DEFAULT = "clip_nnm_trimmed_mean"
 
 
-def sign_flip(_height: int, _honest: Sequence[Int16Vector], own: Int16Vector) -> Int16Vector:
-    return np.clip(-4 * own.astype(np.int32), -32767, 32767).astype(np.int16)
+def sign_flip(turn: Turn) -> list[Int16Vector]:
+    return [np.clip(-4 * own.astype(np.int32), -32767, 32767).astype(np.int16) for own in turn.own]
 
 
 def demo_sessions(seed: int, spec: str = "digits:mlp", **params: str) -> list[Session]:
@@ -91,9 +89,10 @@ def test_a_training_repeats_bit_for_bit() -> None:
 def test_lies_replace_the_updates_of_liars_alone() -> None:
     heard: list[tuple[int, int, float]] = []
 
-    def zero(height: int, honest: Sequence[Int16Vector], own: Int16Vector) -> Int16Vector:
-        heard.append((height, len(honest), float(np.abs(own).max())))
-        return np.zeros_like(own)
+    def zero(turn: Turn) -> list[Int16Vector]:
+        assert (turn.before is None) == (turn.height == 1)
+        heard.extend((turn.height, len(turn.honest), float(np.abs(own).max())) for own in turn.own)
+        return [np.zeros_like(own) for own in turn.own]
 
     everyone = tuple(range(PEERS))
     still = demo(0, "mean", zero, heights=2, liars=everyone)

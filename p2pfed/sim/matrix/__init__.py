@@ -1,0 +1,1 @@
+"""The laboratory's matrix: rules against attacks, each cell a whole training in one process."""
