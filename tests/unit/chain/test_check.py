@@ -218,9 +218,10 @@ def test_a_proposer_cannot_leave_out_an_update_that_an_honest_voice_holds() -> N
 def test_availability_votes_of_two_thirds_are_not_enough() -> None:
     world = World([100, 100, 100])
     header, body, _ = world.build()
-    mutated = msgspec.structs.replace(body, avails=body.avails[:2])
-    with pytest.raises(InvalidBlock, match="power 200 of 300"):
-        check(world.state, forged(world, header, mutated), mutated, world.payload)
+    for count, power in ((2, 200), (0, 0)):
+        mutated = msgspec.structs.replace(body, avails=body.avails[:count])
+        with pytest.raises(InvalidBlock, match=f"power {power} of 300"):
+            check(world.state, forged(world, header, mutated), mutated, world.payload)
 
 
 def altered(result: Merge, place: int) -> Merge:
