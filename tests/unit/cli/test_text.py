@@ -41,7 +41,7 @@ def test_a_peers_address_is_shown_without_them(
         "is_member": True,
         "addresses": [f"/dns4/{HOSTILE}/tcp/1/p2p/me"],
     }
-    monkeypatch.setattr(peers_command, "ask_status", lambda _: {"peers": [row]})
+    monkeypatch.setattr(peers_command, "ask_status", lambda _: {"peers": [row], "earnings": []})
     with pytest.raises(SystemExit):
         main(["peers"])
     out = capsys.readouterr().out
