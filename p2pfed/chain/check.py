@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
-import msgspec
 from msgspec import Struct
 
 from p2pfed.aggregation.group import ParallelMap
@@ -30,14 +29,15 @@ from p2pfed.errors import InvalidBlock, InvalidTransaction, MalformedMessage, Pe
 from p2pfed.ledger.module import Convict
 from p2pfed.ledger.state import LedgerState
 from p2pfed.primitives import codec
-from p2pfed.types.availability import AvailEntry, listed_ids, signed_avail
+from p2pfed.types.availability import AvailEntry, AvailMessage, listed_ids, signed_avail
 from p2pfed.types.block import Body, Header
+from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import BODY_BYTES_MAX, EVIDENCE_BYTES_MAX
 from p2pfed.types.update import UpdateHeader
 
-# Returns the checked payload of an update, int16, shape (d,); `aggregation.payload.decode_payload` checks it.
+# Returns the checked payload of an update, int16, shape (d,); `aggregation.payload` checks it.
 Payloads = Callable[[UpdateHeader], Int16Vector]
 
 
@@ -47,6 +47,25 @@ class CheckedBody(Struct, frozen=True):
     updates: UpdateSet
     rule: str
     ledger: LedgerState  # After this block.
+
+    @property
+    def needed(self) -> tuple[UpdateHeader, ...]:
+        """The updates to merge in row order: the payloads needed next."""
+        return self.updates.updates if self.rule else ()
+
+
+class Known(Struct, frozen=True):
+    """What was verified against the same state before: a part of a body that equals it is not verified again.
+
+    Peers hear every update, availability vote and precommit before the block that carries them.
+    """
+
+    updates: Mapping[bytes, UpdateHeader] = {}  # By update id.
+    avails: Mapping[int, AvailMessage] = {}  # By validator.
+    last_commit: CommitCert | None = None
+
+
+NOTHING_KNOWN = Known()
 
 
 def verify_body(state: ChainState, header: Header, body: Body) -> tuple[UpdateHeader, ...]:
@@ -58,8 +77,7 @@ def verify_body(state: ChainState, header: Header, body: Body) -> tuple[UpdateHe
         MalformedMessage: `body` is not the one that `header` names: blame who sent it, the value stands.
         InvalidBlock: The block is wrong, whoever sent it.
     """
-    checked = check_body(state, header, body)
-    return checked.updates.updates if checked.rule else ()
+    return check_body(state, header, body).needed
 
 
 def check(
@@ -69,6 +87,7 @@ def check(
     payloads: Payloads,
     parallel: ParallelMap = map,
     products: Products | None = None,
+    checked: CheckedBody | None = None,
 ) -> ChainState:
     """Check a block whole, recompute its aggregate bit for bit, and return the state after it.
 
@@ -79,11 +98,12 @@ def check(
         payloads: Called once for each update of `verify_body`, in its order; what it raises passes through.
         parallel: How to map over groups of the model; it can't change a bit.
         products: Inner products of payloads, from whoever measured them as they came; neither can it.
+        checked: What `check_body` has returned for these three, so that it is not done twice.
 
     Raises:
         MalformedMessage, InvalidBlock: As `verify_body`; the text has the two values that disagree.
     """
-    checked = check_body(state, header, body)
+    checked = checked or check_body(state, header, body)
     if not checked.rule:
         return after(state.genesis, header, checked.ledger, state.model)
     rows = [payloads(update) for update in checked.updates.updates]
@@ -102,7 +122,7 @@ def check(
     return after(state.genesis, header, checked.ledger, result.model)
 
 
-def check_body(state: ChainState, header: Header, body: Body) -> CheckedBody:
+def check_body(state: ChainState, header: Header, body: Body, known: Known = NOTHING_KNOWN) -> CheckedBody:
     """Check all that needs no payload and execute the ledger; raises as `verify_body`."""
     data = codec.encode(body)
     if header.body_hash != body.hash():
@@ -112,8 +132,8 @@ def check_body(state: ChainState, header: Header, body: Body) -> CheckedBody:
     if len(data) > BODY_BYTES_MAX:
         raise InvalidBlock(f"a body of {len(data)} bytes; at most {BODY_BYTES_MAX}")
     _verify_place(state, header)
-    verify_last_commit(state, body)
-    updates = update_set(_verified_updates(state, body), header.round0)
+    verify_last_commit(state, body, known.last_commit)
+    updates = update_set(_verified_updates(state, body, known), header.round0)
     convictions = convictions_of(state, body.evidence)
     rule = rule_for(state, updates)
     verify_scores(state, body, updates, rule)
@@ -134,11 +154,14 @@ def check_body(state: ChainState, header: Header, body: Body) -> CheckedBody:
     return CheckedBody(updates, rule, ledger)
 
 
-def verify_last_commit(state: ChainState, body: Body) -> None:
-    """Raise InvalidBlock unless the body holds a certificate of the block of `state`; genesis has none."""
+def verify_last_commit(state: ChainState, body: Body, known: CommitCert | None = None) -> None:
+    """Raise InvalidBlock unless the body holds a certificate of the block of `state`; genesis has none.
+
+    One that equals `known` was verified before.
+    """
     cert = body.last_commit
-    if state.height == 0 or cert is None:
-        if cert is not None or state.height != 0:
+    if state.header is None or cert is None:
+        if cert is not None or state.header is not None:
             raise InvalidBlock(
                 f"height {state.next_height} {'lacks' if cert is None else 'has'} a last commit"
             )
@@ -148,6 +171,8 @@ def verify_last_commit(state: ChainState, body: Body) -> None:
             f"the last commit is for {cert.value_id.hex()} at {cert.height}, "
             f"the last block is {state.header_hash.hex()} at {state.height}"
         )
+    if cert == known:
+        return
     try:
         verify_commit(cert, state.last_validators, state.chain_id)
     except PeerFault as fault:
@@ -186,15 +211,17 @@ def _verify_place(state: ChainState, header: Header) -> None:
         )
 
 
-def _verified_updates(state: ChainState, body: Body) -> tuple[UpdateHeader, ...]:
+def _verified_updates(state: ChainState, body: Body, known: Known) -> tuple[UpdateHeader, ...]:
     """Return the body's update headers, which are exactly those with an honest voice behind them."""
-    expected = supported_ids(_verified_lists(state, body), state.validators)
+    expected = supported_ids(_verified_lists(state, body, known), state.validators)
     ids = tuple(update.update_id for update in body.updates)
     if ids != expected:
         missing = [update_id.hex() for update_id in expected if update_id not in ids]
         foreign = [update_id.hex() for update_id in ids if update_id not in expected]
         raise InvalidBlock(f"the updates lack {missing}, have {foreign} without support, or are out of order")
     for update in body.updates:
+        if known.updates.get(update.update_id) == update:
+            continue
         try:
             verify_update(state, update)
         except PeerFault as fault:
@@ -202,7 +229,7 @@ def _verified_updates(state: ChainState, body: Body) -> tuple[UpdateHeader, ...]
     return body.updates
 
 
-def _verified_lists(state: ChainState, body: Body) -> list[tuple[int, tuple[bytes, ...]]]:
+def _verified_lists(state: ChainState, body: Body, known: Known) -> list[tuple[int, tuple[bytes, ...]]]:
     """Return (validator index, ids) of each availability vote of the body."""
     validators = state.validators
     indices = [entry.validator_index for entry in body.avails]
@@ -217,14 +244,18 @@ def _verified_lists(state: ChainState, body: Body) -> list[tuple[int, tuple[byte
         )
     if not _is_ascending(body.candidates):
         raise InvalidBlock("the candidates are not in ascending order")
-    lists = [(entry.validator_index, _verified_list(state, body.candidates, entry)) for entry in body.avails]
+    lists = [
+        (entry.validator_index, _verified_list(state, body.candidates, entry, known)) for entry in body.avails
+    ]
     listed = frozenset(update_id for _, ids in lists for update_id in ids)
     if listed != frozenset(body.candidates):
         raise InvalidBlock(f"{len(body.candidates)} candidates, {len(listed)} of them in a list")
     return lists
 
 
-def _verified_list(state: ChainState, candidates: Sequence[bytes], entry: AvailEntry) -> tuple[bytes, ...]:
+def _verified_list(
+    state: ChainState, candidates: Sequence[bytes], entry: AvailEntry, known: Known
+) -> tuple[bytes, ...]:
     """Return the ids that one availability vote lists."""
     who = f"the availability vote of validator {entry.validator_index}"
     if entry.attempt != 0:
@@ -238,6 +269,9 @@ def _verified_list(state: ChainState, candidates: Sequence[bytes], entry: AvailE
     if entry.count != len(ids):
         raise InvalidBlock(f"{who} counts {entry.count} ids and lists {len(ids)}")
     avail = signed_avail(state.next_height, candidates, entry)
+    heard = known.avails.get(entry.validator_index)
+    if heard is not None and heard.avail == avail:
+        return ids
     if not avail.is_signed_by(state.validators.validators[entry.validator_index].key, state.chain_id):
         raise InvalidBlock(f"{who} is not signed by it over these {len(ids)} ids")
     return ids
@@ -249,10 +283,10 @@ def _claimed_roots(header: Header) -> ModelRoots:
 
 def _verify_equal(header: Header, expected: Header) -> None:
     """Compare field by field, so that a field added later is compared too."""
-    for field in msgspec.structs.fields(Header):
-        claimed, derived = getattr(header, field.name), getattr(expected, field.name)
+    for name in Header.__struct_fields__:
+        claimed, derived = getattr(header, name), getattr(expected, name)
         if claimed != derived:
-            raise InvalidBlock(f"{field.name} is {_shown(claimed)}, recomputed {_shown(derived)}")
+            raise InvalidBlock(f"{name} is {_shown(claimed)}, recomputed {_shown(derived)}")
 
 
 def _shown(value: object) -> str:

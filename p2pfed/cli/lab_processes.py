@@ -7,9 +7,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from msgspec import Struct
 
@@ -48,7 +49,8 @@ class Played(Struct, frozen=True):
     """What came of a run.
 
     heights: Final blocks of each peer, in their order.
-    commit_ms: From the start of the deciding round to the block, the median over honest peers and heights.
+    commit_ms: From when a value is built, before it is signed, to the block on disk, the median over honest
+        peers and heights; -1: no log has both.
     """
 
     heights: tuple[int, ...]
@@ -77,7 +79,7 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
     Raises:
         Terminated: Ctrl-C, SIGTERM or SIGHUP came; no peer is left running.
     """
-    pipes = _pipes_of(scenario)
+    pipes, last = _pipes_of(scenario), scenario.height_first - 1 + scenario.heights
     port = free_ports(scenario.peers + len(pipes), PORT_FIRST)
     plan = network.TestnetPlan(
         peers=scenario.peers,
@@ -94,9 +96,10 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
             1,
             UPDATE_BITS,
             EXAMPLES_CAP,
-            scenario.heights,
+            last,
             update_lag=scenario.update_lag,
             emission=scenario.emission,
+            height_first=scenario.height_first,
         ),
         transport="tcp",
         pipes=tuple(network.Pipe(*pair, port + scenario.peers + place) for place, pair in enumerate(pipes)),
@@ -112,7 +115,7 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
     undone = asyncio.run(_Play(scenario, plan, homes, tell).run())
     seconds = time.monotonic() - started_s
     heights, violations = judge(scenario, homes, honest)
-    return Played(heights, (*undone, *violations), round(seconds, 1), _commit_ms(honest))
+    return Played(heights, (*undone, *violations), round(seconds, 1), _commit_ms(homes, honest))
 
 
 def _pipes_of(scenario: Scenario) -> tuple[tuple[int, int], ...]:
@@ -169,7 +172,7 @@ class _Play:
         acts += [(fault.until_ms, number, False) for number, fault in enumerate(scenario.faults)]
         acts.sort()
         evidence = list(scenario.evidence)
-        moved_s, newest = time.monotonic(), 0
+        moved_s, newest, last = time.monotonic(), 0, self._plan.params.height_final
         while True:
             now_ms = self._now_ms()
             while acts and acts[0][0] <= now_ms:
@@ -185,7 +188,7 @@ class _Play:
             if max(heights) > newest or acts:
                 newest, moved_s = max(heights), time.monotonic()
             is_up = (scenario.run_ms and now_ms > scenario.run_ms) or time.monotonic() - moved_s > STALL_S
-            if min(heights) >= scenario.heights or is_up:
+            if min(heights) >= last or is_up:
                 return [f"the run ended before {one}" for one in evidence]
             await asyncio.sleep(POLL_S)
 
@@ -242,7 +245,8 @@ def judge(
     scenario: Scenario, homes: list[Path], honest: list[Path]
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Read the stopped homes: one chain on all honest disks, and what the scenario expects of it."""
-    heights = tuple(tip_of(Home(home))[0] for home in homes)
+    before = scenario.height_first - 1
+    heights = tuple(max(0, tip_of(Home(home))[0] - before) for home in homes)
     final: dict[int, bytes] = {}
     violations: list[str] = []
     convicted: set[bytes] = set()
@@ -253,7 +257,7 @@ def judge(
         if height == 0:
             continue
         with open_chain(Home(home)) as chain:
-            for at in range(1, height + 1):
+            for at in range(scenario.height_first, height + 1):
                 header = chain.header(at)
                 if header is not None and final.setdefault(at, header.value_id) != header.value_id:
                     violations.append(f"{home.name}: a fork at height {at}")
@@ -270,21 +274,30 @@ def judge(
     return heights, tuple(violations)
 
 
-def _commit_ms(honest: list[Path]) -> int:
-    """Return the median time from the round that decided to its block, -1 where no log has one."""
-    times: list[float] = []
-    for home in honest:
-        began: dict[tuple[int, int], float] = {}
-        for line in (Home(home).logs / "output.log").read_text(encoding="utf-8").splitlines():
-            if not line.startswith('{"schema": "p2pfed.event/1"'):
-                continue
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # The line at which a peer was killed.
-            place = (entry.get("height"), entry.get("round"))
-            if entry["event"] == "round.started":
-                began[place] = entry["time_ms"]
-            elif entry["event"] == "block.committed" and not entry["caught_up"] and place in began:
-                times.append(entry["time_ms"] - began[place])
+def _commit_ms(homes: list[Path], honest: list[Path]) -> int:
+    """Return the median time from a proposed value to each honest peer's block, -1 where no log has both."""
+    built: dict[str, int] = {}
+    for home in homes:
+        for entry in _entries(home, "proposal.built"):
+            built.setdefault(entry["value_id"], entry["time_ms"])
+    times = [
+        entry["time_ms"] - built[entry["value_id"]]
+        for home in honest
+        for entry in _entries(home, "block.committed")
+        if not entry["caught_up"] and entry["value_id"] in built
+    ]
     return round(median(times)) if times else -1
+
+
+def _entries(home: Path, event: str) -> Iterator[dict[str, Any]]:
+    """Yield the entries of one kind in a peer's log."""
+    mark = f'"event": "{event}"'
+    for line in (Home(home).logs / "output.log").read_text(encoding="utf-8").splitlines():
+        if mark not in line:
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # The line at which a peer was killed.
+        if entry.get("event") == event:
+            yield entry

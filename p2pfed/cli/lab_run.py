@@ -110,7 +110,7 @@ def _play(name: str, output: Path | None, *, as_json: bool) -> int:
     with TemporaryDirectory(prefix="p2pfed-lab-") as made:
         played = play(scenario, output or Path(made) / "net", lambda line: click.echo(line, err=True))
     report = {
-        "schema": "p2pfed.lab-play/1", "name": name, "peers": scenario.peers,
+        "schema": "p2pfed.lab-play/2", "name": name, "peers": scenario.peers,
         "byzantine": list(scenario.byzantine), "heights": list(played.heights),
         "violations": list(played.violations), "commit_ms": played.commit_ms, "seconds": played.seconds,
     }  # fmt: skip

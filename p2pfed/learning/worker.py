@@ -41,6 +41,7 @@ from p2pfed.primitives import codec
 from p2pfed.types.model import Float32Vector
 
 _NO_VECTOR = np.empty(0, np.float32)
+_NICENESS = 5  # Peer and worker share cores: a vote is a millisecond's work, a training takes what is left.
 _OOM_SCORE = "500"  # When memory runs out the kernel should take this process, not the peer that votes.
 
 Answer = tuple[Reply, Float32Vector]
@@ -152,6 +153,7 @@ def main() -> None:
     requests, replies = _own_pipes()
     with contextlib.suppress(OSError):  # Not Linux, or not allowed: the kernel chooses as it likes.
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+    os.nice(_NICENESS)
     frames: Queue[Frame] = Queue(maxsize=1)
     threading.Thread(target=_read_all, args=(requests, frames, _leave), daemon=True).start()
     worker = Worker()

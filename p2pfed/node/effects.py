@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from p2pfed.chain.check import CheckedBody
 from p2pfed.chain.propose import ProposalInputs
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Entry
@@ -81,11 +82,15 @@ class BuildProposal(Struct, frozen=True):
 
 
 class CheckProposal(Struct, frozen=True):
-    """Run `chain.check.check` on `state` with the payloads held; store a valid block as pending."""
+    """Run `chain.check.check` on `state` with the payloads held; store a valid block as pending.
+
+    `checked` is what is known of the body already.
+    """
 
     state: ChainState
     header: Header
     body: Body
+    checked: CheckedBody
 
 
 class FetchBlocks(Struct, frozen=True):

@@ -84,7 +84,7 @@ class HeightWork:
         self.pool = UpdatePool(state, shared.checks.is_signed_by)
         if before is not None:
             self.pool.carry(before)
-        self.values = Values(state, self.pool, shared.outbox, shared.checks.verify_body)
+        self.values = Values(state, self.pool, shared.outbox, shared.checks.check_body)
         record = shared.hand.record
         self._replayed = replay(self.make_engine, history, record) if history else None
         self._began = Began(self.height, self.own_index, record if record.height == self.height else None)
@@ -176,7 +176,7 @@ class HeightWork:
         self.refresh(now_ms)
 
     def take_body(self, event: BodyFetched, now_ms: int) -> None:
-        refusal = self.values.add_body(event.header, event.body)
+        refusal = self.values.add_body(event.header, event.body, self.last_commit)
         if refusal is not None:
             self._refuse(event.header.value_id, refusal, now_ms)
         else:

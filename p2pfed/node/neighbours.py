@@ -19,11 +19,16 @@ from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.wire import ControlMessage, PeerRecords, ProposalMessage
 
 # Messages of a few heights of the largest network; a forgotten one is only checked twice.
 SEEN_MAX = 1 << 14
+
+# So many other members are pushed to directly, and nothing is passed on: a message comes once, in one hop.
+# In a mesh it comes MESH_DEGREE times; that pays where an author's own sends would take too long.
+DIRECT_MEMBERS_MAX = 32
 
 
 class Neighbours:
@@ -44,6 +49,8 @@ class Neighbours:
         self._is_exchanging = is_exchanging  # Else it tells and learns no addresses: it dials its contacts.
         self._members = frozenset(member for member in member_keys if member != key.public)
         self.table = PeerTable(key.public, member_keys=member_keys)
+        if len(self._members) <= DIRECT_MEMBERS_MAX:
+            self.table.mesh_degree = max(self.table.mesh_degree, len(self._members))
         self._exchange = Exchange(self.table, chain_id)
         self._limiters: dict[bytes, RateLimiter] = {}
         self._seen = Seen(SEEN_MAX)
@@ -166,14 +173,16 @@ class Neighbours:
         """Pass on a message that was checked, once.
 
         Where every member has a pipe to us and all fit into one mesh, the author has reached them itself;
-        passing it on would only multiply it, and digests repair what was lost. Proposals and evidence go on
-        all the same, to a few: two proposals of a liar convict it only where they meet.
+        passing it on would only multiply it, and digests repair what was lost. The same holds for what an
+        observer hears: its members have it. Proposals, evidence and transactions go on all the same, to a
+        few: two proposals of a liar convict it only where they meet.
         """
         if not self._seen.first_time(message_id):
             return
         table = self.table
-        is_rare = isinstance(message, ProposalMessage | Evidence)
-        if not is_rare and len(table.connected_members()) == len(self._members) <= table.mesh_degree:
+        is_rare = isinstance(message, ProposalMessage | Evidence | Transaction)
+        reaches_all = len(table.connected_members()) == len(self._members) <= table.mesh_degree
+        if not is_rare and (reaches_all or not table.is_member(table.own)):
             self._send(tuple(peer for peer in table.connected_observers() if peer != source), message)
         else:
             self._send(tuple(peer for peer in table.few_targets() if peer != source), message)

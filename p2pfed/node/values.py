@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from p2pfed.chain.check import verify_body
+from p2pfed.chain.check import CheckedBody, Known, check_body
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import InvalidBlock
 from p2pfed.node.checks import BodyCheck
 from p2pfed.node.effects import CheckProposal, Effect, FetchBody, FetchPayload
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.types.block import Body, Header
-from p2pfed.types.update import UpdateHeader
+from p2pfed.types.certificate import CommitCert
 
 # A proposer signs one value a round and rounds are slow; more is noise that would only fill memory.
 VALUES_MAX = 64
@@ -22,7 +22,7 @@ class Value(Struct):
 
     header: Header
     body: Body | None = None
-    needed: tuple[UpdateHeader, ...] | None = None  # U in row order, once the body is verified.
+    checked: CheckedBody | None = None  # Once the body is verified: then it is known what is merged.
     is_checking: bool = False
     state: ChainState | None = None  # After the block, once it is valid.
     refusal: str | None = None
@@ -36,9 +36,9 @@ class Values:
         state: ChainState,
         pool: UpdatePool,
         outbox: list[Effect],
-        verify_body: BodyCheck = verify_body,
+        check_body: BodyCheck = check_body,
     ) -> None:
-        self._verify_body = verify_body
+        self._check_body = check_body
         self._state = state
         self._pool = pool
         self._outbox = outbox
@@ -52,7 +52,8 @@ class Values:
 
     def bodies(self) -> tuple[Body, ...]:
         """Return the verified bodies that are here."""
-        return tuple(v.body for v in self._values.values() if v.body is not None and v.needed is not None)
+        verified = (v for v in self._values.values() if v.checked is not None or v.state is not None)
+        return tuple(value.body for value in verified if value.body is not None)
 
     def want(self, value_id: bytes, header: Header, holders: tuple[bytes, ...]) -> None:
         """Start to fetch and check a block; `holders` are asked for its body one after the other."""
@@ -64,7 +65,7 @@ class Values:
             ordered = sorted(holders, key=lambda peer: (peer != header.proposer, peer))
             self._outbox.append(FetchBody(header, tuple(ordered)))
 
-    def add_body(self, header: Header, body: Body) -> str | None:
+    def add_body(self, header: Header, body: Body, last_commit: CommitCert | None = None) -> str | None:
         """Take in a body that matches its header; return why the block is invalid, or None.
 
         An invalid one is invalid for every honest peer: the check reads the block and the state alone.
@@ -73,12 +74,13 @@ class Values:
         if value.body is not None:
             return None
         value.body = body
+        known = Known(self._pool.known, self._pool.avails, last_commit)
         try:
-            value.needed = self._verify_body(self._state, header, body)
+            value.checked = self._check_body(self._state, header, body, known)
         except InvalidBlock as refusal:
             value.refusal = str(refusal)
             return value.refusal
-        for update in value.needed:
+        for update in value.checked.needed:
             self._pool.add_header(update, is_in_block=True)
             if not self._pool.is_settled(update.update_id):
                 self._outbox.append(FetchPayload(update, self._pool.holders_of(update)))
@@ -87,16 +89,16 @@ class Values:
 
     def add_own(self, header: Header, body: Body, state: ChainState) -> None:
         """Take in a block that this peer built; it needs no check."""
-        self._values[header.value_id] = Value(header, body, needed=(), state=state)
+        self._values[header.value_id] = Value(header, body, state=state)
 
     def progress(self) -> None:
         """Send every block to the check whose last payload has come."""
         for value in self._values.values():
-            if value.body is None or value.needed is None or value.is_checking or value.state is not None:
+            if value.body is None or value.checked is None or value.is_checking or value.state is not None:
                 continue
-            if all(update.update_id in self._pool.held for update in value.needed):
+            if all(update.update_id in self._pool.held for update in value.checked.needed):
                 value.is_checking = True
-                self._outbox.append(CheckProposal(self._state, value.header, value.body))
+                self._outbox.append(CheckProposal(self._state, value.header, value.body, value.checked))
 
     def missing_bytes(self, value_id: bytes) -> int:
         """Return how many bytes of payloads a block still waits for.
@@ -104,8 +106,8 @@ class Values:
         While its body is not here nobody knows what it calls for: then all that is known and not here counts.
         """
         value = self._values.get(value_id)
-        needed = value.needed if value is not None else None
-        wanted = self._pool.unserved() if needed is None else needed
+        checked = None if value is None else value.checked
+        wanted = self._pool.unserved() if checked is None else checked.needed
         return sum(update.payload_bytes for update in wanted if update.update_id not in self._pool.held)
 
     def settle(self, value_id: bytes, state: ChainState | None, refusal: str) -> bool:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import fields
 
 from p2pfed.learning.learner import Metrics
 from p2pfed.node import facts
@@ -36,6 +35,7 @@ _NAMES: dict[type[Any], str] = {
     facts.ValidatorJailed: "peer.jailed",
     facts.SetChanged: "validators.changed",
     facts.CatchingUp: "peer.catching_up",
+    facts.BlocksGone: "sync.cut_off",
     facts.SnapshotChosen: "sync.chosen",
     facts.StateSynced: "sync.finished",
     facts.Listening: "peer.listening",
@@ -57,7 +57,7 @@ class Entry(Struct, frozen=True):
 
 def entry_of(fact: facts.Fact, time_ms: int) -> Entry:
     """Return a fact as plain values: peers by their peer id, other bytes in hex."""
-    data = {field.name: _plain(field.name, getattr(fact, field.name)) for field in fields(fact)}
+    data = {name: _plain(name, getattr(fact, name)) for name in fact.__struct_fields__}
     return Entry(time_ms, _NAMES[type(fact)], data)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 
 from msgspec import Struct, field
 
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.errors import BadChunk, MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.net.transport import Transport, TransportError
@@ -15,6 +16,7 @@ from p2pfed.node.effects import FetchBlocks, FetchBody, FetchModel, FetchPayload
 from p2pfed.node.events import BlocksFetched, BodyFetched, Event, ModelFetched, PayloadFetched, PeerMisbehaved
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_count, chunk_root, has_chunk
+from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.pull import pull_blob
 from p2pfed.storage.store import Store
 from p2pfed.types.block import Block, Body
@@ -41,15 +43,27 @@ class _Fetch(Struct):
 
 
 class Fetcher:
-    """All fetches of one peer. Every answer is an event; a blob is durable before its event is put."""
+    """All fetches of one peer. Every answer is an event; payloads and models are durable before theirs.
+
+    Blobs are written in the thread `bulk`, so that nothing of a vote waits behind them in `disk`, which alone
+    uses chain.db. A body is held in `fresh` until it is checked: it becomes durable then, before any vote.
+    """
 
     def __init__(
-        self, store: Store, transport: Transport, disk: Executor, put: Callable[[Event], None]
+        self,
+        store: Store,
+        transport: Transport,
+        disk: Executor,
+        bulk: Executor,
+        put: Callable[[Event], None],
+        fresh: Fresh,
     ) -> None:
         self._store = store
         self._transport = transport
         self._disk = disk
+        self._bulk = bulk
         self._put = put
+        self._fresh = fresh
         self._fetches: dict[bytes, _Fetch] = {}
         self._slots = asyncio.Semaphore(FETCHES_AT_ONCE_MAX)
         self._tasks: asyncio.TaskGroup | None = None
@@ -100,26 +114,31 @@ class Fetcher:
         entry.task = self._tasks.create_task(fetch(), name=f"fetch-{name.hex()[:8]}")
 
     async def _payload(self, name: bytes, effect: FetchPayload) -> None:
-        header, manifest = effect.header, self._store.genesis.manifest
-        await self._blob(name, header.payload_root, header.payload_bytes)
+        header, blobs = effect.header, self._store.blobs
+        root, form = header.payload_root, payload_form(self._store.genesis)
+        loop = asyncio.get_running_loop()
+        data = await loop.run_in_executor(self._bulk, blobs.load, root) if blobs.has(root) else None
+        is_here = data is not None
+        if data is None:
+            data = await self._blob(name, root, header.payload_bytes)
 
-        def judge() -> tuple[bool, InvalidUpdate | None]:
-            data = self._store.blobs.load(header.payload_root)
-            assert data is not None
-            return judge_payload(header, data, manifest)
+        def keep_and_judge(data: bytes) -> tuple[bool, InvalidUpdate | None]:
+            if not is_here:
+                blobs.put_as(root, data)
+            return judge_payload(header, data, form)
 
-        is_valid, proof = await asyncio.get_running_loop().run_in_executor(self._disk, judge)
+        is_valid, proof = await loop.run_in_executor(self._bulk, keep_and_judge, data)
+        self._fresh.keep(root, data)
         self._finish(name, PayloadFetched(header.update_id, is_valid, proof))
 
     async def _body(self, name: bytes, effect: FetchBody) -> None:
         header = effect.header
-        data = await asyncio.get_running_loop().run_in_executor(
+        data = self._fresh.get(header.body_hash) or await asyncio.get_running_loop().run_in_executor(
             self._disk, self._store.chain.body_bytes, header.body_hash
         )
         if data is None:
-            await self._blob(name, header.body_hash, None)
-            data = self._store.blobs.load(header.body_hash)
-        assert data is not None
+            data = await self._blob(name, header.body_hash, None)
+        self._fresh.keep(header.body_hash, data)
         try:
             body = codec.decode(data, Body, BODY_BYTES_MAX)
         except MalformedMessage:
@@ -138,7 +157,7 @@ class Fetcher:
                 root,
                 length,
                 transport=self._transport,
-                disk=self._disk,
+                disk=self._bulk,
                 holders=lambda: self._order(name),
                 liars=liars,
                 blame=lambda peer, fault: self._put(PeerMisbehaved(peer, fault)),
@@ -153,31 +172,34 @@ class Fetcher:
 
     async def _blocks(self, effect: FetchBlocks) -> None:
         blocks: tuple[Block, ...] = ()
+        is_missing = False
         try:
             request = GetBlocks(effect.from_height, BLOCKS_PER_RESPONSE_MAX)
             answer = await self._ask(effect.peer, request)
             if isinstance(answer, Blocks):
                 blocks = answer.blocks
+            is_missing = isinstance(answer, Missing)
         except TransportError:
             pass  # It left meanwhile; an empty answer makes the node ask another.
         except PeerFault as fault:
             self._put(PeerMisbehaved(effect.peer, fault))
-        self._put(BlocksFetched(effect.peer, blocks))
+        self._put(BlocksFetched(effect.peer, blocks, is_missing))
 
     def _finish(self, name: bytes, event: Event) -> None:
         self._fetches.pop(name, None)
         self._put(event)
 
-    async def _blob(self, name: bytes, root: bytes, length: int | None) -> None:
-        """Return when the blob is durable here; `length` None: whatever the holders say, at most a body."""
+    async def _blob(self, name: bytes, root: bytes, length: int | None) -> bytes:
+        """Return the blob from whoever has it; `length` None: whatever the holders say, at most a body."""
         wait_ms = RETRY_FIRST_MS
-        while not self._store.blobs.has(root):
+        while True:
             fetch = self._fetches[name]
             fetch.news.clear()
             async with self._slots:
                 for peer in self._order(name):
-                    if await self._from(peer, root, length):
-                        return
+                    data = await self._from(peer, root, length)
+                    if data is not None:
+                        return data
             try:
                 async with asyncio.timeout(wait_ms / 1000):
                     await fetch.news.wait()
@@ -190,26 +212,29 @@ class Fetcher:
         known = tuple(peer for peer in holders if peer in connected)
         return (*known, *(peer for peer in connected if peer not in holders))
 
-    async def _from(self, peer: bytes, root: bytes, length: int | None) -> bool:
-        """Try to pull the whole blob from one peer; False where it hasn't got it, or is slow, or lies."""
+    async def _from(self, peer: bytes, root: bytes, length: int | None) -> bytes | None:
+        """Try to pull the whole blob from one peer; None where it hasn't got it, or is slow, or lies."""
         try:
             first = await self._ask(peer, GetChunk(root, 0))
             if not isinstance(first, Chunk):
-                return False
+                return None
             count = chunk_count(length if length is not None else BODY_BYTES_MAX)
             if first.count > count or (length is not None and first.count != count):
                 raise OutOfBounds(f"{first.count} chunks of a blob that has {count}")
             chunks = [first, *await self._rest(peer, root, first.count)]
         except TransportError:
-            return False
+            return None
         except PeerFault as fault:
             self._put(PeerMisbehaved(peer, fault))
-            return False
+            return None
+        if len(chunks) == 1:
+            return first.data  # Its hash is the root.
         data = b"".join(chunk.data for chunk in chunks)
-        stored = await asyncio.get_running_loop().run_in_executor(self._disk, self._keep, root, data)
-        if not stored:
+        found = await asyncio.get_running_loop().run_in_executor(self._bulk, chunk_root, data)
+        if found != root:
             self._put(PeerMisbehaved(peer, BadChunk(f"chunks that are not those of {root.hex()[:12]}…")))
-        return stored
+            return None
+        return data
 
     async def _rest(self, peer: bytes, root: bytes, count: int) -> list[Chunk]:
         """Return the chunks 1 to `count` of a blob, a window of them under way at a time."""
@@ -223,13 +248,6 @@ class Fetcher:
             return answer
 
         return list(await asyncio.gather(*(one(index) for index in range(1, count))))
-
-    def _keep(self, root: bytes, data: bytes) -> bool:
-        """Store the blob durably if it is the one that `root` names."""
-        if chunk_root(data) != root:
-            return False
-        self._store.blobs.put(data)
-        return True
 
     async def _ask(self, peer: bytes, request: GetChunk | GetBlocks) -> BulkResponse:
         """Return the peer's answer to a bulk request; raises TransportError or, where it lies, PeerFault."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,9 +13,9 @@ from typing import Protocol, TypeVar, assert_never
 from msgspec import Struct
 
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
-from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
-from p2pfed.chain.state import encode_ledger
+from p2pfed.chain.form import payload_form
+from p2pfed.chain.state import ChainState, encode_ledger
 from p2pfed.errors import InvalidBlock, StorageFault
 from p2pfed.learning.learner import Metrics
 from p2pfed.net.transport import Transport, TransportError
@@ -37,6 +38,7 @@ from p2pfed.primitives import codec
 from p2pfed.runtime.clock import Clock
 from p2pfed.runtime.feed import Entry, Feed, entry_of
 from p2pfed.runtime.fetcher import Fetcher
+from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.measuring import Measuring
 from p2pfed.runtime.state_fetch import StateFetch
@@ -47,13 +49,15 @@ from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.address import peer_id
 from p2pfed.types.certificate import PolkaCert
-from p2pfed.types.model import Int16Vector, Manifest
+from p2pfed.types.model import Int16Vector
+from p2pfed.types.params import MIB, UPDATE_LAG_MAX
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 
 T = TypeVar("T")
 
 DIAL_TIMEOUT_MS = 5_000
+EARLY_BYTES_MAX = 4 * MIB  # A model up to so large is written before its block is decided.
 MERGING_THREADS_MAX = 4  # More gain little: the rows come from memory, which they share.
 LONELY_MS = 5_000  # Without any pipe for so long, a person is told why the last dial failed …
 LONELY_PAUSE_MS = 60_000  # … and again no sooner than this.
@@ -75,7 +79,8 @@ class Ending(Struct, frozen=True):
 class Host:
     """Owns the loop of one peer. Effects run one after the other: what must be durable is, before the next.
 
-    Disk work runs in one thread and heavy arithmetic in another, so pipes stay alive meanwhile.
+    The thread `disk` has votes, log and chain.db; `bulk` writes payloads and models, so that no vote waits
+    behind one; heavy arithmetic has a third. Pipes stay alive meanwhile.
     """
 
     def __init__(
@@ -93,6 +98,8 @@ class Host:
         feed: Feed,
         clock: Clock,
         disk: ThreadPoolExecutor,
+        bulk: ThreadPoolExecutor,
+        fresh: Fresh,
         heights: int | None,
     ) -> None:
         self.node = node
@@ -107,11 +114,14 @@ class Host:
         self._trainer = trainer
         self._clock = clock
         self._disk = disk
+        self._bulk = bulk
+        self._fresh = fresh
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="compute")
         # Apart from `compute`, which waits for it: pieces of a group are merged side by side.
         self._merging = ThreadPoolExecutor(
             min(MERGING_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="merge"
         )
+        self._seeds: dict[int, bytes] = {}  # Of the newest states, by height.
         self._measuring = Measuring(store.genesis, self._payload, self._merging.map)
         self._last_height = None if heights is None else node.state.height + heights
         self._vote_state = VoteStateFile(store.home.vote_state)
@@ -182,11 +192,21 @@ class Host:
     async def _work(self) -> None:
         event: Event = Started()
         while True:
-            for effect in self._actor.step(event, self._clock.now_ms()):
-                await self._carry_out(effect)
+            todo = deque(self._actor.step(event, self._clock.now_ms()))
+            while todo:
+                effect = todo.popleft()
+                if isinstance(effect, effects.Persist) and todo and isinstance(todo[0], effects.SyncLog):
+                    todo.popleft()  # W2 with one wait: first the record, then the log.
+                    await self._on_disk(self._persist_and_sync, codec.encode(effect.record))
+                else:
+                    await self._carry_out(effect)
             if self.is_done.is_set() and self.node.is_everyone_finished:
                 self.is_everyone_done.set()
             event = await self._inbox.get()
+
+    def _persist_and_sync(self, record: bytes) -> None:
+        self._vote_state.save(record)
+        self._log.sync()
 
     async def _carry_out(self, effect: Effect | AdversaryEffect) -> None:
         assert self._tasks is not None
@@ -210,6 +230,7 @@ class Host:
                 if self._trainer is not None:
                     self._trainer.train(effect, self._tasks)
             case effects.FetchPayload():
+                self._note_seed(self.node.state)
                 self._measuring.expect(effect.header)
                 self._fetcher.payload(effect)
             case effects.FetchBody():
@@ -261,11 +282,13 @@ class Host:
         block, state = effect.block, effect.state
 
         def save() -> None:
-            self._save_polkas(effect.polkas)
-            self._store.save_block(block, encode_ledger(state.ledger), state.model, state.oldest_evidence)
+            ledger = encode_ledger(state.ledger)
+            self._store.save_block(block, ledger, state.model, state.oldest_evidence, effect.polkas)
             self._store.verify_space()
 
         await self._on_disk(save)
+        assert self._tasks is not None
+        self._tasks.create_task(self._on_disk(self._store.clean_up), name=f"clean-{block.header.height}")
         self._fetcher.passed(block.header.height)
         self._measuring.passed(block.header.height)
         if state.height == self._last_height:
@@ -302,8 +325,16 @@ class Host:
         self.feed.keep_figures(fact.height, figures)
         self.say("block.evaluated", height=fact.height, **figures)
 
+    def _note_seed(self, state: ChainState) -> None:
+        """Remember the dice of a state for as long as an update that trained from it may be read."""
+        self._seeds[state.height] = state.seed
+        self._seeds = {
+            height: seed for height, seed in self._seeds.items() if height >= state.height - UPDATE_LAG_MAX
+        }
+
     async def _build(self, effect: effects.BuildProposal) -> None:
         """Build the block and keep it durably before anyone hears of it (W8)."""
+        self._note_seed(effect.state)
         header, body, state = await self._compute_in_thread(
             propose.build,
             effect.state,
@@ -313,11 +344,15 @@ class Host:
             self._merging.map,
             self._measuring.products,
         )
+        self.say("proposal.built", height=header.height, round=effect.round, value_id=header.value_id.hex())
+        self._fresh.keep(header.body_hash, codec.encode(body))
         await self._on_disk(self._store.chain.save_pending, header, body)
         self._inbox.put(ProposalBuilt(header.height, effect.round, header, body, state))
+        await self._keep_model(state)
 
     async def _check(self, effect: effects.CheckProposal) -> None:
         """Recompute the block; a valid one is durable before it is voted for (W8)."""
+        self._note_seed(effect.state)
         header, body = effect.header, effect.body
         try:
             state = await self._compute_in_thread(
@@ -328,12 +363,23 @@ class Host:
                 self._measuring.row,
                 self._merging.map,
                 self._measuring.products,
+                effect.checked,
             )
         except InvalidBlock as refusal:
             self._inbox.put(ProposalChecked(header.value_id, None, str(refusal)))
             return
         await self._on_disk(self._store.chain.save_pending, header, body)
         self._inbox.put(ProposalChecked(header.value_id, state, ""))
+        await self._keep_model(state)
+
+    async def _keep_model(self, state: ChainState) -> None:
+        """Write the model of a valid block while it is voted on, where that is done before the vote is.
+
+        Votes would wait for the sync of a large one; it is written with the block.
+        """
+        if state.model is not None and state.model.weights.nbytes <= EARLY_BYTES_MAX:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._bulk, self._store.put_model, state.model)
 
     async def _dial(self, effect: effects.Dial) -> None:
         for address in effect.addresses:
@@ -358,25 +404,25 @@ class Host:
 
     async def _craft(self, effect: Craft) -> None:
         """Let a liar make its payload out of what it holds."""
-        manifest = self._store.genesis.manifest
+        form, seed = payload_form(self._store.genesis), self.node.state.seed
 
         def craft() -> tuple[bytes, int]:
-            own = self._row(effect.own_root, manifest)
-            others = [self._row(root, manifest) for root in effect.other_roots]
-            payload = effect.craft(own, others)
+            own = self._row(effect.own_root, seed)
+            others = [self._row(root, seed) for root in effect.other_roots]
+            payload = effect.payload(own, others, form, seed)
             return self._store.blobs.put(payload), len(payload)
 
         root, size = await self._on_disk(craft)
         self._inbox.put(Trained(effect.base_height, root, size, effect.examples))
 
     def _payload(self, header: UpdateHeader) -> Int16Vector:
-        return self._row(header.payload_root, self._store.genesis.manifest)
+        return self._row(header.payload_root, self._seeds.get(header.base_height, self.node.state.seed))
 
-    def _row(self, root: bytes, manifest: Manifest) -> Int16Vector:
-        data = self._store.blobs.load(root)
+    def _row(self, root: bytes, seed: bytes) -> Int16Vector:
+        data = self._fresh.get(root) or self._store.blobs.load(root)
         if data is None:
             raise StorageFault(f"the payload {root.hex()[:12]}… was durable and is gone")
-        return decode_payload(data, manifest)
+        return payload_form(self._store.genesis).decode(data, seed)
 
     async def _on_disk(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, function, *arguments)

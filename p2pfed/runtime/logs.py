@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
+import os
 import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from logging.handlers import RotatingFileHandler
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,9 +22,11 @@ FAULT_PAUSE_MS = 10_000  # A peer that misbehaves without end gets one line in s
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30}
 # WARN is for what a person should act on; whatever is not here is INFO.
-_DEBUG = frozenset({"height.started", "update.made", "update.received", "collect.ended", "dial.failed"})
+_DEBUG = frozenset({"height.started", "update.made", "update.received", "collect.ended", "proposal.built",
+                    "dial.failed"})  # fmt: skip
 _WARNING = frozenset({"update.refused", "update.skipped", "proposal.refused", "peer.equivocated",
                       "peer.slashed", "peer.jailed", "peer.blamed", "peer.fault", "peer.lonely",
+                      "sync.cut_off",
                       "log.read"})  # fmt: skip
 _UNSAFE = re.compile(r"[^\x20-\x7e…·]")
 
@@ -52,20 +54,36 @@ def open_log(level: str, form: str, stream: TextIO | None = None) -> Callable[[E
 
 def open_log_file(path: Path) -> Callable[[Entry], None]:
     """Return a listener that keeps every entry as a JSON line in `path`, rotated at 10 MiB."""
-    handler = _LogFile(path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES, encoding="utf-8")
-
-    def write(entry: Entry) -> None:
-        line = json.dumps(entry.as_json())
-        handler.emit(logging.LogRecord("p2pfed", logging.INFO, "", 0, "%s", (line,), None))
-
-    return write
+    file = _LogFile(path)
+    return lambda entry: file.write(f"{json.dumps(entry.as_json())}\n".encode())
 
 
-class _LogFile(RotatingFileHandler):
-    """Loses a line that the disk refuses: what must be durable says so itself, and ends the peer."""
+class _LogFile:
+    """Lines in `path`; a full file becomes `path.1`, that one `path.2`, up to LOG_FILES.
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
-        pass
+    A line that the disk refuses is lost: what must be durable says so itself, and ends the peer. The standard
+    library's handler asks the system four things before each line, and a block's way is full of lines.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("ab", buffering=0)
+        self._bytes = self._file.seek(0, os.SEEK_END)
+
+    def write(self, line: bytes) -> None:
+        with suppress(OSError):
+            if self._bytes and self._bytes + len(line) > LOG_FILE_BYTES:
+                self._rotate()
+            self._bytes += len(line)
+            self._file.write(line)
+
+    def _rotate(self) -> None:
+        self._file.close()
+        names = [self._path, *(self._path.with_name(f"{self._path.name}.{n + 1}") for n in range(LOG_FILES))]
+        for older, newer in zip(names[:0:-1], names[-2::-1], strict=True):
+            if newer.exists():
+                newer.replace(older)
+        self._file, self._bytes = self._path.open("ab", buffering=0), 0
 
 
 class TextLog:

@@ -37,6 +37,7 @@ from p2pfed.runtime.clock import Clock
 from p2pfed.runtime.config import Config, LearnerConfig
 from p2pfed.runtime.feed import Feed
 from p2pfed.runtime.fetcher import Fetcher
+from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.host import Actor, Ending, Host
 from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.joining import fetch_initial_model
@@ -94,6 +95,8 @@ async def run_peer(
     async with AsyncExitStack() as stack:
         disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         stack.callback(disk.shutdown, wait=True)
+        bulk = ThreadPoolExecutor(1, thread_name_prefix="bulk")
+        stack.callback(bulk.shutdown, wait=True)
         loop = asyncio.get_running_loop()
         store = await loop.run_in_executor(disk, Store, home, genesis)
         stack.push_async_callback(loop.run_in_executor, disk, store.close)
@@ -120,7 +123,8 @@ async def run_peer(
         elif options.checkpoint is not None:
             await loop.run_in_executor(disk, verify_checkpoint, store, options.checkpoint)
         state, last_commit = await loop.run_in_executor(disk, recover, store)
-        record = load_record(home, state.height, new_signer=options.new_signer)
+        blocks_to = 0 if state.header is None else state.height
+        record = load_record(home, blocks_to, new_signer=options.new_signer)
         files = FolderFiles(home.wal)
         stack.callback(files.close)
         if options.new_signer:  # What the lost record said stands in the log; the operator answers for it.
@@ -148,8 +152,9 @@ async def run_peer(
         stack.callback(reading.shutdown, wait=True)
         shown = await loop.run_in_executor(reading, partial(Store, home, genesis, read_only=True))
         stack.push_async_callback(loop.run_in_executor, reading, shown.close)
-        inbox.serve_with(Server(shown, reading, lambda root: not withholds(root), shown_bytes))
-        fetcher = Fetcher(store, transport, disk, inbox.put)
+        fresh = Fresh()
+        inbox.serve_with(Server(shown, reading, lambda root: not withholds(root), shown_bytes, fresh))
+        fetcher = Fetcher(store, transport, disk, bulk, inbox.put, fresh)
         worker = make_worker(_learner(config)) if config.learner.app else None
         state_fetch = StateFetch(
             store, transport, disk, inbox.put, lambda progress: host.say("sync.progress", **asdict(progress))
@@ -163,10 +168,14 @@ async def run_peer(
             transport=transport,
             fetcher=fetcher,
             state_fetch=state_fetch,
-            trainer=Trainer(worker, store, disk, inbox.put) if worker is not None else None,
+            trainer=Trainer(worker, store, bulk, inbox.put, fresh, key.public)
+            if worker is not None
+            else None,
             feed=feed,
             clock=clock,
             disk=disk,
+            bulk=bulk,
+            fresh=fresh,
             heights=options.heights,
         )
         loop.set_exception_handler(partial(_stop_for_bug, host))
@@ -229,7 +238,7 @@ def recover(store: Store) -> tuple[ChainState, CommitCert | None]:
 
 
 def load_record(home: Home, height: int, *, new_signer: bool) -> SignRecord:
-    """Return the signer's record of a home whose newest block is `height`.
+    """Return the signer's record of a home whose newest block is `height`, 0: it has none.
 
     Raises:
         LocalError: It is missing beside existing blocks: voting without it could sign twice.

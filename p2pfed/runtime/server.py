@@ -11,6 +11,7 @@ from p2pfed.chain.state import decode_ledger
 from p2pfed.errors import MalformedMessage, StorageFault
 from p2pfed.ledger.state import LedgerState
 from p2pfed.primitives import codec
+from p2pfed.runtime.fresh import Fresh
 from p2pfed.storage.blob_store import chunk_of_bytes
 from p2pfed.storage.snapshots import Snapshots
 from p2pfed.storage.store import Store
@@ -37,7 +38,7 @@ class Server:
     """Serves one store. `may_serve` is asked for each root; an honest peer serves all it has.
 
     Only `thread`, an executor of one, uses the store: one of its own, opened to read, so that no vote waits
-    for a chunk or a manifest.
+    for a chunk or a manifest. What is `fresh` is answered at once.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Server:
         thread: Executor,
         may_serve: Callable[[bytes], bool],
         shown: Callable[[bytes], bytes] = lambda data: data,
+        fresh: Fresh | None = None,
     ) -> None:
         self._store = store
+        self._fresh = fresh or Fresh()
         self._thread = thread
         self._may_serve = may_serve
         self._shown = shown  # What a liar makes of a chunk's bytes; an honest peer shows them as they are.
@@ -63,7 +66,9 @@ class Server:
             case GetGenesis():
                 response: BulkResponse = GenesisBytes(encode_genesis(self._store.genesis))
             case GetChunk():
-                response = await loop.run_in_executor(self._thread, self._chunk, request)
+                response = self._fresh_chunk(request)
+                if isinstance(response, Missing):
+                    response = await loop.run_in_executor(self._thread, self._chunk, request)
             case GetBlocks():
                 response = await loop.run_in_executor(self._thread, self._blocks, request)
             case GetLightBlock():
@@ -75,6 +80,10 @@ class Server:
         answer = codec.encode(response)
         self.served_bytes += len(answer)
         return answer
+
+    def _fresh_chunk(self, request: GetChunk) -> BulkResponse:
+        found = self._fresh.chunk(request.root, request.index) if self._may_serve(request.root) else None
+        return Missing() if found is None else Chunk(found.count, self._shown(found.data), found.path)
 
     def _chunk(self, request: GetChunk) -> BulkResponse:
         if not self._may_serve(request.root):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from p2pfed.chain.check import verify_body
+from p2pfed.chain.check import CheckedBody, Known, check_body
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import InvalidBlock
 from p2pfed.node.checks import Checks
 from p2pfed.primitives import codec
 from p2pfed.types.block import Body, Header
 from p2pfed.types.message import SignedMessage
-from p2pfed.types.update import UpdateHeader
 
 SIGNATURES_MAX = 1 << 16  # A few heights of a large network; what is forgotten is checked again.
 BODIES_MAX = 64
@@ -20,8 +19,8 @@ class SharedChecks:
 
     def __init__(self) -> None:
         self._signed: dict[tuple[SignedMessage, bytes], bool] = {}
-        self._bodies: dict[tuple[bytes, bytes, bytes], tuple[UpdateHeader, ...] | str] = {}
-        self.checks = Checks(self._is_signed_by, self._verify_body)
+        self._bodies: dict[tuple[bytes, bytes, bytes], CheckedBody | str] = {}
+        self.checks = Checks(self._is_signed_by, self._check_body)
 
     def _is_signed_by(self, message: SignedMessage, public: bytes, chain_id: bytes) -> bool:
         name = (message, public)
@@ -32,14 +31,14 @@ class SharedChecks:
             found = self._signed[name] = message.is_signed_by(public, chain_id)
         return found
 
-    def _verify_body(self, state: ChainState, header: Header, body: Body) -> tuple[UpdateHeader, ...]:
+    def _check_body(self, state: ChainState, header: Header, body: Body, known: Known) -> CheckedBody:
         name = (state.header_hash, header.value_id, codec.encode(body))
         found = self._bodies.get(name)
         if found is None:
             if len(self._bodies) >= BODIES_MAX:
                 self._bodies.clear()
             try:
-                found = verify_body(state, header, body)
+                found = check_body(state, header, body, known)
             except InvalidBlock as refusal:
                 found = str(refusal)
             self._bodies[name] = found

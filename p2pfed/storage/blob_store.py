@@ -37,6 +37,8 @@ HASHES_CACHED_MAX = 1 << 16  # Chunks whose hashes are held in memory: 4 MiB of 
 
 def chunk_of_bytes(data: bytes, index: int) -> Chunk | None:
     """Return chunk `index` of a blob that is in memory (a block body); None beyond its end."""
+    if index == 0 and 0 < len(data) <= CHUNK_BYTES:
+        return Chunk(1, data, ())  # Its root is the blob's.
     hashes = chunk_hashes(data)
     if not 0 <= index < len(hashes):
         return None
@@ -55,9 +57,9 @@ class BlobStore:
         self._levels: dict[bytes, list[list[bytes]]] = {}
         self._hashes_count = 0
         self._serial = 0
-        self._used: dict[
-            bytes, int
-        ] = {}  # Root -> height of the last use; one entry a file, as they are seen.
+        # Root -> height of the last use; one entry a file, as they are seen.
+        self._used: dict[bytes, int] = {}
+        self._durable: set[bytes] = set()  # Roots whose name is known to survive a crash.
         self.height = 0  # The last final height; the owner keeps it current.
         # Serving threads and the writing one share the cache; nothing slow happens under the lock.
         self._lock = threading.Lock()
@@ -89,17 +91,23 @@ class BlobStore:
     def put(self, data: bytes | memoryview) -> bytes:
         """Store `data` and return its root; durable on return. Raises DiskFull or StorageFault."""
         root = chunk_root(data)
+        self.put_as(root, data)
+        return root
+
+    def put_as(self, root: bytes, data: bytes | memoryview) -> None:
+        """Store `data`, which was checked against `root`; as `put`, without hashing it once more."""
         if self.has(root):
-            with disk_errors(f"write the blob {root.hex()}"):
-                # It may be from before a crash that came between its rename and the folder's fsync.
-                sync_folder(self.path(root).parent)
-            return root
+            if root not in self._durable:
+                with disk_errors(f"write the blob {root.hex()}"):
+                    # It may be from before a crash that came between its rename and the folder's fsync.
+                    sync_folder(self.path(root).parent)
+                self._durable.add(root)
+            return
         temporary = self._new_temporary()
         crashpoint("blob.begin")
         with disk_errors(f"write the blob {root.hex()}"):
             write_synced(temporary, data, PRIVATE_MODE)
             self._take_name(temporary, root)
-        return root
 
     def has(self, root: bytes) -> bool:
         """Answer whether a blob of that name is here; its content is checked when it is read.
@@ -189,6 +197,7 @@ class BlobStore:
             if self._used.setdefault(root, self.height) >= before:
                 return False
             self._used.pop(root)
+            self._durable.discard(root)
             self._forget_levels(root)
             self.path(root).unlink(missing_ok=True)
         crashpoint("blob.deleted")
@@ -244,6 +253,7 @@ class BlobStore:
         crashpoint("blob.durable")
         with self._lock:
             self._used[root] = self.height
+            self._durable.add(root)
 
     def _chunk_levels(self, root: bytes) -> list[list[bytes]] | None:
         with self._lock:

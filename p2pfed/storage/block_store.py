@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,27 +69,36 @@ class BlockStore:
         return tip if isinstance(tip, int) else 0
 
     def save_block(
-        self, block: Block, ledger: bytes, is_held: Callable[[bytes], bool], oldest_evidence: int = 0
+        self,
+        block: Block,
+        ledger: bytes,
+        is_held: Callable[[bytes], bool],
+        oldest_evidence: int = 0,
+        polkas: Sequence[PolkaCert] = (),
     ) -> tuple[bytes, ...]:
         """Add the next final block, the ledger after it and what is known of its blobs, in one transaction.
 
         Pending values up to its height and what retention no longer keeps leave in the same transaction.
 
         Args:
-            block: The block of `height + 1`.
+            block: The block of `height + 1`, or the first one.
             ledger: The ledger's state after it.
             is_held: Answers for a root whether that blob is in the blob store.
             oldest_evidence: Polkas of heights below it convict nobody any more, and leave.
+            polkas: What was formed, used or received at this height; those kept before are passed over.
 
         Returns:
             Roots of blobs that are recorded as pruned now and that no kept height needs: delete their files.
         """
         height = block.header.height
-        assert height == self.height + 1, (height, self.height)
+        assert self.height in (0, height - 1), (height, self.height)
         parent = self.header(height - 1)
         assert parent is None or parent.value_id == block.header.prev_header_hash
         with self._database.transaction("block"):
             self._insert_block(block, ledger, is_held)
+            for polka in polkas:
+                if not self._has_polka(polka):
+                    self._insert_polka(polka)
             self._database.delete(PENDING, "height <= ?", (height,))
             self._database.delete(POLKAS, "height < ?", (oldest_evidence,))
             for old in retention.dropped(height):
@@ -273,11 +282,19 @@ class BlockStore:
 
     def save_polka(self, polka: PolkaCert) -> None:
         """Keep a polka certificate; the first one of each (height, round, value, valid round) stays."""
-        key = (polka.height, polka.round, polka.value_id, polka.valid_round)
-        if self._database.rows(POLKAS, "height = ? AND round = ? AND value_id = ? AND valid_round = ?", key):
+        if self._has_polka(polka):
             return
         with self._database.transaction("polka"):
-            self._database.insert(POLKAS, (*key, codec.encode(polka)))
+            self._insert_polka(polka)
+
+    def _has_polka(self, polka: PolkaCert) -> bool:
+        key = (polka.height, polka.round, polka.value_id, polka.valid_round)
+        where = "height = ? AND round = ? AND value_id = ? AND valid_round = ?"
+        return bool(self._database.rows(POLKAS, where, key))
+
+    def _insert_polka(self, polka: PolkaCert) -> None:
+        row = (polka.height, polka.round, polka.value_id, polka.valid_round, codec.encode(polka))
+        self._database.insert(POLKAS, row)
 
     def polkas(self, height: int) -> tuple[PolkaCert, ...]:
         """Return the polka certificates of `height`, ascending by round."""

@@ -5,7 +5,7 @@ Blobs are durable before the row that names them is; a row says pruned before it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from p2pfed.errors import MalformedMessage, StorageFault
@@ -17,6 +17,7 @@ from p2pfed.storage.block_store import BlockStore
 from p2pfed.storage.files import REMEDY, disk_errors, read_small, replace_file, verify_free_space
 from p2pfed.storage.home import Home
 from p2pfed.types.block import Block
+from p2pfed.types.certificate import PolkaCert
 from p2pfed.types.genesis import Genesis, genesis_exponents_root, model_bytes
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import BODY_BYTES_MAX
@@ -44,6 +45,7 @@ class Store:
         self.genesis = genesis
         self.chain = BlockStore(home.chain_db, genesis.chain_id, read_only=read_only)
         self.blobs = BlobStore(home.blobs)
+        self._doomed: list[bytes] = []  # Pruned in chain.db; `clean_up` deletes their files.
         if not read_only:
             # Throws away unfinished blobs but those of a state sync: only the one who writes them may.
             self.blobs.open(self._unfinished_parts())
@@ -56,7 +58,7 @@ class Store:
         """Keep the initial model and the public evaluation set for ever; again is harmless."""
         assert model.root == self.genesis.model_root
         assert evaluation is None or self.genesis.evaluation_root != EMPTY_ROOT
-        self._put_model(model)
+        self.put_model(model)
         named = [("model", model.root), ("exponents", model.exponents_root)]
         if evaluation is not None:
             named.append(("evaluation", self.blobs.put(evaluation)))
@@ -64,25 +66,35 @@ class Store:
         self.chain.save_genesis_blobs(tuple(named))  # type: ignore[arg-type]
 
     def save_block(
-        self, block: Block, ledger: bytes, model: ModelState | None, oldest_evidence: int = 0
+        self,
+        block: Block,
+        ledger: bytes,
+        model: ModelState | None,
+        oldest_evidence: int = 0,
+        polkas: Sequence[PolkaCert] = (),
     ) -> None:
-        """Make the next final block durable with its ledger and model, then delete what is no longer kept.
+        """Make the next final block durable with its ledger and model; `clean_up` is due then.
 
         A `model` of None (catching up) leaves the model of this height out: it is recorded as absent, unless
         its blob is here already. Payloads count as held where their blobs are here. Polkas of heights below
-        `oldest_evidence` leave.
+        `oldest_evidence` leave, those of this height come with the block.
         """
         if model is not None:
             assert (model.root, model.exponents_root) == (
                 block.header.model_root,
                 block.header.exponents_root,
             )
-            self._put_model(model)
-        height = block.header.height
-        self.blobs.height = height
-        for root in self.chain.save_block(block, ledger, self.blobs.has, oldest_evidence):
+            self.put_model(model)
+        assert block.header.height == (self.chain.height or self.genesis.height) + 1
+        self.blobs.height = block.header.height
+        self._doomed += self.chain.save_block(block, ledger, self.blobs.has, oldest_evidence, polkas)
+
+    def clean_up(self) -> None:
+        """Delete the files that retention no longer keeps. Nobody waits for that as for a block."""
+        height = self.blobs.height
+        while self._doomed:
             # Used at this height: another update has the very same bytes.
-            self.blobs.delete_unused(root, height - 1)
+            self.blobs.delete_unused(self._doomed.pop(), height - 1)
         if height % retention.LOOSE_HEIGHTS == 0:
             self._delete_loose(height)
 
@@ -122,7 +134,7 @@ class Store:
 
     def save_model(self, model: ModelState) -> None:
         """Keep a model that was fetched later, at every height that names it."""
-        self._put_model(model)
+        self.put_model(model)
         self.chain.hold(model.root)
         self.chain.hold(model.exponents_root)
 
@@ -161,7 +173,8 @@ class Store:
         """Raise DiskFull where less is free than two blocks need; called before each height."""
         verify_free_space(self.home.data, bytes_of_two_blocks(self.genesis))
 
-    def _put_model(self, model: ModelState) -> None:
+    def put_model(self, model: ModelState) -> None:
+        """Keep the blobs of a model, named by no block yet. Any thread may call it."""
         self.blobs.put(model.weights_bytes())
         self.blobs.put(model.exponents_bytes())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -15,6 +16,7 @@ _PEER_ID_PREFIX = bytes.fromhex("002508021221")
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
+@lru_cache(maxsize=1024)  # Each line of a log names somebody, and divisions by 58 are slow.
 def peer_id(public: bytes) -> str:
     """Return the libp2p peer id of a compressed public key: it contains the key itself."""
     assert len(public) == PUBLIC_KEY_BYTES

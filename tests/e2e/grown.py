@@ -39,6 +39,7 @@ class Grown:
         store.save_genesis(self._initial, None)
         for block, ledger, model in self.steps:
             store.save_block(block, ledger, model)
+            store.clean_up()
         store.close()
         return home
 

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from p2pfed.net.limits import BULK_PIECE_BYTES, BULK_PIECE_BYTES_MAX, DEFAULT_LIMITS, PROTOCOL_VERSION
 from p2pfed.net.tcp.certificate import dialer_context, listener_context
-from p2pfed.net.tcp.frames import Frame, Kind, frame, read_frame
+from p2pfed.net.tcp.frames import HEADER_BYTES, Frame, Kind, frame, read_frame
 from p2pfed.net.tcp.hello import Hello, Transcript, prove
 from p2pfed.net.tcp.stream import Stream
+from p2pfed.net.tcp.transport import TcpTransport
 from p2pfed.net.transport import TransportError
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import sha256
@@ -64,6 +65,27 @@ class Liar:
 
 def hello_of(key: PrivateKey, chain_id: bytes = CHAIN) -> Hello:
     return Hello(PROTOCOL_VERSION, chain_id, key.public, os.urandom(32), os.urandom(16), 1)
+
+
+async def test_small_messages_that_wait_leave_together(tcp_world: World) -> None:
+    first, second = await tcp_world.pair()
+    assert isinstance(first.transport, TcpTransport)
+    pipe = first.transport._pipes[second.public]
+    written: list[int] = []
+    write = pipe._stream.write
+
+    async def count(data: bytes) -> None:
+        written.append(len(data))
+        await write(data)
+
+    pipe._stream.write = count  # type: ignore[method-assign]
+    said = [b"%d" % number * 900 for number in range(100)]
+    for data in said:
+        assert first.transport.send(second.public, data)
+    await second.handler.until(lambda: len(second.handler.messages) == len(said))
+    assert second.handler.messages == said
+    assert max(written) <= BULK_PIECE_BYTES
+    assert len([size for size in written if size > HEADER_BYTES]) == 3  # Of 172 kB; a heartbeat is smaller.
 
 
 @pytest.fixture

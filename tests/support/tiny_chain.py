@@ -190,6 +190,7 @@ def keep(store: Store, step: Step, with_model: bool = True) -> None:
     store.chain.save_pending(step.block.header, step.block.body)
     store.chain.save_polka(step.polka)
     store.save_block(step.block, encode_ledger(step.state.ledger), step.state.model if with_model else None)
+    store.clean_up()
 
 
 def found(home: Home) -> Store:

@@ -45,6 +45,7 @@ LENGTH_MAX = {
     Kind.ALIVE: 0,
     Kind.GOODBYE: REASON_CHARACTERS_MAX,
 }
+_KINDS = {int(kind): kind for kind in Kind}
 _PIECES = (Kind.PIECE, Kind.LAST_PIECE)
 WITH_ID = (Kind.REQUEST, Kind.PIECE, Kind.LAST_PIECE, Kind.FAILED)
 
@@ -93,10 +94,9 @@ async def read_frame(reader: Reader) -> Frame:
         asyncio.IncompleteReadError: The connection ended.
     """
     number, request_id, length = _HEADER.unpack(await reader.readexactly(HEADER_BYTES))
-    try:
-        kind = Kind(number)
-    except ValueError:
-        raise MalformedMessage(f"a frame of unknown kind {number}") from None
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise MalformedMessage(f"a frame of unknown kind {number}")
     if length > LENGTH_MAX[kind]:
         raise OutOfBounds(f"a {kind.name} frame of {length} bytes; at most {LENGTH_MAX[kind]}")
     if request_id and kind not in WITH_ID:

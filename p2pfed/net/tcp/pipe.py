@@ -190,8 +190,7 @@ class Pipe:
         while True:
             is_bulk = not self._control
             if self._control:
-                data = self._control.popleft()
-                self._control_bytes -= len(data)
+                data = self._next_control()
             elif self._bulk:
                 data = self._next_piece()
             else:
@@ -263,6 +262,16 @@ class Pipe:
         else:
             self._piece_bytes = max(self._piece_bytes // 2, BULK_PIECE_BYTES)
 
+    def _next_control(self) -> bytes:
+        """Return what waits, in one go: small messages cost a record of TLS and a call of the system each."""
+        frames = [self._control.popleft()]
+        size = len(frames[0])
+        while self._control and size + len(self._control[0]) <= BULK_PIECE_BYTES:
+            frames.append(self._control.popleft())
+            size += len(frames[-1])
+        self._control_bytes -= size
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
     def _next_piece(self) -> bytes:
         request_id, rest = self._bulk[0]
         piece, rest = rest[: self._piece_bytes], rest[self._piece_bytes :]
@@ -317,7 +326,7 @@ class Pipe:
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(self._limits.close_ms / 1000):
                 while self._control:
-                    await self._stream.write(self._control.popleft())
+                    await self._stream.write(self._next_control())
                 await self._stream.write(goodbye)
                 await self._stream.close()
 

@@ -12,7 +12,7 @@ from support.chain import World
 from support.mutate import mutations, rearrangements
 
 from p2pfed.aggregation.engine import Merge
-from p2pfed.chain.check import check, convictions_of, verify_body
+from p2pfed.chain.check import Known, check, check_body, convictions_of, verify_body
 from p2pfed.chain.derive import derive, merge_updates, merged_roots, rule_for, unchanged_roots
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import update_set
@@ -20,7 +20,10 @@ from p2pfed.errors import InvalidBlock, InvalidTransaction, MalformedMessage
 from p2pfed.ledger.execute import receipts_root
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import tagged
+from p2pfed.primitives.keys import has_valid_signature
 from p2pfed.primitives.merkle import root
+from p2pfed.types import message
+from p2pfed.types.availability import AvailMessage, listed_ids, signed_avail
 from p2pfed.types.block import Body, Header
 from p2pfed.types.model import ModelState
 from p2pfed.types.update import UpdateHeader
@@ -106,6 +109,36 @@ def test_no_field_of_a_header_can_be_another(bonds: list[int]) -> None:
     assert seen == {field.name for field in msgspec.structs.fields(Header)}
 
 
+def test_what_was_verified_before_is_not_verified_again_and_nothing_else_is_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, header, body, _ = rich_world(NETWORKS[0])
+    avails = {
+        entry.validator_index: AvailMessage(
+            signed_avail(header.height, body.candidates, entry), listed_ids(body.candidates, entry)
+        )
+        for entry in body.avails
+    }
+    known = Known({update.update_id: update for update in body.updates}, avails, body.last_commit)
+    mutated = [(forged(world, header, other), other) for _, other in mutations(body)]
+    asked: list[bytes] = []
+
+    def count(public: bytes, digest: bytes, signature: bytes) -> bool:
+        asked.append(public)
+        return has_valid_signature(public, digest, signature)
+
+    monkeypatch.setattr(message, "has_valid_signature", count)
+    whole = check_body(world.state, header, body)
+    signatures = len(asked)
+    assert signatures >= len(body.updates) + len(body.avails) + 3
+    asked.clear()
+    assert check_body(world.state, header, body, known) == whole
+    assert len(asked) < signatures - len(body.updates) - len(body.avails) - 2  # Evidence is left, if any.
+    for liar, other in mutated:
+        with pytest.raises(InvalidBlock):
+            check_body(world.state, liar, other, known)
+
+
 def test_no_field_of_an_empty_header_can_be_another() -> None:
     world = World(NETWORKS[0])
     header, body, _ = world.build(headers=())
@@ -170,16 +203,25 @@ def test_a_proposer_cannot_add_an_update_that_only_it_holds() -> None:
     assert updates[3].update_id in body.candidates
     added = tuple(sorted(updates, key=lambda update: update.update_id))
     mutated = msgspec.structs.replace(body, updates=added)
-    with pytest.raises(InvalidBlock, match="without support"):
+    with pytest.raises(InvalidBlock, match=rf"have \['{updates[3].update_id.hex()}'\] without support"):
+        check(world.state, forged(world, header, mutated), mutated, world.payload)
+
+
+def test_a_proposer_cannot_leave_out_an_update_that_an_honest_voice_holds() -> None:
+    world = World(NETWORKS[0])
+    header, body, _ = world.build()
+    mutated = msgspec.structs.replace(body, updates=body.updates[1:])
+    with pytest.raises(InvalidBlock, match=rf"lack \['{body.updates[0].update_id.hex()}'\], have \[\]"):
         check(world.state, forged(world, header, mutated), mutated, world.payload)
 
 
 def test_availability_votes_of_two_thirds_are_not_enough() -> None:
     world = World([100, 100, 100])
     header, body, _ = world.build()
-    mutated = msgspec.structs.replace(body, avails=body.avails[:2])
-    with pytest.raises(InvalidBlock, match="power 200 of 300"):
-        check(world.state, forged(world, header, mutated), mutated, world.payload)
+    for count, power in ((2, 200), (0, 0)):
+        mutated = msgspec.structs.replace(body, avails=body.avails[:count])
+        with pytest.raises(InvalidBlock, match=f"power {power} of 300"):
+            check(world.state, forged(world, header, mutated), mutated, world.payload)
 
 
 def altered(result: Merge, place: int) -> Merge:
@@ -319,9 +361,14 @@ def test_the_last_commit_is_one_of_the_last_block() -> None:
     header, body = body_with(world, last_commit=None)
     with pytest.raises(InvalidBlock, match="height 2 lacks a last commit"):
         check(world.state, header, body, world.payload)
-    header, body = body_with(world, last_commit=other)
-    with pytest.raises(InvalidBlock, match="the last commit is for"):
-        check(world.state, header, body, world.payload)
+    right = world.build()[1].last_commit
+    assert right is not None
+    for wrong in (other, msgspec.structs.replace(right, height=2)):
+        header, body = body_with(world, last_commit=wrong)
+        with pytest.raises(
+            InvalidBlock, match=f"for {wrong.value_id.hex()} at {wrong.height}, the last block is"
+        ):
+            check(world.state, header, body, world.payload)
 
 
 def test_a_network_ends_at_its_final_height() -> None:
@@ -346,6 +393,14 @@ def test_payloads_are_asked_for_in_the_order_of_the_trainers() -> None:
     assert tuple(asked) == verify_body(world.state, header, body)
     assert [update.trainer for update in asked] == sorted(update.trainer for update in asked)
     assert list(body.updates) == sorted(body.updates, key=lambda update: update.update_id)
+
+
+def test_an_empty_block_asks_for_no_payload_although_it_lists_updates() -> None:
+    world = World(NETWORKS[0], updates_min=3)
+    header, body, _ = world.build(headers=world.updates()[:2])
+    assert header.is_empty
+    assert len(body.updates) == 2
+    assert verify_body(world.state, header, body) == ()
 
 
 def test_a_candidate_that_nobody_lists_spoils_the_block() -> None:

@@ -164,6 +164,9 @@ async def test_what_a_learner_does_wrong_is_one_line_and_the_worker_goes_on(
         assert reason in await refusal(client)
         assert isinstance(await train(client, 2), Trained)
         assert client.pid == first
+        assert first is not None
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, first) == min(19, own + 5)  # Votes go first.
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from support.chain import NO_SIGNATURE, World
 from support.lab import Lab
 
 from p2pfed.chain import check
+from p2pfed.chain.check import NOTHING_KNOWN
 from p2pfed.errors import BadSignature, InvalidBlock
 from p2pfed.node.effects import Blame
 from p2pfed.sim import shared_checks
@@ -48,19 +49,20 @@ def test_a_body_is_verified_once_and_a_bad_one_stays_bad(
 ) -> None:
     asked: list[bytes] = []
 
-    def verify(state, header, body):  # type: ignore[no-untyped-def]
+    def look(state, header, body, known):  # type: ignore[no-untyped-def]
         asked.append(header.value_id)
-        return check.verify_body(state, header, body)
+        return check.check_body(state, header, body, known)
 
-    monkeypatch.setattr(shared_checks, "verify_body", verify)
+    monkeypatch.setattr(shared_checks, "check_body", look)
     shared = SharedChecks().checks
     header, body, _ = world.build()
     bad = msgspec.structs.replace(body, avails=body.avails[:1])
     wrong = msgspec.structs.replace(header, body_hash=bad.hash())
     for _ in range(3):
-        assert shared.verify_body(world.state, header, body) == check.verify_body(world.state, header, body)
+        found = shared.check_body(world.state, header, body, NOTHING_KNOWN)
+        assert found == check.check_body(world.state, header, body)
         with pytest.raises(InvalidBlock, match="two thirds"):
-            shared.verify_body(world.state, wrong, bad)
+            shared.check_body(world.state, wrong, bad, NOTHING_KNOWN)
     assert asked == [header.value_id, wrong.value_id]
 
 

@@ -11,6 +11,7 @@ from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.node import events
 from p2pfed.node.effects import Blame, Dial, Disconnect, Effect, RememberPeers, Send
 from p2pfed.node.facts import PeerBlamed, PeerJoined, PeerLeft
+from p2pfed.node.neighbours import DIRECT_MEMBERS_MAX
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.availability import AvailMessage
@@ -132,8 +133,21 @@ def test_a_vote_that_comes_over_two_pipes_is_passed_on_once() -> None:
     assert sent_by(lab.hear(vote, lab.others[1]), Prevote) == []
 
 
+def test_a_network_that_is_not_large_is_pushed_to_directly_and_nothing_is_passed_on() -> None:
+    count = DIRECT_MEMBERS_MAX + 1
+    lab = Lab(bonds=(10,) * count)
+    lab.start(connected=count - 1)
+    assert sent_by(lab.hear(lab.world.update(1)), UpdateHeader) == []
+    lab.node.neighbours.push(lab.world.update(2))
+    (effect,) = of(lab.node.neighbours._outbox, Send)
+    assert len(effect.peers) == count - 1
+    lab.node.neighbours._outbox.clear()
+    assert Lab(bonds=(10,) * (count + 1)).node.neighbours.table.mesh_degree == MESH_DEGREE
+
+
 def test_a_network_larger_than_the_mesh_passes_messages_on_though_all_are_connected() -> None:
     lab = Lab(bonds=(10,) * (MESH_DEGREE + 2))
+    lab.node.neighbours.table.mesh_degree = MESH_DEGREE
     lab.start(connected=MESH_DEGREE + 1)
     (effect,) = (
         effect
@@ -144,10 +158,22 @@ def test_a_network_larger_than_the_mesh_passes_messages_on_though_all_are_connec
     assert lab.others[0] not in effect.peers
 
 
+def test_an_observer_passes_on_what_is_rare_and_nothing_else() -> None:
+    lab = Lab(key=PrivateKey(b"\x56" * 32))
+    lab.start(connected=3)
+    world, place = lab.world, 0
+    assert sent_by(lab.hear(world.update(1)), UpdateHeader) == []
+    vote = world.sign(Prevote(1, 0, None, -1, place, bytes(64)), world.key(place))
+    assert sent_by(lab.hear(vote), Prevote) == []
+    transfer = world.transfer(1, 2, 5, 1, 0)
+    (effect,) = of(lab.hear(transfer), Send)
+    assert effect.message == transfer
+    assert effect.peers == tuple(lab.others[1:3])
+
+
 def test_what_everybody_makes_or_passes_on_goes_to_a_few_though_pushes_go_to_all() -> None:
     count = MESH_DEGREE + 4
     lab = Lab(bonds=(10,) * count)
-    lab.node.neighbours.table.mesh_degree = count
     lab.start(connected=count - 1)
     neighbours, world = lab.node.neighbours, lab.world
     header, _, _ = world.build()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from support.chain import World
 
+from p2pfed.chain.check import check_body
 from p2pfed.node.effects import CheckProposal, Effect, FetchBody, FetchPayload
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.node.values import VALUES_MAX, Values
@@ -55,7 +56,8 @@ def test_the_check_starts_with_the_last_payload_and_only_once(table: Table) -> N
         table.pool.settle(header.update_id, is_valid=True)
         table.values.progress()
     table.values.progress()
-    assert table.asked(CheckProposal) == [CheckProposal(table.world.state, table.header, table.body)]
+    checked = check_body(table.world.state, table.header, table.body)
+    assert table.asked(CheckProposal) == [CheckProposal(table.world.state, table.header, table.body, checked)]
 
 
 def test_a_block_with_a_payload_that_we_refused_stays_open(table: Table) -> None:

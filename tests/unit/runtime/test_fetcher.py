@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,9 +24,10 @@ from p2pfed.node.events import (
     PeerMisbehaved,
 )
 from p2pfed.primitives import codec
-from p2pfed.primitives.merkle import chunk_hash, path_of_hashes, root_of_hashes
+from p2pfed.primitives.merkle import chunk_hash, chunk_root, path_of_hashes, root_of_hashes
 from p2pfed.runtime import fetcher
 from p2pfed.runtime.fetcher import Fetcher
+from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.server import Server
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
@@ -58,14 +60,15 @@ class World:
     """A peer with nothing but genesis, a fetcher, and GOOD, who has all of three heights."""
 
     def __init__(self, folder: Path, tasks: asyncio.TaskGroup) -> None:
-        self.disk = ThreadPoolExecutor(1)
+        self.disk, self.bulk, self.fresh = ThreadPoolExecutor(1), ThreadPoolExecutor(1), Fresh()
         self.store, self.full = found(Home(folder / "own")), found(Home(folder / "good"))
         for step in steps(3):
             keep(self.full, step)
         self.transport = FakeTransport()
         self.transport.answers[GOOD] = Server(self.full, self.disk, lambda _: True)
         self.events: asyncio.Queue[Event] = asyncio.Queue()
-        self.fetcher = Fetcher(self.store, self.transport, self.disk, self.events.put_nowait)
+        put = self.events.put_nowait
+        self.fetcher = Fetcher(self.store, self.transport, self.disk, self.bulk, put, self.fresh)
         self.fetcher.run_in(tasks)
 
     async def event(self) -> Event:
@@ -89,6 +92,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     except* _Over:
         pass
     made.disk.shutdown()
+    made.bulk.shutdown()
     for store in stores:
         store.close()
 
@@ -131,7 +135,30 @@ async def test_bad_blocks_cost_the_sender_and_end_the_question(
         blamed = await world.event()
         assert isinstance(blamed, PeerMisbehaved)
         assert blamed.peer == BAD
-    assert await world.event() == BlocksFetched(BAD, ())
+    assert await world.event() == BlocksFetched(BAD, (), is_missing=lie == codec.encode(Missing()))
+
+
+async def test_no_payload_waits_for_the_disk_of_votes_and_no_vote_for_a_payload(world: World) -> None:
+    asked, is_free = payload_of(steps(3)[0]), threading.Event()
+    world.transport.answers[GOOD] = Server(world.full, world.bulk, lambda _: True)
+    world.disk.submit(is_free.wait)
+    try:
+        world.fetcher.payload(asked)
+        assert await world.event() == PayloadFetched(asked.header.update_id, True)
+    finally:
+        is_free.set()
+    assert chunk_root(world.fresh.get(asked.header.payload_root) or b"") == asked.header.payload_root
+
+
+async def test_a_body_is_held_in_memory_until_its_check_makes_it_durable(world: World) -> None:
+    block = steps(3)[2].block
+    world.fetcher.body(FetchBody(block.header, (GOOD,)))
+    assert await world.event() == BodyFetched(block.header, block.body)
+    assert not world.store.blobs.has(block.header.body_hash)
+    assert world.fresh.get(block.header.body_hash) == codec.encode(block.body)
+    world.transport.answers.clear()  # Asked for again it needs nobody.
+    world.fetcher.body(FetchBody(block.header, (GOOD,)))
+    assert await world.event() == BodyFetched(block.header, block.body)
 
 
 async def test_blocks_a_body_and_a_model_come_as_they_were_stored(world: World) -> None:

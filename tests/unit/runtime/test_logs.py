@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pfed.runtime import logs
 from p2pfed.runtime.feed import Entry
 from p2pfed.runtime.logs import FAULT_PAUSE_MS, escape, open_log, open_log_file
 
@@ -74,6 +75,17 @@ def test_the_file_keeps_every_entry(tmp_path: Path) -> None:
         listener(entry)
     lines = (tmp_path / "peer.log").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [entry.as_json() for entry in faults]
+
+
+def test_a_full_file_makes_room_and_the_oldest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(json.dumps(COMMITTED.as_json())) + 1
+    monkeypatch.setattr(logs, "LOG_FILE_BYTES", 2 * size)
+    open_log_file(tmp_path / "peer.log")(COMMITTED)  # An earlier run's.
+    listener = open_log_file(tmp_path / "peer.log")
+    for _ in range(9):
+        listener(COMMITTED)
+    sizes = {path.name: path.stat().st_size // size for path in tmp_path.iterdir()}
+    assert sizes == {"peer.log": 2, "peer.log.1": 2, "peer.log.2": 2, "peer.log.3": 2}
 
 
 def test_a_full_disk_loses_a_line_without_a_word_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

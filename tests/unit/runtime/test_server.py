@@ -12,6 +12,7 @@ from p2pfed.chain.proofs import account_key, find_account, find_update
 from p2pfed.errors import MalformedMessage
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_root
+from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.server import Server
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
@@ -42,6 +43,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
         keep(made, step)
     yield made
     made.close()
+
+
+async def test_what_is_fresh_is_served_before_it_is_on_disk_and_withheld_where_a_liar_withholds(
+    store: Store, disk: ThreadPoolExecutor
+) -> None:
+    fresh, data = Fresh(), b"a body that was built a moment ago"
+    root = chunk_root(data)
+    fresh.keep(root, data)
+    for is_shown in (True, False):
+        server = Server(store, disk, lambda _, is_shown=is_shown: is_shown, fresh=fresh)
+        answer = decode_response(await server(PEER, codec.encode(GetChunk(root, 0))))
+        assert answer == (Chunk(1, data, ()) if is_shown else Missing())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tiny_chain import found, genesis, initial_model
+from support.tiny_chain import KEYS, found, genesis, initial_model
 
 from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain.state import genesis_state
@@ -16,6 +16,7 @@ from p2pfed.learning.client import WorkerFailed
 from p2pfed.learning.session import Trained as Result
 from p2pfed.node.effects import Train
 from p2pfed.node.events import Event, Trained, TrainingFailed
+from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.home import Home
 
@@ -42,10 +43,10 @@ class FakeWorker:
 
 async def answers(folder: Path, *results: Result | WorkerFailed, trainings: int = 1) -> list[Event]:
     """Return the events of `trainings` trainings started one after the other, given these results."""
-    worker, events = FakeWorker(), []
+    worker, events, fresh = FakeWorker(), [], Fresh()
     store = found(Home(folder / "home"))
     with ThreadPoolExecutor(1) as disk:
-        trainer = Trainer(worker, store, disk, events.append)
+        trainer = Trainer(worker, store, disk, events.append, fresh, KEYS[0].public)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(trainings):
                 trainer.train(Train(0, STATE), tasks)
@@ -58,6 +59,7 @@ async def answers(folder: Path, *results: Result | WorkerFailed, trainings: int 
             data = store.blobs.load(event.payload_root)
             assert data is not None
             assert len(data) == event.payload_bytes
+            assert fresh.get(event.payload_root) == data
             assert decode_payload(data, genesis().manifest)[0] == 512
     store.close()
     assert worker.is_closed
@@ -89,6 +91,6 @@ async def test_figures_are_shown_where_there_are_any(tmp_path: Path, failed: boo
     worker, store = FakeWorker(), found(Home(tmp_path / "home"))
     with ThreadPoolExecutor(1) as disk:
         worker.results.put_nowait(WorkerFailed("no") if failed else result(0.0))
-        figures = await Trainer(worker, store, disk, lambda _: None).evaluate(STATE)
+        figures = await Trainer(worker, store, disk, lambda _: None, Fresh(), KEYS[0].public).evaluate(STATE)
     store.close()
     assert figures == ({} if failed else {"sum": 7.0})

@@ -33,6 +33,24 @@ def test_a_blob_comes_back_under_its_chunk_root(data: bytes, store: BlobStore) -
     assert store.path(root).stat().st_mode & 0o777 == 0o600
 
 
+def test_a_name_is_synced_once_in_a_process(
+    store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(blob_store, "sync_folder", synced.append)
+    root = store.put(b"x")
+    store.put(b"x")
+    assert synced == [store.path(root).parent]
+    again = BlobStore(tmp_path)  # It may be from before a crash.
+    again.put(b"x")
+    again.put(b"x")
+    assert len(synced) == 2
+    store.height = 5
+    assert store.delete_unused(root, 5)
+    store.put(b"x")
+    assert len(synced) == 3
+
+
 def test_what_is_not_here_is_none(store: BlobStore) -> None:
     assert (store.size(EMPTY_ROOT), store.load(EMPTY_ROOT), store.chunk(EMPTY_ROOT, 0)) == (None, None, None)
     assert not store.has(EMPTY_ROOT)

@@ -125,6 +125,20 @@ def test_retention_keeps_what_it_promises_and_says_what_it_removed(store: Store,
     assert audit(home, tiny_chain.genesis()).problems == []
 
 
+def test_files_go_after_the_block_and_its_polkas_come_with_it(store: Store) -> None:
+    kept_after(store, 8)
+    step, old = STEPS[8], chunk_root(STEPS[0].payloads[0])
+    rival = msgspec.structs.replace(step.polka, round=7)
+    store.chain.save_polka(step.polka)
+    ledger = encode_ledger(step.state.ledger)
+    store.save_block(step.block, ledger, step.state.model, polkas=(step.polka, rival))
+    assert store.chain.polkas(9) == (step.polka, rival)
+    assert store.chain.blob_status(1, "payload", old) == "pruned"
+    assert store.blobs.path(old).exists()
+    store.clean_up()
+    assert not store.blobs.path(old).exists()
+
+
 def test_a_refused_update_stays_for_a_while_and_then_goes(store: Store) -> None:
     kept_after(store, 2)
     root = store.blobs.put(b"an update that no block took")
