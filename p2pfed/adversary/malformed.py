@@ -14,7 +14,7 @@ from p2pfed.node.events import Event
 from p2pfed.primitives import codec
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import CONTROL_BYTES_MAX
-from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.update import CODECS, UpdateHeader
 from p2pfed.types.vote import Prevote
 
 MEMORY_MAX = 64  # Messages of others that are kept to be sent again.
@@ -48,7 +48,7 @@ class WrongShape(PayloadLiar):
             state.model_root,
             event.payload_bytes,
             event.payload_root,
-            CODEC_INT16,
+            CODECS.index(state.genesis.params.codec),
             event.examples,
             bytes(64),
         )

@@ -54,4 +54,6 @@ def bulyan(context: Context) -> Blockwise:
     return Blockwise(NearestToMedian(n - 2 * faulty_max, 2 * faulty_max), n - 4 * faulty_max, rows)
 
 
-BULYAN = Rule("bulyan", "4f + 3 <= n", lambda updates, faulty: updates >= 4 * faulty + 3, bulyan)
+BULYAN = Rule(
+    "bulyan", "4f + 3 <= n", lambda updates, faulty: updates >= 4 * faulty + 3, bulyan, by_coordinate=True
+)

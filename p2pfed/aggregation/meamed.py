@@ -71,4 +71,4 @@ def meamed(context: Context) -> Blockwise:
     return Blockwise(NearestToMedian(n, faulty_max), n - faulty_max, range(n))
 
 
-MEAMED = Rule("meamed", "2f < n", has_honest_majority, meamed, uses_products=False)
+MEAMED = Rule("meamed", "2f < n", has_honest_majority, meamed, uses_products=False, by_coordinate=True)

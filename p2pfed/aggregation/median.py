@@ -23,4 +23,4 @@ def median(context: Context) -> Blockwise:
     return Blockwise(SumOfRanks(n, start, stop), stop - start, range(n))
 
 
-MEDIAN = Rule("median", "2f < n", has_honest_majority, median, uses_products=False)
+MEDIAN = Rule("median", "2f < n", has_honest_majority, median, uses_products=False, by_coordinate=True)

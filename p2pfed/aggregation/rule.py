@@ -90,6 +90,7 @@ class Rule(Struct, frozen=True):
     plan: Decides about one group. None: the rule declines, and the next of the genesis list takes over.
     uses_products: It looks at `Context.products`.
     uses_past: It needs the aggregate of the height before.
+    by_coordinate: It compares rows one coordinate at a time, so it needs all of them from everybody.
     may_decline: Some updates make `plan` return None, so genesis must list another rule after it.
     """
 
@@ -100,6 +101,7 @@ class Rule(Struct, frozen=True):
     uses_products: bool = True
     uses_past: bool = False
     may_decline: bool = False
+    by_coordinate: bool = False
 
 
 def has_honest_majority(updates: int, faulty_max: int) -> bool:

@@ -22,4 +22,6 @@ def trimmed_mean(context: Context) -> Blockwise:
     return Blockwise(SumOfRanks(n, faulty_max, n - faulty_max), n - 2 * faulty_max, range(n))
 
 
-TRIMMED_MEAN = Rule("trimmed_mean", "2f < n", has_honest_majority, trimmed_mean, uses_products=False)
+TRIMMED_MEAN = Rule(
+    "trimmed_mean", "2f < n", has_honest_majority, trimmed_mean, uses_products=False, by_coordinate=True
+)

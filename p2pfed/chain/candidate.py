@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import BadSignature, OutOfBounds, WrongHeight
 from p2pfed.types.message import SignatureCheck, SignedMessage
-from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.update import UpdateHeader
 
 
 def verify_update(
@@ -13,7 +14,7 @@ def verify_update(
 ) -> None:
     """Check a header for the block after `state`; cheap things first, the signature last.
 
-    Whether the payload is valid is `aggregation.payload.decode_payload`'s question.
+    Whether the payload is valid is `aggregation.payload.PayloadForm`'s question.
 
     Raises:
         WrongHeight: A base height outside the window, or an update of this or a newer base counted already.
@@ -35,10 +36,10 @@ def verify_update(
             f"an update from model {header.base_model_root.hex()[:12]}… "
             f"where {base.root.hex()[:12]}… was agreed"
         )
-    if header.codec != CODEC_INT16:
-        raise OutOfBounds(f"codec {header.codec} where {CODEC_INT16} is the only one")
-    payload_bytes = 2 * state.genesis.manifest.size
-    if header.payload_bytes != payload_bytes:
-        raise OutOfBounds(f"a payload of {header.payload_bytes} bytes; this model needs {payload_bytes}")
+    form = payload_form(state.genesis)
+    if header.codec != form.number:
+        raise OutOfBounds(f"codec {header.codec} where {form.number} ({form.codec}) is the only one")
+    if header.payload_bytes != form.length:
+        raise OutOfBounds(f"a payload of {header.payload_bytes} bytes; this model needs {form.length}")
     if not is_signed_by(header, header.trainer, state.chain_id):
         raise BadSignature(f"update of {header.trainer.hex()[:12]}…")

@@ -37,7 +37,7 @@ from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import BODY_BYTES_MAX, EVIDENCE_BYTES_MAX
 from p2pfed.types.update import UpdateHeader
 
-# Returns the checked payload of an update, int16, shape (d,); `aggregation.payload.decode_payload` checks it.
+# Returns the checked payload of an update, int16, shape (d,); `aggregation.payload` checks it.
 Payloads = Callable[[UpdateHeader], Int16Vector]
 
 
@@ -160,8 +160,8 @@ def verify_last_commit(state: ChainState, body: Body, known: CommitCert | None =
     One that equals `known` was verified before.
     """
     cert = body.last_commit
-    if state.height == 0 or cert is None:
-        if cert is not None or state.height != 0:
+    if state.header is None or cert is None:
+        if cert is not None or state.header is not None:
             raise InvalidBlock(
                 f"height {state.next_height} {'lacks' if cert is None else 'has'} a last commit"
             )

@@ -13,6 +13,7 @@ import msgspec
 
 from p2pfed.aggregation.catalogue import NamedRule, named_rule, verify_rules
 from p2pfed.aggregation.engine import faulty_max
+from p2pfed.aggregation.payload import OF_OWN_CHOICE, SPARSE, WITH_FEEDBACK
 from p2pfed.errors import LocalError
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import is_public_key
@@ -82,10 +83,18 @@ def verify_genesis(genesis: Genesis, byzantine: Collection[bytes] = ()) -> None:
     """
     if len(encode_genesis(genesis)) > GENESIS_BYTES_MAX:
         raise LocalError(f"genesis is longer than {GENESIS_BYTES_MAX} bytes")
+    _verify_heights(genesis)
     _verify_participants(genesis)
     _verify_model(genesis)
     _verify_rules(genesis)
+    _verify_codec(genesis.params)
     _verify_byzantine(genesis, byzantine)
+
+
+def _verify_heights(genesis: Genesis) -> None:
+    first, final = genesis.params.height_first, genesis.params.height_final
+    if 0 < final < first:
+        raise LocalError(f"the network would end at height {final}, before its first block, {first}")
 
 
 def _verify_participants(genesis: Genesis) -> None:
@@ -114,6 +123,9 @@ def _verify_participants(genesis: Genesis) -> None:
     total = sum(participant.bond + participant.balance for participant in genesis.participants)
     if total > STAKE_TOTAL_MAX:
         raise LocalError(f"bonds and balances sum to {total}; at most {STAKE_TOTAL_MAX} is allowed")
+    emission = genesis.params.emission
+    if emission > STAKE_TOTAL_MAX - total:
+        raise LocalError(f"emission is {emission}, and only {STAKE_TOTAL_MAX - total} may still be created")
 
 
 def _verify_model(genesis: Genesis) -> None:
@@ -159,6 +171,26 @@ def _verify_rules(genesis: Genesis) -> None:
             )
         if not rule.bound(trainers, lying):
             raise LocalError(_broken_bound(rule, trainers, lying))
+
+
+def _verify_codec(params: Params) -> None:
+    """A codec must suit the rules and the window, or what trainers send would be lost."""
+    codec, one_in = params.codec, params.codec_one_in
+    if (codec in SPARSE) != (one_in > 1):
+        wanted = "2 or more, like rand_k:100" if codec in SPARSE else "1: it sends every coordinate"
+        raise LocalError(f"codec {codec} sends one coordinate in {one_in}; that must be {wanted}")
+    if codec in WITH_FEEDBACK and params.update_lag > 1:
+        raise LocalError(
+            f"codec {codec} with update_lag {params.update_lag}: a trainer adds to its next update what did "
+            "not arrive, so it must know at the next height whether its last one counted; use update_lag 1"
+        )
+    by_coordinate = [name for name in params.rules if named_rule(name).rule.by_coordinate]
+    if codec in OF_OWN_CHOICE and by_coordinate:
+        reason = "most are 0, and so is their median" if codec == "top_k" else "all have one size"
+        raise LocalError(
+            f"rule {by_coordinate[0]} compares the values of each coordinate, but in {codec} {reason}; "
+            "use int8, int4 or rand_k, or a rule such as clip+nnm+geometric_median"
+        )
 
 
 def _broken_bound(rule: NamedRule, trainers: int, lying: int) -> str:

@@ -7,10 +7,18 @@ from typing import Any, TypeVar
 
 import click
 
+from p2pfed.chain.form import parse_codec
 from p2pfed.errors import UsageError
 from p2pfed.runtime.config import LearnerConfig
 from p2pfed.types.genesis import Params
-from p2pfed.types.params import EMISSION_MAX, OUTER_ONE, OUTER_RATE_MAX, UNBONDING_HEIGHTS, UPDATE_LAG_MAX
+from p2pfed.types.params import (
+    EMISSION_MAX,
+    HEIGHT_FIRST_MAX,
+    OUTER_ONE,
+    OUTER_RATE_MAX,
+    UNBONDING_HEIGHTS,
+    UPDATE_LAG_MAX,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +44,8 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
                      help="Fewer updates than this: the height carries no new model."),
         click.option("--update-lag", type=click.IntRange(1, UPDATE_LAG_MAX), default=1, show_default=True,
                      help="An update may be from the model of up to so many heights before its block."),
+        click.option("--codec", default="int16", show_default=True, metavar="CODEC[:N]",
+                     help="How updates are spelled: int16, int8, int4, sign, rand_k:N, top_k:N."),
         click.option("--outer", default="off", show_default=True, metavar="OFF|MOMENTUM,RATE",
                      help="Momentum over heights: nesterov, or two numbers like 0.9,0.3."),
         click.option("--emission", type=click.IntRange(0, EMISSION_MAX), default=0, show_default=True,
@@ -46,6 +56,8 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
                      show_default=True, help="And for so many heights."),
         click.option("--bond-min", type=click.IntRange(1), default=1, show_default=True,
                      help="Less stake than this neither votes nor trains."),
+        click.option("--first-height", type=click.IntRange(1, HEIGHT_FIRST_MAX), default=1, show_default=True,
+                     help="Of the first block, where the numbers of an older network go on."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
                      help="Dice of data split, initial weights and training."),
     )  # fmt: skip
@@ -78,6 +90,7 @@ def learner_config(given: dict[str, Any], peers: int) -> LearnerConfig:
 
 def network_params(given: dict[str, Any], height_final: int) -> Params:
     """Return the parameters of genesis that the founding options name."""
+    codec, one_in = parse_codec(given["codec"])
     return Params(
         preset=given["preset"],
         rules=tuple(rule.strip() for rule in given["rules"].split(",") if rule.strip()),
@@ -92,6 +105,9 @@ def network_params(given: dict[str, Any], height_final: int) -> Params:
         outer_momentum=parse_outer(given["outer"])[0],
         outer_rate=parse_outer(given["outer"])[1],
         emission=given["emission"],
+        codec=codec,
+        codec_one_in=one_in,
+        height_first=given["first_height"],
     )
 
 

@@ -19,6 +19,7 @@ from p2pfed.gossip.dialling import (
 from p2pfed.gossip.mesh import MESH_DEGREE, Pipes
 from p2pfed.gossip.records import verify_record
 from p2pfed.gossip.standing import Standing
+from p2pfed.primitives.digest import tagged
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.params import (
     ADDRESSES_PER_PEER_MAX,
@@ -31,7 +32,8 @@ from p2pfed.types.wire import PeerRecords
 
 DIGESTS_AT_ONCE = 2  # In a network with more members than a mesh: what one answer lacks the other has.
 OBSERVERS_MAX = 64  # Keys cost nothing, so pipes of keys that genesis doesn't list are few.
-OBSERVER_PIPES = MESH_DEGREE  # An observer follows a few members; with all of them it would be a burden.
+OBSERVER_PORTION_MS = 1_000  # Then the first are answered: an observer does not dial more than it needs.
+OBSERVER_PIPES = 3  # An observer follows a few members, each of which sends it everything.
 STRANGERS_KNOWN_MAX = PEERS_KNOWN_MAX - PARTICIPANTS_MAX  # Observers and first contacts that we keep in mind.
 CONTACTS_MAX = 64  # Addresses from --join and seeds whose key is unknown.
 RECORD_INTERVAL_MS = 1_000  # A member that signs new records all the time is forwarded once a second.
@@ -296,21 +298,25 @@ class PeerTable:
         The caller reports the end by `connected` or `dial_failed`; an attempt that nobody reports on ends by
         itself after DIAL_DEADLINE_MS.
         """
+        order = self._own_order if self._is_observer else bytes
         due = sorted(
             (
-                (dialling.due_ms, name, dialling, addresses)
+                (dialling.due_ms, order(name), name, dialling, addresses)
                 for name, dialling, addresses in self._dialable()
                 if dialling.due_ms <= now_ms
             ),
             key=lambda item: item[:2],
         )
-        for _, name, dialling, _ in due[:DIALS_AT_ONCE_MAX]:
+        at_once, wait_ms = DIALS_AT_ONCE_MAX, PORTION_MS
+        if self._is_observer:
+            at_once, wait_ms = OBSERVER_PIPES - len(self.connected_members()), OBSERVER_PORTION_MS
+        for _, _, _, dialling, _ in due[at_once:]:
+            dialling.due_ms = now_ms + wait_ms
+        for _, _, name, dialling, _ in due[:at_once]:
             wait_ms = backoff_ms(self.own, name, dialling.attempt)
             dialling.attempt += 1
             dialling.due_ms = now_ms + max(wait_ms, DIAL_DEADLINE_MS)
-        for _, _, dialling, _ in due[DIALS_AT_ONCE_MAX:]:
-            dialling.due_ms = now_ms + PORTION_MS
-        return tuple(addresses for *_, addresses in due[:DIALS_AT_ONCE_MAX])
+        return tuple(addresses for *_, addresses in due[:at_once])
 
     def dial_failed(self, addresses: tuple[Multiaddr, ...], now_ms: int) -> None:
         """Note that a dial of `due_dials` ended without a pipe: the next comes after the backoff alone."""
@@ -377,6 +383,10 @@ class PeerTable:
             }
             self._known_pipes = Pipes(self.own, is_member)
         return self._known_pipes
+
+    def _own_order(self, name: bytes) -> bytes:
+        """Put members in an order of our own, so that observers don't all follow the same ones."""
+        return tagged("follow", self.own + name)
 
     def _known(self, peer: bytes) -> _Peer | None:
         """Return the entry of `peer`, made where it is new; None where there is no room for a stranger."""

@@ -86,7 +86,15 @@ HEADER = (
     "body_hash",
 )
 # What genesis may leave out, and what it then stands for: not spelled at the end.
-CHOICES: dict[str, Any] = {"update_lag": 1, "outer_momentum": 0, "outer_rate": 1 << 16, "emission": 0}
+CHOICES: dict[str, Any] = {
+    "update_lag": 1,
+    "outer_momentum": 0,
+    "outer_rate": 1 << 16,
+    "emission": 0,
+    "codec": "int16",
+    "codec_one_in": 1,
+    "height_first": 1,
+}
 GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
     **dict.fromkeys(("version", "name", "time_ms", "transport")),
     "params": dict.fromkeys(
@@ -296,14 +304,15 @@ class Ledger:
         self.emission = choice(genesis, "emission")
         self.older = choice(genesis, "update_lag") - 1  # So many models before the last may be trained from.
         self.models: list[list[Any]] = []  # These: [height, root, new models so far].
+        first = choice(genesis, "height_first")
         self.seed, self.burned = chain_id, 0
         self.accounts = {key: [balance, 0] for key, _, balance in genesis[5]}  # [balance, nonce]
         self.stakes: dict[bytes, Stake] = {}
         for key, bond, _ in genesis[5]:
             if bond:
                 self.stakes[key] = Stake()
-                self.stakes[key].bond, self.stakes[key].powers = bond, [[1, bond]]
-        self.oldest, self.marks = 1, list[list[int]]()
+                self.stakes[key].bond, self.stakes[key].powers = bond, [[first, bond]]
+        self.oldest, self.marks = first, list[list[int]]()
         self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
         self.bases: dict[bytes, int] = {}
         self.last_trainers: list[bytes] = []
@@ -599,16 +608,18 @@ class Chain:
         self.chain_id = tagged("genesis", pack(genesis))
         self.params_hash = tagged("params", pack(genesis[4]))
         self.signatures = Signatures(self.chain_id)
-        self.height, self.time_ms, self.train_index = 0, genesis[2], 0
+        self.first = choice(genesis, "height_first")
+        self.height, self.time_ms, self.train_index = self.first - 1, genesis[2], 0
         self.value_id = ZEROS
         self.model_root, self.exponents_root = genesis[7], chunk_root(first_exponents(genesis))
         self.evaluation_root = genesis[10]
-        self.payload_bytes = 2 * sum(elements(array) for array in genesis[6][0])
+        self.form = Form(genesis)
         self.ledger = Ledger(genesis, self.chain_id)
         self.state_roots: dict[int, bytes] = {}
         self.trainer_bonds: list[int] = []  # Of the last block: what f came from.
         self.ages: dict[int, int] = {}  # And how many models older an update of it is, by base height.
         self.scored: list[Any] = []  # And its scores, the bonds of its set, the sketches before.
+        self.seed = self.chain_id  # And the seed of the state before it.
 
     def validators(self, height: int) -> Validators:
         if height > self.height + 2:
@@ -623,9 +634,10 @@ class Chain:
         self.trainer_bonds = self.ledger.trainer_bonds(height)
         models = [*self.ledger.models, [self.height, self.model_root, self.train_index]]
         self.ages = {base: self.train_index - count for base, _, count in models}
+        self.seed = self.ledger.seed
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
-        if height == 1:
+        if height == self.first:
             same("last commit of the first block", None, last_commit)
         else:
             same("last commit is for", [7, height - 1, self.value_id], [*last_commit[:2], last_commit[3]])
@@ -783,7 +795,7 @@ class Chain:
             roots = {self.height: self.model_root} | {model[0]: model[1] for model in self.ledger.models}
             if base_height not in roots or base_height <= self.ledger.bases.get(trainer, -1):
                 raise Damage("base of an update", f"one of {sorted(roots)}, and a newer one", base_height)
-            expected = [1, roots[base_height], self.payload_bytes, 0]
+            expected = [1, roots[base_height], self.form.length, self.form.number]
             same("fields of an update", expected, [tag, base_root, payload_bytes, codec])
             if not self.ledger.may_train(trainer, self.height + 1):
                 raise Damage("trainer of an update", "a validator that may train", trainer)
@@ -795,7 +807,7 @@ class Chain:
         same("order of evidence", sorted(set(encoded)), encoded)
         convicted = []
         for kind, *parts in evidence:
-            at = parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
+            at = parts[2][1] if kind == 45 else parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
             if not self.ledger.oldest <= at <= height:
                 raise Damage("height of evidence", f"{self.ledger.oldest} to {height}", at)
             if kind in (40, 41) and not self.validators(at).power(parts[0][1]):
@@ -803,6 +815,12 @@ class Chain:
             if kind == 40:
                 self._broken_update(*parts)
                 convicted.append((parts[0][1], 5, at))
+                continue
+            if kind == 45:
+                if not self.validators(at).power(parts[0]):
+                    raise Damage("signer that is accused", f"a validator of height {at}", parts[0])
+                self._attacked(*parts)
+                convicted.append((parts[0], 4, at))
                 continue
             first, second = parts
             allowed = {11: (4, 5), 12: (8,), 43: (5,), 41: (1,), 42: (2,)}[kind]
@@ -826,25 +844,171 @@ class Chain:
             convicted.append((key, {11: 1, 43: 2, 12: 3, 41: 6, 42: 7}[kind], at))
         return convicted
 
+    def _attacked(
+        self, signer: bytes, header: bytes, vote: list[Any], other: bytes, later: list[Any]
+    ) -> None:
+        """E4: precommits of two headers that don't go together, or of one that contradicts genesis."""
+        heads = []
+        for data, signed in ((header, vote), (other, later)):
+            if signed is None:
+                same("a header without its precommit", b"", data)
+                continue
+            head = dict(zip(HEADER, unpack(data, len(HEADER), "header of an attack"), strict=True))
+            claimed = [head["chain_id"], head["height"], tagged("hdr", data)]
+            same("header of an attack", [self.chain_id, signed[1], signed[3]], claimed)
+            same("kind of evidence", 5, signed[0])
+            self.signatures.verify(signer, "precommit", signed[1:-1], signed[-1])
+            heads.append(head)
+        if len(heads) == 1:
+            if heads[0]["params_hash"] == self.params_hash:
+                raise Damage("an attack", "other parameters than those of genesis", "the same")
+            return
+        first, second = heads
+        same("height of an attack", first["height"], second["height"])
+        names = ("prev_header_hash", "validators_hash", "next_validators_hash", "params_hash")
+        if all(first[name] == second[name] for name in names) or pack(vote) >= pack(later):
+            raise Damage("an attack", "two headers that don't go together, in order", "none")
+
     def _broken_update(self, update: list[Any], index: int, leaf: bytes, path: list[bytes]) -> None:
-        """E5: another length or codec than the model's, or a leaf of the payload with a forbidden element."""
+        """E5: another length or codec than the network's, or a leaf of the payload that no payload has."""
         _, trainer, _, _, payload_bytes, root, codec, *_ = update
         self.signatures.verify(trainer, "update", update[1:-1], update[-1])
-        if [payload_bytes, codec] != [self.payload_bytes, 0]:
+        if [payload_bytes, codec] != [self.form.length, self.form.number]:
             same("an opening that nobody needs", [0, b"", []], [index, leaf, path])
             return
         length = min(LEAF_BYTES, payload_bytes - index * LEAF_BYTES)
         same("length of an opened leaf", length, len(leaf))
         count = -(-payload_bytes // LEAF_BYTES)
         same("root of an opened leaf", root, opened_root(leaf, index, count, path))
-        if -32768 not in struct.unpack(f"<{length // 2}h", leaf):
-            raise Damage("an opened leaf", "an element of -32768", "none")
+        if not self.form.is_broken(leaf, index * LEAF_BYTES):
+            raise Damage("an opened leaf", "bytes that no payload has", "none")
 
 
 def choice(genesis: list[Any], name: str) -> Any:
     """What a network chose, or what the absence of a choice stands for."""
     place = 9 + list(CHOICES).index(name)
     return genesis[4][place] if place < len(genesis[4]) else CHOICES[name]
+
+
+def chacha20(key: bytes, size: int) -> bytes:
+    """RFC 8439 with a counter and nonce of zero."""
+
+    def quarter(a: int, b: int, c: int, d: int) -> None:
+        for x, y, z, by in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+            words[x] = (words[x] + words[y]) & 0xFFFFFFFF
+            mixed = words[z] ^ words[x]
+            words[z] = (mixed << by | mixed >> (32 - by)) & 0xFFFFFFFF
+
+    start = [*struct.unpack("<4I", b"expand 32-byte k"), *struct.unpack("<8I", key)]
+    stream = b""
+    for counter in range(-(-size // 64)):
+        first = [*start, counter & 0xFFFFFFFF, counter >> 32, 0, 0]
+        words = list(first)
+        for _ in range(10):
+            for place in range(4):
+                quarter(place, place + 4, place + 8, place + 12)
+            for place in range(4):
+                quarter(place, 4 + (place + 1) % 4, 8 + (place + 2) % 4, 12 + (place + 3) % 4)
+        stream += struct.pack("<16I", *((w + f) & 0xFFFFFFFF for w, f in zip(words, first, strict=True)))
+    return stream[:size]
+
+
+class Form:
+    """How updates are spelled (numerics N13): scales of blocks and packed values, or few coordinates."""
+
+    def __init__(self, genesis: list[Any]) -> None:
+        self.codec, self.one_in = choice(genesis, "codec"), choice(genesis, "codec_one_in")
+        names = ("int16", "int8", "int4", "rand_k", "top_k", "sign")
+        self.number, self.bits = names.index(self.codec), {"int8": 8, "int4": 4, "sign": 1}.get(self.codec, 0)
+        self.groups: list[tuple[int, int]] = []
+        start = 0
+        for array in genesis[6][0]:
+            end = start + elements(array)
+            self.groups += [(begin, min(begin + (1 << 22), end)) for begin in range(start, end, 1 << 22)]
+            start = end
+        self.size = start
+        self.scales = (2 if self.bits == 1 else 1) * len(self.blocks(1024))
+        self.tops = [(a, b, -(-(b - a) // self.one_in)) for a, b in self.blocks(1 << 16)]
+        self.length = {
+            "int16": 2 * self.size,
+            "rand_k": 2 * len(self.blocks(self.one_in)),
+            "top_k": 4 * sum(entries for _, _, entries in self.tops),
+        }.get(self.codec, self.scales + -(-self.size * self.bits // 8))
+
+    def blocks(self, most: int) -> list[tuple[int, int]]:
+        return [(at, min(at + most, stop)) for start, stop in self.groups for at in range(start, stop, most)]
+
+    def is_broken(self, piece: bytes, offset: int) -> bool:
+        """Whether bytes of a payload, of which only these are known, are such that none has them there."""
+        places = range(offset, offset + len(piece))
+        if not self.bits:
+            words = struct.unpack(f"<{len(piece) // 2}h", piece)
+            if self.codec != "top_k":
+                return -32768 in words
+            return self._has_broken_word(words, offset // 2)
+        last, spare = self.length - 1, -self.size * self.bits % 8
+        for place, byte in zip(places, piece, strict=True):
+            if place < self.scales:
+                limit = {8: 8, 4: 12}.get(self.bits, 127 if place % 2 else 255)
+                if byte > limit:
+                    return True
+            elif (
+                (self.bits == 8 and byte == 128)
+                or (self.bits == 4 and 8 in (byte & 15, byte >> 4))
+                or (place == last and byte >> (8 - spare))
+            ):
+                return True
+        return False
+
+    def _has_broken_word(self, words: Sequence[int], offset: int) -> bool:
+        at = -offset
+        for start, stop, entries in self.tops:
+            indices = [word & 0xFFFF for word in words[max(at, 0) : max(at + entries, 0)]]
+            if any(index >= stop - start for index in indices) or indices != sorted(set(indices)):
+                return True
+            if -32768 in words[max(at + entries, 0) : max(at + 2 * entries, 0)]:
+                return True
+            at += 2 * entries
+        return False
+
+    def decode(self, data: bytes, seed: bytes) -> list[int]:
+        """The update of a payload, whole."""
+        if len(data) != self.length or self.is_broken(data, 0):
+            raise Damage("a payload", f"{self.length} bytes of {self.codec}", len(data))
+        if self.bits:
+            return self._packed(data[: self.scales], data[self.scales :])
+        words = list(struct.unpack(f"<{len(data) // 2}h", data))
+        if self.codec == "int16":
+            return words
+        update = [0] * self.size
+        if self.codec == "rand_k":
+            stretches = self.blocks(self.one_in)
+            dice = chacha20(tagged("dice", seed + b"rand_k"), 4 * len(stretches))
+            drawn = struct.unpack(f"<{len(stretches)}I", dice)
+            for (start, stop), word, value in zip(stretches, drawn, words, strict=True):
+                update[start + word % (stop - start)] = value
+            return update
+        at = 0
+        for start, _, entries in self.tops:
+            values = words[at + entries : at + 2 * entries]
+            for index, value in zip(words[at : at + entries], values, strict=True):
+                update[start + (index & 0xFFFF)] = value
+            at += 2 * entries
+        return update
+
+    def _packed(self, scales: bytes, values: bytes) -> list[int]:
+        whole, update = int.from_bytes(values, "little"), []
+        sizes = struct.unpack(f"<{len(scales) // 2}H", scales) if self.bits == 1 else scales
+        for (start, stop), scale in zip(self.blocks(1024), sizes, strict=True):
+            part = (whole >> (start * self.bits)) & ((1 << ((stop - start) * self.bits)) - 1)
+            for _ in range(start, stop):
+                value = part & ((1 << self.bits) - 1)
+                part >>= self.bits
+                if self.bits == 1:
+                    update.append(-scale if value else scale)
+                else:
+                    update.append((value - (value >> (self.bits - 1) << self.bits)) << scale)
+        return update
 
 
 def first_exponents(genesis: list[Any]) -> bytes:
@@ -1007,7 +1171,7 @@ def verify_blocks(
     home: Path, chain: Chain, connection: sqlite3.Connection, report: Report, merger: Merger | None
 ) -> None:
     meta = rows(connection, "meta", report)
-    # A store that began with a snapshot says so; without the row the first block has height 1.
+    # A store that began with a snapshot says so; without the row its first block is that of genesis.
     base = int.from_bytes(meta.pop(0)[1], "big") if meta and meta[0][0] == "base" else 0
     ledgers = dict(rows(connection, "ledgers", report))
     if meta != [("chain_id", chain.chain_id)]:
@@ -1015,7 +1179,7 @@ def verify_blocks(
     rows(connection, "tallies", report)
     named = {(0, "model", chain.model_root), (0, "exponents", chain.exponents_root)}
     optional = {(0, "evaluation", chain.evaluation_root)} - {(0, "evaluation", EMPTY_ROOT)}
-    tip, whole = max(base - 1, 0), True
+    tip, whole = (base or chain.first) - 1, True
     for height, value_id, body_hash, *parts in rows(connection, "blocks", report):
         where = f"blocks {height}"
         if height != tip + 1:
@@ -1035,14 +1199,18 @@ def verify_blocks(
             whole = whole and report.guard(where, lambda: chain.apply(height, head, body, cert))  # noqa: B023
         if whole and merger is not None:
             if height != base:
-                merger.ages = chain.ages
+                merger.ages, merger.seed = chain.ages, chain.seed
                 merger.check(home, head, body[2], chain, report)
             merger.before = head["model_root"], head["exponents_root"]
         if whole:
             report.heights += 1
             if sys.stderr.isatty():
                 print(f"block {height} holds", file=sys.stderr)
-    wanted = {height for height in range(max(base, 1), tip + 1) if keeps_model(height, tip) or height == base}
+    wanted = {
+        height
+        for height in range(max(base, chain.first), tip + 1)
+        if keeps_model(height, tip) or height == base
+    }
     # A ledger may be missing where the model is recorded as absent: after a rollback.
     blobs = rows(connection, "blobs", report)
     wanted -= {row[0] for row in blobs if row[1:4:2] == ("model", "absent")} - set(ledgers)
@@ -1307,11 +1475,12 @@ class Merger:
     """Merges the updates of heights whose payloads, model and ledger are kept."""
 
     def __init__(self, genesis: list[Any]) -> None:
-        self.bits, self.cap = genesis[4][3], genesis[4][4]
+        self.bits, self.cap, self.form = genesis[4][3], genesis[4][4], Form(genesis)
         self.momentum, self.rate = choice(genesis, "outer_momentum"), choice(genesis, "outer_rate")
         self.lag = choice(genesis, "update_lag")
         self.before = genesis[7], chunk_root(first_exponents(genesis))
         self.ages: dict[int, int] = {}  # Base height -> how many new models came since.
+        self.seed = ZEROS  # Of the state before the block.
         self.groups: list[tuple[int, int, bool, bool]] = []  # Start, stop, must not be negative, a statistic.
         start = 0
         for array in genesis[6][0]:
@@ -1336,7 +1505,7 @@ class Merger:
             return
         weights = list(struct.unpack(f"<{len(blobs[0]) // 4}i", blobs[0]))
         exponents = list(struct.unpack(f"{len(blobs[1])}b", blobs[1]))
-        rows = [list(struct.unpack(f"<{len(data) // 2}h", data)) for data in blobs[2:]]
+        rows = [self.form.decode(data, self.seed) for data in blobs[2:]]
         claims = [update[7] for update in merged]
         ages = [self.ages[update[2]] for update in merged]
         found = self._merge(rule, rows, claims, lying(chain.trainer_bonds), weights, exponents, ages)

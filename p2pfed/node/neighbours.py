@@ -19,6 +19,7 @@ from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.transaction import Transaction
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.wire import ControlMessage, PeerRecords, ProposalMessage
 
@@ -172,14 +173,16 @@ class Neighbours:
         """Pass on a message that was checked, once.
 
         Where every member has a pipe to us and all fit into one mesh, the author has reached them itself;
-        passing it on would only multiply it, and digests repair what was lost. Proposals and evidence go on
-        all the same, to a few: two proposals of a liar convict it only where they meet.
+        passing it on would only multiply it, and digests repair what was lost. The same holds for what an
+        observer hears: its members have it. Proposals, evidence and transactions go on all the same, to a
+        few: two proposals of a liar convict it only where they meet.
         """
         if not self._seen.first_time(message_id):
             return
         table = self.table
-        is_rare = isinstance(message, ProposalMessage | Evidence)
-        if not is_rare and len(table.connected_members()) == len(self._members) <= table.mesh_degree:
+        is_rare = isinstance(message, ProposalMessage | Evidence | Transaction)
+        reaches_all = len(table.connected_members()) == len(self._members) <= table.mesh_degree
+        if not is_rare and (reaches_all or not table.is_member(table.own)):
             self._send(tuple(peer for peer in table.connected_observers() if peer != source), message)
         else:
             self._send(tuple(peer for peer in table.few_targets() if peer != source), message)

@@ -7,7 +7,7 @@ from p2pfed.consensus.signer import Signed, SignRecord, SignRequest, SignUpdate
 from p2pfed.node.effects import Effect, Persist
 from p2pfed.node.events import Trained
 from p2pfed.primitives.keys import PrivateKey
-from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage
 
 
@@ -24,10 +24,13 @@ class SigningHand:
     def public(self) -> bytes:
         return self._key.public
 
-    def words(self, height: int) -> tuple[ControlMessage, ...]:
-        """Return what was signed last for the block of `height`: update, availability vote, newest round."""
+    def words(self, height: int, oldest_base: int) -> tuple[ControlMessage, ...]:
+        """Return what was signed last for the block of `height`: update, availability vote, newest round.
+
+        An update counts for it that is from a base of `oldest_base` or later.
+        """
         record, words = self.record, list[ControlMessage]()
-        if record.trainer is not None and record.trainer.base_height + 1 == height:
+        if record.trainer is not None and oldest_base <= record.trainer.base_height < height:
             words.append(record.trainer)
         if record.avail is not None and record.avail.avail.height == height:
             words.append(record.avail)
@@ -46,7 +49,7 @@ class SigningHand:
             self._outbox.append(Persist(decision.record))
         return decision.message
 
-    def sign_update(self, trained: Trained, model_root: bytes) -> UpdateHeader | None:
+    def sign_update(self, trained: Trained, model_root: bytes, codec: int) -> UpdateHeader | None:
         """Return the header of our own update, whose payload is durable already (R7); None where refused."""
         message = self.sign(
             SignUpdate(
@@ -54,7 +57,7 @@ class SigningHand:
                 model_root,
                 trained.payload_bytes,
                 trained.payload_root,
-                CODEC_INT16,
+                codec,
                 trained.examples,
             )
         )

@@ -9,7 +9,7 @@ from p2pfed.node.facts import UpdateMade, UpdateSkipped
 from p2pfed.node.height import HeightWork
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
-from p2pfed.types.update import UpdateHeader
+from p2pfed.types.update import CODECS, UpdateHeader
 
 
 class OwnUpdates:
@@ -40,7 +40,7 @@ class OwnUpdates:
         """Sign and publish our update, and train on where the network has a newer model."""
         base = state.base_of(event.base_height)
         if work is not None and base is not None:
-            header = self._hand.sign_update(event, base.root)
+            header = self._hand.sign_update(event, base.root, CODECS.index(state.genesis.params.codec))
             if header is not None and self._may_count(state, header):
                 self._publish(work, header, now_ms)
         self._end(event.base_height, state, work)

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from p2pfed.chain.candidate import verify_update
 from p2pfed.chain.evidence import duplicate_update
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import has_valid_form, invalid_header
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.evidence import duplicate_avail
@@ -100,7 +101,7 @@ class UpdatePool(Struct):
     def _accuse_of_form(self, header: UpdateHeader) -> None:
         """E5: a trainer that signs another length or codec than the model's has lied, whoever sent it on."""
         state = self.state
-        is_ours = header.trainer in state.trainers and not has_valid_form(header, state.genesis.manifest)
+        is_ours = header.trainer in state.trainers and not has_valid_form(header, payload_form(state.genesis))
         if is_ours and header.is_signed_by(header.trainer, state.chain_id):
             self.lies.append(invalid_header(header))
 

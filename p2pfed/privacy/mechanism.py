@@ -54,6 +54,14 @@ def quantise(delta: FloatVector, groups: Sequence[Group], update_exponents: Int8
     return result
 
 
+def dequantise(update: Int16Vector, groups: Sequence[Group], update_exponents: Int8Vector) -> Float32Vector:
+    """Return `q * 2^-e` of an update, float32, shape `(d,)`: exact, int16 has fewer digits."""
+    values = update.astype(np.float32)
+    for group, exponent in zip(groups, update_exponents.tolist(), strict=True):
+        np.ldexp(values[group.slice], -exponent, out=values[group.slice])
+    return values
+
+
 def model_view(model: ModelState, groups: Sequence[Group]) -> Float32Vector:
     """Return what a learner sees: `float32(W) * 2^-m`, rounded once, halves to even; float32, `(d,)`."""
     view = model.weights.astype(np.float32)

@@ -140,7 +140,8 @@ async def audit_contribution(
     updates = update_set(block.body.updates, block.header.round0).updates
     if block.header.is_empty:
         raise LocalError(f"block {height} is empty: it merged no update")
-    before, rows = state_before(store, height), rows_of(store, updates)
+    before = state_before(store, height)
+    rows = None if before is None else rows_of(store, before.seed, updates)
     if before is None or rows is None:
         raise LocalError(f"the model before block {height} or a payload of it is not kept any more")
     coalitions, everybody = Coalitions(before, updates, rows, evaluate), frozenset(range(len(updates)))

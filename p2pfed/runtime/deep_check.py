@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from p2pfed.aggregation import reference
 from p2pfed.aggregation.engine import faulty_max
-from p2pfed.aggregation.payload import decode_payload
 from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.derive import ages_of, merged_roots
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.scoring import has_scores, scores_of, verify_equal_scores
 from p2pfed.chain.state import ChainState, genesis_state, restore
 from p2pfed.chain.update_set import update_set
@@ -31,24 +31,30 @@ class DeepResult(Struct, frozen=True):
 
 def deep_check(store: Store) -> Iterator[DeepResult]:
     """Yield one result a height, ascending; an EMPTY height has nothing to recompute and is left out."""
-    for height in range(store.chain.base + 1, store.chain.height + 1):
+    for height in range(_first(store), store.chain.height + 1):
         block = store.chain.block(height)
         if block is None or block.header.is_empty:
             continue
         before = state_before(store, height)
-        rows = rows_of(store, update_set(block.body.updates, block.header.round0).updates)
+        updates = update_set(block.body.updates, block.header.round0).updates
+        rows = None if before is None else rows_of(store, before.seed, updates)
         if before is None or rows is None:
             yield DeepResult(height, is_held=False, problem="")
         else:
             yield DeepResult(height, is_held=True, problem=_compare(before, block, rows))
 
 
+def _first(store: Store) -> int:
+    return store.chain.base + 1 if store.chain.base else store.genesis.params.height_first
+
+
 def state_before(store: Store, height: int) -> ChainState | None:
     """Return the state before the block of `height`, with its model; None where that is not kept."""
-    model = store.load_model(height - 1)
+    is_first = height == store.genesis.params.height_first
+    model = store.load_model(0 if is_first else height - 1)
     if model is None:
         return None
-    if height == 1:
+    if is_first:
         return genesis_state(store.genesis, model)
     header, ledger = store.chain.header(height - 1), store.chain.ledger(height - 1)
     if header is None or ledger is None:
@@ -56,14 +62,14 @@ def state_before(store: Store, height: int) -> ChainState | None:
     return restore(store.genesis, header, ledger, model)
 
 
-def rows_of(store: Store, updates: tuple[UpdateHeader, ...]) -> list[Int16Vector] | None:
-    """Return the payloads of `updates`; None where one is not kept."""
-    rows = []
+def rows_of(store: Store, seed: bytes, updates: tuple[UpdateHeader, ...]) -> list[Int16Vector] | None:
+    """Return the payloads of `updates`, which trained from a state of this seed; None: one is not kept."""
+    rows, form = [], payload_form(store.genesis)
     for update in updates:
         data = store.blobs.load(update.payload_root)
         if data is None:
             return None
-        rows.append(decode_payload(data, store.genesis.manifest))
+        rows.append(form.decode(data, seed))
     return rows
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 
 from msgspec import Struct, field
 
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.errors import BadChunk, MalformedMessage, OutOfBounds, PeerFault
 from p2pfed.net.transport import Transport, TransportError
@@ -114,7 +115,7 @@ class Fetcher:
 
     async def _payload(self, name: bytes, effect: FetchPayload) -> None:
         header, blobs = effect.header, self._store.blobs
-        root, manifest = header.payload_root, self._store.genesis.manifest
+        root, form = header.payload_root, payload_form(self._store.genesis)
         loop = asyncio.get_running_loop()
         data = await loop.run_in_executor(self._bulk, blobs.load, root) if blobs.has(root) else None
         is_here = data is not None
@@ -124,7 +125,7 @@ class Fetcher:
         def keep_and_judge(data: bytes) -> tuple[bool, InvalidUpdate | None]:
             if not is_here:
                 blobs.put_as(root, data)
-            return judge_payload(header, data, manifest)
+            return judge_payload(header, data, form)
 
         is_valid, proof = await loop.run_in_executor(self._bulk, keep_and_judge, data)
         self._fresh.keep(root, data)
@@ -171,16 +172,18 @@ class Fetcher:
 
     async def _blocks(self, effect: FetchBlocks) -> None:
         blocks: tuple[Block, ...] = ()
+        is_missing = False
         try:
             request = GetBlocks(effect.from_height, BLOCKS_PER_RESPONSE_MAX)
             answer = await self._ask(effect.peer, request)
             if isinstance(answer, Blocks):
                 blocks = answer.blocks
+            is_missing = isinstance(answer, Missing)
         except TransportError:
             pass  # It left meanwhile; an empty answer makes the node ask another.
         except PeerFault as fault:
             self._put(PeerMisbehaved(effect.peer, fault))
-        self._put(BlocksFetched(effect.peer, blocks))
+        self._put(BlocksFetched(effect.peer, blocks, is_missing))
 
     def _finish(self, name: bytes, event: Event) -> None:
         self._fetches.pop(name, None)

@@ -13,8 +13,8 @@ from typing import Protocol, TypeVar, assert_never
 from msgspec import Struct
 
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
-from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.state import ChainState, encode_ledger
 from p2pfed.errors import InvalidBlock, StorageFault
 from p2pfed.learning.learner import Metrics
@@ -49,8 +49,8 @@ from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.address import peer_id
 from p2pfed.types.certificate import PolkaCert
-from p2pfed.types.model import Int16Vector, Manifest
-from p2pfed.types.params import MIB
+from p2pfed.types.model import Int16Vector
+from p2pfed.types.params import MIB, UPDATE_LAG_MAX
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 
@@ -121,6 +121,7 @@ class Host:
         self._merging = ThreadPoolExecutor(
             min(MERGING_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="merge"
         )
+        self._seeds: dict[int, bytes] = {}  # Of the newest states, by height.
         self._measuring = Measuring(store.genesis, self._payload, self._merging.map)
         self._last_height = None if heights is None else node.state.height + heights
         self._vote_state = VoteStateFile(store.home.vote_state)
@@ -229,6 +230,7 @@ class Host:
                 if self._trainer is not None:
                     self._trainer.train(effect, self._tasks)
             case effects.FetchPayload():
+                self._note_seed(self.node.state)
                 self._measuring.expect(effect.header)
                 self._fetcher.payload(effect)
             case effects.FetchBody():
@@ -323,8 +325,16 @@ class Host:
         self.feed.keep_figures(fact.height, figures)
         self.say("block.evaluated", height=fact.height, **figures)
 
+    def _note_seed(self, state: ChainState) -> None:
+        """Remember the dice of a state for as long as an update that trained from it may be read."""
+        self._seeds[state.height] = state.seed
+        self._seeds = {
+            height: seed for height, seed in self._seeds.items() if height >= state.height - UPDATE_LAG_MAX
+        }
+
     async def _build(self, effect: effects.BuildProposal) -> None:
         """Build the block and keep it durably before anyone hears of it (W8)."""
+        self._note_seed(effect.state)
         header, body, state = await self._compute_in_thread(
             propose.build,
             effect.state,
@@ -342,6 +352,7 @@ class Host:
 
     async def _check(self, effect: effects.CheckProposal) -> None:
         """Recompute the block; a valid one is durable before it is voted for (W8)."""
+        self._note_seed(effect.state)
         header, body = effect.header, effect.body
         try:
             state = await self._compute_in_thread(
@@ -393,25 +404,25 @@ class Host:
 
     async def _craft(self, effect: Craft) -> None:
         """Let a liar make its payload out of what it holds."""
-        manifest = self._store.genesis.manifest
+        form, seed = payload_form(self._store.genesis), self.node.state.seed
 
         def craft() -> tuple[bytes, int]:
-            own = self._row(effect.own_root, manifest)
-            others = [self._row(root, manifest) for root in effect.other_roots]
-            payload = effect.craft(own, others)
+            own = self._row(effect.own_root, seed)
+            others = [self._row(root, seed) for root in effect.other_roots]
+            payload = effect.payload(own, others, form, seed)
             return self._store.blobs.put(payload), len(payload)
 
         root, size = await self._on_disk(craft)
         self._inbox.put(Trained(effect.base_height, root, size, effect.examples))
 
     def _payload(self, header: UpdateHeader) -> Int16Vector:
-        return self._row(header.payload_root, self._store.genesis.manifest)
+        return self._row(header.payload_root, self._seeds.get(header.base_height, self.node.state.seed))
 
-    def _row(self, root: bytes, manifest: Manifest) -> Int16Vector:
+    def _row(self, root: bytes, seed: bytes) -> Int16Vector:
         data = self._fresh.get(root) or self._store.blobs.load(root)
         if data is None:
             raise StorageFault(f"the payload {root.hex()[:12]}… was durable and is gone")
-        return decode_payload(data, manifest)
+        return payload_form(self._store.genesis).decode(data, seed)
 
     async def _on_disk(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, function, *arguments)

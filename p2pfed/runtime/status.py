@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from p2pfed.chain.form import payload_form
 from p2pfed.ledger.state import LedgerState
 from p2pfed.ledger.summary import account_row, stake_row
 from p2pfed.node.view import view_of
@@ -36,6 +37,9 @@ def status_of(host: Host) -> dict[str, Any]:
         "is_halted": not view.is_quorum_connected and not view.is_finished,
         "is_finished": view.is_finished,
         "sync": None if host.state_fetch.progress is None else asdict(host.state_fetch.progress),
+        "codec": genesis.params.codec,
+        "update_bytes": payload_form(genesis).length,
+        "updates_counted": len(host.node.state.ledger.training.last_trainers),
         "figures": host.feed.figures.get(view.height, {}),
         "learner": host.learner_state(),
         "account": _account(host),

@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from p2pfed.aggregation.payload import encode_payload
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import LocalError
 from p2pfed.learning.client import WorkerClient, WorkerFailed
+from p2pfed.learning.feedback import Feedback, payload_of
 from p2pfed.learning.learner import Metrics
 from p2pfed.node.effects import Train
 from p2pfed.node.events import Event, Trained, TrainingFailed
-from p2pfed.privacy.mechanism import model_view, quantise
+from p2pfed.privacy.mechanism import model_view
 from p2pfed.runtime.fresh import Fresh
+from p2pfed.storage.files import read_small, replace_file
 from p2pfed.storage.store import Store
 
 
@@ -22,8 +24,19 @@ class Trainer:
     """Trains one height at a time; a newer height cancels an older one that nobody waits for any more."""
 
     def __init__(
-        self, worker: WorkerClient, store: Store, bulk: Executor, put: Callable[[Event], None], fresh: Fresh
+        self,
+        worker: WorkerClient,
+        store: Store,
+        bulk: Executor,
+        put: Callable[[Event], None],
+        fresh: Fresh,
+        public: bytes,
     ) -> None:
+        """Begin with what earlier lives left in the home of `public`, this peer's key."""
+        self._form, self._public = payload_form(store.genesis), public
+        size = store.genesis.manifest.size if self._form.has_feedback else 0
+        data = read_small(store.home.feedback, Feedback.file_bytes(size)) if size else None
+        self._feedback = Feedback.from_bytes(data or b"", size)
         self._worker = worker
         self._store = store
         self._bulk = bulk
@@ -42,21 +55,37 @@ class Trainer:
     async def _train(self, effect: Train) -> None:
         state, loop = effect.state, asyncio.get_running_loop()
         assert state.model is not None
-        groups = state.genesis.manifest.groups
+        model, groups = state.model, state.genesis.manifest.groups
         started = loop.time()
         self.state = f"training for height {state.next_height}"
-        view = model_view(state.model, groups)
+        view = model_view(model, groups)
         trained = await self._worker.train(view, height=state.next_height, train_index=state.train_index)
         self.last_ms = int((loop.time() - started) * 1000)
         if isinstance(trained, WorkerFailed):
             self._fail(effect, trained.reason)
             return
         try:
-            payload = encode_payload(quantise(trained.delta, groups, state.model.update_exponents))
+            payload, feedback = payload_of(
+                trained.delta,
+                self._form,
+                model.update_exponents,
+                state.seed,
+                self._feedback,
+                base_height=state.height,
+                last_base=state.ledger.training.last_base(self._public),
+            )
         except LocalError as error:
             self._fail(effect, str(error))
             return
-        root = await loop.run_in_executor(self._bulk, self._store.blobs.put, payload)
+
+        def keep() -> bytes:
+            """Make durable what is left before what is sent: the other way round it could be lost."""
+            if feedback is not self._feedback:
+                replace_file(self._store.home.feedback, feedback.to_bytes())
+            return self._store.blobs.put(payload)
+
+        root = await loop.run_in_executor(self._bulk, keep)
+        self._feedback = feedback
         self._fresh.keep(root, payload)
         self.state = f"trained for height {state.next_height} in {self.last_ms} ms"
         self._put(Trained(effect.base_height, root, len(payload), trained.examples))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.chain.snapshot import block_of, model_of, state_after
 from p2pfed.errors import BadChunk, PeerFault
@@ -41,7 +42,7 @@ class Fetching:
         header, genesis = effect.header, self._world.genesis
 
         def done(data: bytes) -> None:
-            is_valid, proof = judge_payload(header, data, genesis.manifest)
+            is_valid, proof = judge_payload(header, data, payload_form(genesis))
             self._peer.handle(events.PayloadFetched(header.update_id, is_valid, proof))
 
         last = header.base_height + genesis.params.update_lag

@@ -6,15 +6,16 @@ from functools import lru_cache
 from typing import Literal
 
 from p2pfed.adversary.registry import poison_of
-from p2pfed.aggregation.payload import encode_payload
+from p2pfed.chain.form import parse_codec, payload_form
 from p2pfed.chain.genesis import verify_genesis
 from p2pfed.chain.state import ChainState
 from p2pfed.learning.builtin import builtin_learner
+from p2pfed.learning.feedback import Feedback, payload_of
 from p2pfed.learning.founding import found_in_process
 from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext
 from p2pfed.learning.session import Session
 from p2pfed.primitives.keys import PrivateKey
-from p2pfed.privacy.mechanism import model_view, quantise
+from p2pfed.privacy.mechanism import model_view
 from p2pfed.types.genesis import Genesis, Params, Participant, first_model
 from p2pfed.types.model import ModelState
 
@@ -49,9 +50,12 @@ def found(
     heights: int,
     update_lag: int = 1,
     emission: int = 0,
+    codec: str = "int16",
+    first: int = 1,
 ) -> tuple[Genesis, ModelState]:
-    """Return the genesis of a network of `keys` (ascending) with these stakes, and its first model."""
+    """Return genesis of `keys` (ascending) with these stakes, for `heights` blocks, and the first model."""
     founder, model = _found(len(keys))
+    codec_name, one_in = parse_codec(codec)
     genesis = Genesis(
         version=1,
         name="simulation",
@@ -63,9 +67,12 @@ def found(
             1,
             UPDATE_BITS,
             4,
-            heights,
+            first - 1 + heights,
             update_lag=update_lag,
             emission=emission,
+            codec=codec_name,
+            codec_one_in=one_in,
+            height_first=first,
         ),
         participants=tuple(
             Participant(key.public, bond, BALANCE) for key, bond in zip(keys, bonds, strict=True)
@@ -80,13 +87,24 @@ def found(
     return genesis, first_model(genesis, model.weights)
 
 
-def train(learner: Session, state: ChainState) -> tuple[bytes, int]:
-    """Return the payload of an honest update from the model of `state`, and its number of examples."""
+def no_feedback(genesis: Genesis) -> Feedback:
+    """Return the feedback of a peer that has sent nothing in this life; production keeps it on disk."""
+    form = payload_form(genesis)
+    return Feedback.none(genesis.manifest.size if form.has_feedback else 0)
+
+
+def train(
+    learner: Session, state: ChainState, feedback: Feedback, public: bytes
+) -> tuple[bytes, int, Feedback]:
+    """Return the payload of an honest update from the model of `state`, its examples, and what is left."""
     assert state.model is not None
     groups = state.genesis.manifest.groups
     trained = learner.train(model_view(state.model, groups), state.next_height, state.train_index)
-    payload = encode_payload(quantise(trained.delta, groups, state.model.update_exponents))
-    return payload, trained.examples
+    payload, left = payload_of(
+        trained.delta, payload_form(state.genesis), state.model.update_exponents, state.seed, feedback,
+        base_height=state.height, last_base=state.ledger.training.last_base(public),
+    )  # fmt: skip
+    return payload, trained.examples, left
 
 
 def accuracy(learner: Session, state: ChainState) -> float:

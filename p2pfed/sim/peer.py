@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 from p2pfed.adversary.base import Adversary
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.adversary.registry import make_adversary
-from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain import check, propose
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.light import rules_of, trusted_genesis
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Entry
@@ -23,7 +23,7 @@ from p2pfed.node.state_sync import SyncPlan
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.fetching import Fetching
-from p2pfed.sim.learner import train
+from p2pfed.sim.learner import no_feedback, train
 from p2pfed.sim.log_checker import LogChecker, open_log
 from p2pfed.sim.power import PowerCut, Switch
 from p2pfed.types.address import Multiaddr
@@ -31,7 +31,6 @@ from p2pfed.types.block import Block
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX
-from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ class SimPeer:
     def _start(self) -> None:
         world = self._world
         state, last_commit = self.disk.recover()
-        self._clock_ms = 0
+        self._clock_ms, self._left = 0, no_feedback(world.genesis)
         self._fetching = Fetching(world, self)
         history = self._open_log(state)
         self.node = Node(
@@ -316,12 +315,13 @@ class SimPeer:
         if self._learner is None or not self._world.can_train(self):
             self.handle(events.TrainingFailed(effect.base_height, "no data this time"))
             return
-        payload, examples = train(self._learner, effect.state)
+        payload, examples, self._left = train(self._learner, effect.state, self._left, self.public)
         root = self.disk.put(payload)
         self.handle(events.Trained(effect.base_height, root, len(payload), examples))
 
     def _build(self, effect: effects.BuildProposal) -> None:
-        header, body, state = propose.build(effect.state, effect.inputs, effect.round, self._payload)
+        read = self._payloads(effect.state)
+        header, body, state = propose.build(effect.state, effect.inputs, effect.round, read)
         self.disk.save_pending(body)
         self.handle(events.ProposalBuilt(header.height, effect.round, header, body, state))
 
@@ -336,29 +336,31 @@ class SimPeer:
             self.handle(events.ProposalChecked(value_id, state, ""))
 
     def _checked(self, effect: effects.CheckProposal) -> ChainState:
-        return check.check(effect.state, effect.header, effect.body, self._payload)
+        return check.check(effect.state, effect.header, effect.body, self._payloads(effect.state))
 
     def _craft(self, effect: Craft) -> None:
-        others = [self._row(root) for root in effect.other_roots]
-        payload = effect.craft(self._row(effect.own_root), others)
+        form, seed = payload_form(self._world.genesis), self.node.state.seed
+        others = [self._row(root, seed) for root in effect.other_roots]
+        payload = effect.payload(self._row(effect.own_root, seed), others, form, seed)
         root = self.disk.put(payload)
         self.handle(events.Trained(effect.base_height, root, len(payload), effect.examples))
 
-    def _payload(self, header: UpdateHeader) -> Int16Vector:
-        return self._row(header.payload_root)
+    def _payloads(self, state: ChainState) -> check.Payloads:
+        return lambda header: self._row(header.payload_root, state.seed)
 
-    def _row(self, root: bytes) -> Int16Vector:
+    def _row(self, root: bytes, seed: bytes) -> Int16Vector:
         data = self.disk.blob(root)
         assert data is not None
-        return decode_payload(data, self._world.genesis.manifest)
+        return payload_form(self._world.genesis).decode(data, seed)
 
     # What others ask for, and what it asks of them
 
     def _ask(self, peer: bytes, ask: Callable[[SimPeer], T | None], take: Callable[[T | None], None]) -> None:
         self._world.request(self, peer, ask, take)
 
-    def take_blocks(self, source: bytes, blocks: tuple[Block, ...]) -> None:
-        self.handle(events.BlocksFetched(source, blocks))
+    def take_blocks(self, source: bytes, blocks: tuple[Block, ...] | None) -> None:
+        """Take an answer: None where there was none, no blocks where the other has none of these."""
+        self.handle(events.BlocksFetched(source, blocks or (), is_missing=blocks == ()))
 
     def serve(self, root: bytes) -> bytes | None:
         """Return a blob for whoever asks; a liar may keep it back."""

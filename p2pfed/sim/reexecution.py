@@ -6,13 +6,11 @@ ledger's own arithmetic is not repeated: its root is compared between peers, its
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
-
-import numpy as np
 
 from p2pfed.aggregation import reference
 from p2pfed.aggregation.step import OuterStep
+from p2pfed.chain.form import payload_form
 from p2pfed.chain.state import ChainState
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.types.block import Block
@@ -73,7 +71,7 @@ def _merge_objection(before: ChainState, block: Block, merged: list[UpdateHeader
         data = payload(update.payload_root)
         if data is None:
             return f"the payload {update.payload_root.hex()} of {update.trainer.hex()[:12]} is nowhere"
-        rows.append(np.array(struct.unpack(f"<{len(data) // 2}h", data), np.int16))
+        rows.append(payload_form(before.genesis).decode(data, before.seed))
     assert before.model is not None
     result = reference.merge(
         before.genesis.manifest,

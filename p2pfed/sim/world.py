@@ -52,7 +52,7 @@ class Result(Struct, frozen=True):
     """What a run came to.
 
     heights: The newest height of each peer, in their order.
-    decided: The value id of every final height, from 1 on.
+    decided: The value id of every final height, ascending.
     violations: What broke a law; empty in a good run.
     crashes: Lives that ended, whatever ended them.
     accuracy: Of the last common model on the public digits.
@@ -111,7 +111,14 @@ class World:
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
         self.genesis, model = found(
-            keys, scenario.bonds, scenario.preset, scenario.heights, scenario.update_lag, scenario.emission
+            keys,
+            scenario.bonds,
+            scenario.preset,
+            scenario.heights,
+            scenario.update_lag,
+            scenario.emission,
+            scenario.codec,
+            scenario.height_first,
         )
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
@@ -132,6 +139,7 @@ class World:
             )
         self._by_key = {peer.public: peer for peer in self.peers}
         self.honest = tuple(peer for peer in self.peers if not peer.byzantine)
+        self._waited_for = self.honest[0]
         self.judge = Judge(scenario, self.peers, model)
         arrivals = [late.from_ms for late in scenario.late]
         self._calm_ms = START_MS + max(scenario.heal_ms, *arrivals, 0)
@@ -165,10 +173,13 @@ class World:
     @property
     def is_over(self) -> bool:
         """Answer whether a law is broken, the chain forked, or all honest are up and have the last model."""
-        last = self.scenario.heights
+        last = self.genesis.params.height_final
         if self.judge.violations or self.judge.checkers.forks:
             return True
-        return all(peer.has_model_of(last) for peer in self.honest)
+        if self._waited_for.has_model_of(last):  # Asked after every event: who lacks it is remembered.
+            lacking = (peer for peer in self.honest if not peer.has_model_of(last))
+            self._waited_for = next(lacking, self._waited_for)
+        return self._waited_for.has_model_of(last)
 
     def after(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Do something `delay_ms` from now, after what is due then already."""
@@ -337,7 +348,7 @@ class World:
             peer,
             public,
             lambda other: other.serve_blocks(from_height),
-            lambda blocks: peer.take_blocks(public, blocks or ()),
+            lambda blocks: peer.take_blocks(public, blocks),
             lambda blocks: sum(len(codec.encode(block)) for block in blocks),
         )
 

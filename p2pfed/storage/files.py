@@ -86,20 +86,20 @@ def replace_file(path: Path, data: bytes, point: str = "file", mode: int = PRIVA
     crashpoint(f"{point}.durable")
 
 
-def read_small(path: Path) -> bytes | None:
+def read_small(path: Path, bytes_max: int = SMALL_FILE_BYTES_MAX) -> bytes | None:
     """Return the content of a small file, None where there is none.
 
     Raises:
-        StorageFault: It can't be read, or is larger than SMALL_FILE_BYTES_MAX.
+        StorageFault: It can't be read, or is larger than `bytes_max`.
     """
     with disk_errors(f"read {path}"):
         try:
             with path.open("rb") as file:
-                data = file.read(SMALL_FILE_BYTES_MAX + 1)
+                data = file.read(bytes_max + 1)
         except FileNotFoundError:
             return None
-    if len(data) > SMALL_FILE_BYTES_MAX:
-        raise StorageFault(f"{path} is larger than {SMALL_FILE_BYTES_MAX} bytes; that is no file of p2pfed")
+    if len(data) > bytes_max:
+        raise StorageFault(f"{path} is larger than {bytes_max} bytes; that is no file of p2pfed")
     return data
 
 

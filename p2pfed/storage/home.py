@@ -29,6 +29,7 @@ class Home:
         self.blobs = self.data / "blobs"
         self.wal = self.data / "wal"
         self.sync = self.data / "sync"  # The manifest of the snapshot that is being fetched.
+        self.feedback = self.data / "feedback"  # What the learner's updates could not carry yet.
         self.logs = self.path / "logs"
         self.run = self.path / "run"
         self.api_token = self.run / "api.token"

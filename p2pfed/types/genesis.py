@@ -13,7 +13,9 @@ from p2pfed.primitives.digest import tagged
 from p2pfed.types.message import Amount, Digest32, Height, Message, PublicKey, TimeMs
 from p2pfed.types.model import Int32Vector, Manifest, ModelState
 from p2pfed.types.params import (
+    CODEC_ONE_IN_MAX,
     EMISSION_MAX,
+    HEIGHT_FIRST_MAX,
     OUTER_ONE,
     OUTER_RATE_MAX,
     PARTICIPANTS_MAX,
@@ -22,6 +24,7 @@ from p2pfed.types.params import (
     UPDATE_LAG_MAX,
     UPDATES_MAX,
 )
+from p2pfed.types.update import CodecName
 from p2pfed.types.validators import Power, ValidatorSet, validator_set
 
 TransportName = Literal["tcp", "libp2p", "memory"]
@@ -60,6 +63,9 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     outer_momentum: Annotated[int, msgspec.Meta(ge=0, lt=OUTER_ONE)] = 0  # Nesterov's, in units of 2^-16.
     outer_rate: Annotated[int, msgspec.Meta(ge=1, le=OUTER_RATE_MAX)] = OUTER_ONE
     emission: Annotated[int, msgspec.Meta(ge=0, le=EMISSION_MAX)] = 0  # The most that a block pays for work.
+    codec: CodecName = "int16"  # How updates are spelled …
+    codec_one_in: Annotated[int, msgspec.Meta(ge=1, le=CODEC_ONE_IN_MAX)] = 1  # … and how sparse they are.
+    height_first: Annotated[int, msgspec.Meta(ge=1, le=HEIGHT_FIRST_MAX)] = 1  # Of the first block.
 
 
 def spelled_params(params: Params) -> tuple[object, ...]:
@@ -93,6 +99,11 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     @cached_property
     def params_hash(self) -> bytes:
         return tagged("params", codec.encode(spelled_params(self.params)))
+
+    @property
+    def height(self) -> int:
+        """The height that the network is born at: its first block has the next one."""
+        return self.params.height_first - 1
 
     @cached_property
     def validators(self) -> ValidatorSet:

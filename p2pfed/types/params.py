@@ -12,6 +12,7 @@ MODEL_ELEMENTS_MAX = (1 << 31) - 1
 UPDATES_MAX = 512  # Rows of one aggregation; 512 * 2^15 = 2^24: a float32 sum of 0/1 times int16 is exact.
 UPDATE_EXPONENT_MIN, UPDATE_EXPONENT_MAX = -8, 30
 MODEL_EXPONENT_MIN, MODEL_EXPONENT_MAX = 0, 30
+CODEC_ONE_IN_MAX = 4096  # Of so many coordinates a sparse update sends one at least.
 OUTER_ONE = 1 << 16  # Momentum and rate of the outer step are in units of 2^-16.
 OUTER_RATE_MAX = 1 << 20
 EXPONENT_GAP_MAX = 14  # m - e: an update of 2^15 times 2^14 stays below 2^30 in model units.
@@ -28,6 +29,7 @@ PARTICIPANTS_MAX = 512
 CONTROL_BYTES_MAX = 256 * KIB  # Hard cap of the control plane; votes never wait behind bulk.
 BODY_BYTES_MAX = 4 * MIB
 EVIDENCE_BYTES_MAX = 64 * KIB
+HEADER_BYTES_MAX = 2 * KIB  # As evidence carries one: thirty fields, most of them digests.
 EVIDENCE_PER_BLOCK_MAX = 32
 TRANSACTIONS_PER_BLOCK_MAX = 512
 TRANSACTION_BYTES_MAX = 512
@@ -44,6 +46,7 @@ PROOF_LEAF_BYTES_MAX = 64 * KIB  # The longest leaf of the state is a validator 
 # --- agreement (spec/consensus.md section 21) ---
 ROUNDS_AHEAD_MAX = 8  # Votes of further rounds are dropped; a certificate moves us there instead.
 ROUND_MAX = (1 << 32) - 1
+HEIGHT_FIRST_MAX = 1 << 40  # Of a network's first block: more than enough stays for those to come.
 HEIGHT_MAX = (1 << 63) - 1  # msgpack could hold more; signed 64-bit keeps SQLite and other languages safe.
 UPDATE_LAG_MAX = (
     4  # tau: an update trains from the model of one of so many heights before its block, at most.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal, get_args
 
 import msgspec
 
@@ -10,6 +10,8 @@ from p2pfed.primitives.digest import tagged
 from p2pfed.types.message import Digest32, Height, PublicKey, Signature, SignedMessage
 from p2pfed.types.params import MODEL_ELEMENTS_MAX
 
+CodecName = Literal["int16", "int8", "int4", "rand_k", "top_k", "sign"]
+CODECS: tuple[CodecName, ...] = get_args(CodecName)  # A header names a codec by its place.
 CODEC_INT16 = 0
 EXAMPLES_MAX = 1 << 40
 
@@ -17,7 +19,7 @@ EXAMPLES_MAX = 1 << 40
 class UpdateHeader(SignedMessage, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     """What a trainer signs. `examples` is claimed, never trusted: only the mean family weighs by it.
 
-    The payload is `payload_bytes` bytes of little-endian int16 with RFC 6962 root `payload_root`.
+    The payload is `payload_bytes` bytes in the form of `codec`, with RFC 6962 root `payload_root`.
     """
 
     KIND: ClassVar[str] = "update"

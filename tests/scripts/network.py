@@ -173,7 +173,7 @@ class Network(World):
 
     def _change_learner(self, peer: SimPeer) -> None:
         def train(effect: effects.Train) -> None:
-            payload, examples = peer_module.train(peer._learner, effect.state)
+            payload, examples, _ = peer_module.train(peer._learner, effect.state, peer._left, peer.public)
             vector = np.array(decode_payload(payload, self.genesis.manifest))
             vector[0] += 1
             data = encode_payload(vector)

@@ -99,6 +99,14 @@ def test_updates_of_slow_trainers_count_where_the_network_allows_it() -> None:
     assert (in_time.violations, in_time.older) == ((), 0)
 
 
+@pytest.mark.parametrize(("codec", "least"), [("int4", 0.8), ("rand_k:8", 0.5)])
+def test_a_network_learns_from_updates_of_few_bytes(codec: str, least: float) -> None:
+    whole, few = run(Scenario(heights=12)), run(Scenario(heights=12, codec=codec))
+    assert few.violations == ()
+    assert few.message_bytes < whole.message_bytes
+    assert few.accuracy > least
+
+
 def test_where_work_is_paid_every_peer_counts_the_same_pay_also_after_a_crash() -> None:
     result = run(find_scenario("paid"))
     assert result.violations == ()

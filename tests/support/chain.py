@@ -10,13 +10,15 @@ import numpy as np
 
 from p2pfed.aggregation.payload import encode_payload
 from p2pfed.chain.evidence import duplicate_update
-from p2pfed.chain.invalid_update import invalid_payload
+from p2pfed.chain.form import payload_form
+from p2pfed.chain.invalid_update import opening
 from p2pfed.chain.propose import ProposalInputs, build
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.consensus.certificates import commit_cert
 from p2pfed.consensus.evidence import duplicate_avail, duplicate_proposal, duplicate_vote
 from p2pfed.consensus.proposer import proposer_index
-from p2pfed.primitives.digest import sha256
+from p2pfed.primitives import codec
+from p2pfed.primitives.digest import ZERO_DIGEST, sha256
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.types.availability import Avail, AvailMessage, list_hash
@@ -30,13 +32,14 @@ from p2pfed.types.evidence import (
     DuplicateVote,
     Evidence,
     InvalidUpdate,
+    LightClientAttack,
 )
 from p2pfed.types.genesis import Genesis, Params, Participant, first_model
 from p2pfed.types.message import SignedMessage
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.transaction import Bond, Transfer, Unbond, Unjail
-from p2pfed.types.update import CODEC_INT16, UpdateHeader
+from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 
 NO_SIGNATURE = bytes(64)
@@ -131,14 +134,16 @@ class World:
         base, key = base or self.state, self.keys[self.publics[trainer]]
         dice = np.random.default_rng([trainer, seed, base.height])
         values = dice.integers(-3000, 3000, self.genesis.manifest.size).astype(np.int16)
-        data = encode_payload(values)
+        form = payload_form(self.genesis)
+        data = form.encode(values, base.seed)
+        values = form.decode(data, base.seed)
         header = UpdateHeader(
             trainer=key.public,
             base_height=base.height,
             base_model_root=base.model_root,
             payload_bytes=len(data),
             payload_root=chunk_root(data),
-            codec=CODEC_INT16,
+            codec=form.number,
             examples=10 + trainer,
             signature=NO_SIGNATURE,
         )
@@ -266,7 +271,28 @@ class World:
         values = np.zeros(self.genesis.manifest.size, np.int16)
         values[3] = -32768
         data = encode_payload(values)
-        return invalid_payload(self.update(trainer, payload_root=chunk_root(data)), data)
+        return opening(self.update(trainer, payload_root=chunk_root(data)), data, 0)
+
+    def attack(self, who: int, **changes: Any) -> LightClientAttack:
+        """Return proof that a participant precommitted two headers of the next height, the second in round 3.
+
+        They have one parent and, without `changes` to the second, different sets.
+        """
+        key, index = self.keys[self.publics[who]], self.state.validators.index_of(self.publics[who])
+        assert index is not None
+        fields = dict.fromkeys(Header.__struct_fields__, EMPTY_ROOT)
+        fields |= dict.fromkeys(("height", "round0", "time_ms", "train_index", "flags", "model_parent"), 0)
+        fields |= {"version": 1, "proposer": bytes(33), "seed_reveal": b"", "rule": "mean"}
+        fields |= {"chain_id": self.genesis.chain_id, "height": self.state.next_height}
+        fields |= {"params_hash": self.genesis.params_hash}
+        first = Header(**fields)
+        second = msgspec.structs.replace(first, **(changes or {"validators_hash": ZERO_DIGEST}))
+        signed_headers = [
+            (self.sign(Precommit(header.height, round_, header.value_id, index, NO_SIGNATURE), key), header)
+            for round_, header in ((0, first), (3, second))
+        ]
+        (one, mine), (other, theirs) = sorted(signed_headers, key=lambda pair: codec.encode(pair[0]))
+        return LightClientAttack(key.public, codec.encode(mine), one, codec.encode(theirs), other)
 
     def all_evidence(self, who: int) -> tuple[Evidence, ...]:
         """Return a proof of each kind against one participant, a validator of the next height."""
@@ -279,4 +305,5 @@ class World:
             self.double_avail(validator),
             self.bad_update(who),
             self.double_update(who),
+            self.attack(who),
         )

@@ -126,6 +126,18 @@ def test_nobody_earns_more_than_the_usual_by_agreeing_with_everybody() -> None:
     assert values[8] <= max(values[:8])
 
 
+def test_what_two_thirds_send_again_is_usual_and_what_is_more_so_counts_less() -> None:
+    cosines = [[0 if i == j else UNIT // 2 for j in range(6)] for i in range(6)]
+    shares = 92, 93, 94, 95, 98, 100
+    replays = [UNIT * share // 100 for share in shares]
+    values = score_values(cosines, replays, [1] * 6, [(1, 1)] * 6, SIZE)
+    free = score_values(cosines, [0] * 6, [1] * 6, [(1, 1)] * 6, SIZE)
+    assert values[:4] == free[:4]
+    assert values[4] == pytest.approx(free[4] * 2 / 5, rel=0.01)  # 2 percent from a replay where 5 are usual.
+    assert values[5] == 0
+    assert score_values(cosines, [UNIT] * 6, [1] * 6, [(1, 1)] * 6, SIZE) == free
+
+
 def test_an_older_update_is_worth_less_and_no_other_pays_for_it() -> None:
     def of_ages(ages: list[int]) -> tuple[int, ...]:
         cosines = [[0 if i == j else UNIT // 2 for j in range(6)] for i in range(6)]

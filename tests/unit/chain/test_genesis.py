@@ -11,6 +11,7 @@ import pytest
 from support.chain import World, make_genesis, private_keys, small_manifest
 from support.mutate import mutations
 
+from p2pfed.chain.form import parse_codec
 from p2pfed.chain.genesis import (
     GENESIS_JSON_BYTES_MAX,
     decode_genesis,
@@ -143,6 +144,7 @@ TWO_ARRAYS = small_manifest().arrays
         (make_genesis(EQUAL, manifest=Manifest((TWO_ARRAYS[0], TWO_ARRAYS[0]))), "the same name"),
         (make_genesis(EQUAL, rules=("krumm",)), "no aggregation rule 'krumm'"),
         (make_genesis(EQUAL, rules=("mean", "median", "mean")), "a rule is listed twice"),
+        (make_genesis(EQUAL, height_first=9, height_final=8), "end at height 8, before its first block, 9"),
         (make_genesis(EQUAL, updates_min=5), "updates_min is 5, but only 4"),
         (make_genesis([1, 1, 1, 100]), "can't stand 3 liars among 4 trainers"),
         (make_genesis([1, 1, 3, 3], rules=("mean", "median")), "rule median can't stand 2 liars among 4"),
@@ -167,6 +169,8 @@ def test_a_genesis_that_cannot_work_is_refused_with_the_numbers(genesis: Genesis
         make_genesis([20, 20, 20, 10, 10, 10, 10]),
         make_genesis(EQUAL, update_exponents=(6, 7)),
         make_genesis(EQUAL, updates_min=4),
+        make_genesis(EQUAL, height_first=9, height_final=9),
+        make_genesis(EQUAL, height_first=1 << 40),
         make_genesis(EQUAL, rules=("arc+nnm+mda", "median")),
     ],
 )
@@ -213,3 +217,41 @@ def test_more_late_trainers_than_votes_have_room_for_are_refused() -> None:
     verify_genesis(make_genesis([1] * 128, update_lag=4))
     with pytest.raises(LocalError, match=r"129 trainers with update_lag 4.*1024 updates.*at most 128"):
         verify_genesis(make_genesis([1] * 129, update_lag=4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"codec": "top_k"}, "top_k sends one coordinate in 1; that must be 2 or more"),
+        ({"codec": "int8", "codec_one_in": 5}, "int8 sends one coordinate in 5; that must be 1"),
+        ({"codec": "rand_k", "codec_one_in": 9, "update_lag": 2}, "rand_k with update_lag 2"),
+        ({"codec": "top_k", "codec_one_in": 9}, "rule clip_nnm_trimmed_mean compares.*most are 0"),
+        ({"codec": "sign", "rules": ("median",)}, "rule median compares.*all have one size"),
+        ({"codec": "sign", "rules": ("krum", "bulyan")}, "rule bulyan"),
+    ],
+)
+def test_a_codec_that_does_not_suit_is_refused_with_the_reason(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(LocalError, match=text):
+        verify_genesis(make_genesis([100] * 7, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"codec": "int4", "update_lag": 4},
+        {"codec": "rand_k", "codec_one_in": 100},
+        {"codec": "top_k", "codec_one_in": 100, "rules": ("clip+nnm+geometric_median", "mean")},
+        {"codec": "sign", "rules": ("sign_majority",)},
+    ],
+)
+def test_a_codec_that_suits_is_let_through(changes: dict[str, Any]) -> None:
+    verify_genesis(make_genesis(EQUAL, **changes))
+
+
+def test_a_codec_is_spelled_by_its_name_and_for_sparse_ones_a_number() -> None:
+    assert [parse_codec(text) for text in ("int16", "sign", "top_k:100", "rand_k:4096")] == [
+        ("int16", 1), ("sign", 1), ("top_k", 100), ("rand_k", 4096),
+    ]  # fmt: skip
+    for text in ("int7", "", "int8:2", "int8:", "top_k", "top_k:1", "top_k:4097", "rand_k:x", "rand_k:٣"):
+        with pytest.raises(LocalError, match="codec"):
+            parse_codec(text)

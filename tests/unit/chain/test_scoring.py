@@ -9,16 +9,17 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from support.chain import World, make_genesis
+from support.chain import BALANCE, World, make_genesis
 
 from p2pfed.aggregation.payload import encode_payload
+from p2pfed.chain import propose
 from p2pfed.chain.apply import apply_certified
 from p2pfed.chain.check import check
 from p2pfed.chain.derive import ModelRoots, derive
-from p2pfed.chain.genesis import decode_genesis, dump_genesis, load_genesis
+from p2pfed.chain.genesis import decode_genesis, dump_genesis, load_genesis, verify_genesis
 from p2pfed.chain.state import decode_ledger, encode_ledger
 from p2pfed.chain.update_set import update_set
-from p2pfed.errors import InvalidBlock
+from p2pfed.errors import InvalidBlock, LocalError
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.types.block import Body, Header
@@ -124,6 +125,19 @@ def test_scores_stand_once_at_the_end_one_for_each_update_and_only_where_work_is
     assert body.scores is None
     with pytest.raises(InvalidBlock, match="0 are needed"):
         check(free.state, *forged(header, body, transactions=(scores,)), free.payload)
+
+
+def test_a_proposer_leaves_room_for_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(propose, "TRANSACTIONS_PER_BLOCK_MAX", 2)
+    world = paying()
+    payments = tuple(world.transfer(0, 1, 1, 0, nonce) for nonce in range(2))
+    assert len(world.build(transactions=payments)[1].signed_transactions) == 1
+
+
+def test_an_emission_that_could_never_be_paid_is_refused() -> None:
+    rich = make_genesis([STAKE_TOTAL_MAX - 4 * BALANCE - 30, 10, 10, 10], emission=1, rules=("mean",))
+    with pytest.raises(LocalError, match="emission is 1, and only 0 may still be created"):
+        verify_genesis(rich)
 
 
 def test_scores_have_frozen_bytes() -> None:

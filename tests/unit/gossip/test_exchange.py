@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from support.chain import private_keys
 
 from p2pfed.errors import BadSignature
 from p2pfed.gossip.exchange import REFRESH_MS, Exchange, Outgoing
+from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.gossip.peers import PeerTable
 from p2pfed.types.wire import PeerRecords
 
@@ -84,6 +86,28 @@ def test_a_new_own_record_is_pushed(exchange, table, keys, make_record) -> None:
     pushed = exchange.push()
     assert [item.peer for item in pushed] == [keys[0].public, keys[1].public]
     assert all(item.messages == (PeerRecords((make_record(keys[2], 7),)),) for item in pushed)
+
+
+def test_news_go_to_a_few_at_once_and_to_the_rest_with_the_next_tick(make_record, chain_id) -> None:
+    members = private_keys(MESH_DEGREE + 4)
+    table = PeerTable(members[0].public, member_keys=[key.public for key in members])
+    table.mesh_degree = len(members)
+    for key in members[1:]:
+        table.connected(key.public, 0)
+    exchange = Exchange(table, chain_id)
+    table.set_own(make_record(members[0]))
+    assert len(exchange.push()) == MESH_DEGREE
+    assert len(exchange.tick(1)) == len(members) - 1 - MESH_DEGREE
+    assert exchange.tick(2) == ()
+
+
+def test_a_record_that_is_replaced_is_news_again(exchange, table, keys, make_record, chain_id) -> None:
+    for place in (3, 4):
+        table.learn(make_record(keys[place]), chain_id)
+    exchange.tick(1)
+    newer = make_record(keys[3], 2)
+    table.learn(newer, chain_id)
+    assert {item.messages for item in exchange.tick(2)} == {(PeerRecords((newer,)),)}
 
 
 def test_nobody_to_tell_is_no_error(keys, make_record, chain_id) -> None:

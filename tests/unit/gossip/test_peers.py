@@ -19,6 +19,7 @@ from p2pfed.gossip.dialling import (
 from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.gossip.peers import (
     OBSERVER_PIPES,
+    OBSERVER_PORTION_MS,
     OBSERVERS_MAX,
     RECORD_INTERVAL_MS,
     STRANGERS_KNOWN_MAX,
@@ -378,12 +379,32 @@ def test_an_observer_stops_at_a_few_pipes(make_record, chain_id) -> None:
     assert not table.is_member(own)
     for key in members:
         table.learn(make_record(key), chain_id)
-    assert len(table.due_dials(HEAD_START_MS)) == OBSERVER_PIPES + 4
+    assert len(table.due_dials(HEAD_START_MS)) == OBSERVER_PIPES
     for key in members[:OBSERVER_PIPES]:
         table.connected(key.public, 0)
     assert table.due_dials(10**9) == ()
     table.disconnected(members[0].public, 10**9)
     assert len(table.due_dials(10**9 + HEAD_START_MS)) > 0
+
+
+def test_observers_dial_no_more_than_they_need_and_not_all_the_same(make_record, chain_id) -> None:
+    members = [PrivateKey((number + 1).to_bytes(32, "big")) for number in range(3 * OBSERVER_PIPES)]
+    chosen = set()
+    for number in range(99, 103):
+        table = PeerTable(
+            PrivateKey(number.to_bytes(32, "big")).public, member_keys=[key.public for key in members]
+        )
+        for key in members:
+            table.learn(make_record(key), chain_id)
+        dialled = _dialled(table, HEAD_START_MS)
+        assert len(dialled) == OBSERVER_PIPES
+        assert table.due_dials(HEAD_START_MS + OBSERVER_PORTION_MS - 1) == ()
+        table.connected(dialled[0], HEAD_START_MS)
+        later = _dialled(table, HEAD_START_MS + OBSERVER_PORTION_MS)
+        assert len(later) == OBSERVER_PIPES - 1
+        assert not {*later} & {*dialled}
+        chosen.add(tuple(dialled))
+    assert len(chosen) == 4
 
 
 def test_membership_is_the_list_of_genesis(table, keys) -> None:

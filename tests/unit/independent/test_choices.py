@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import pytest
 from support.chain import World
 from support.kept_chain import keep_chain
 
@@ -66,6 +67,24 @@ def test_blocks_with_momentum_are_recomputed_by_both_programs(tmp_path: Path) ->
     assert again.velocity.tolist() != first.model.velocity.tolist()
     assert again.root == world.state.model_root
     assert_sound(home, 4)
+
+
+@pytest.mark.parametrize(
+    ("codec", "one_in", "rule"),
+    [
+        ("int8", 1, "clip_nnm_trimmed_mean"), ("int4", 1, "median"), ("rand_k", 3, "trimmed_mean"),
+        ("top_k", 3, "clip+nnm+geometric_median"), ("sign", 1, "multi_krum"),
+    ],
+)  # fmt: skip
+def test_blocks_of_compressed_updates_are_recomputed_by_both_programs(
+    tmp_path: Path, codec: str, one_in: int, rule: str
+) -> None:
+    home = Home(tmp_path / "home")
+    world = World([10] * 4, codec=codec, codec_one_in=one_in, rules=(rule,))
+    store = keep_chain(home, world, 3, lambda _height: world.updates())
+    assert [result.problem for result in deep_check(store)] == [""] * 3
+    store.close()
+    assert_sound(home, 3)
 
 
 def store_updates(home: Home, height: int) -> tuple[UpdateHeader, ...]:

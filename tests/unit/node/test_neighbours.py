@@ -158,6 +158,19 @@ def test_a_network_larger_than_the_mesh_passes_messages_on_though_all_are_connec
     assert lab.others[0] not in effect.peers
 
 
+def test_an_observer_passes_on_what_is_rare_and_nothing_else() -> None:
+    lab = Lab(key=PrivateKey(b"\x56" * 32))
+    lab.start(connected=3)
+    world, place = lab.world, 0
+    assert sent_by(lab.hear(world.update(1)), UpdateHeader) == []
+    vote = world.sign(Prevote(1, 0, None, -1, place, bytes(64)), world.key(place))
+    assert sent_by(lab.hear(vote), Prevote) == []
+    transfer = world.transfer(1, 2, 5, 1, 0)
+    (effect,) = of(lab.hear(transfer), Send)
+    assert effect.message == transfer
+    assert effect.peers == tuple(lab.others[1:3])
+
+
 def test_what_everybody_makes_or_passes_on_goes_to_a_few_though_pushes_go_to_all() -> None:
     count = MESH_DEGREE + 4
     lab = Lab(bonds=(10,) * count)

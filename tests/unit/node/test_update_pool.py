@@ -56,6 +56,7 @@ def test_an_update_is_held_or_refused_and_only_held_ones_are_voted_on(world: Wor
     pool.settle(refused.update_id, is_valid=False)
     assert pool.held_ids() == (held.update_id,)
     assert pool.settled_trainers() == {held.trainer, refused.trainer}
+    assert not {held, refused} & {*pool.unserved()}
     assert [pool.is_settled(header.update_id) for header in (held, refused, open_)] == [True, True, False]
 
 

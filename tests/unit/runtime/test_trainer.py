@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tiny_chain import found, genesis, initial_model
+from support.tiny_chain import KEYS, found, genesis, initial_model
 
 from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain.state import genesis_state
@@ -46,7 +46,7 @@ async def answers(folder: Path, *results: Result | WorkerFailed, trainings: int 
     worker, events, fresh = FakeWorker(), [], Fresh()
     store = found(Home(folder / "home"))
     with ThreadPoolExecutor(1) as disk:
-        trainer = Trainer(worker, store, disk, events.append, fresh)
+        trainer = Trainer(worker, store, disk, events.append, fresh, KEYS[0].public)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(trainings):
                 trainer.train(Train(0, STATE), tasks)
@@ -91,6 +91,6 @@ async def test_figures_are_shown_where_there_are_any(tmp_path: Path, failed: boo
     worker, store = FakeWorker(), found(Home(tmp_path / "home"))
     with ThreadPoolExecutor(1) as disk:
         worker.results.put_nowait(WorkerFailed("no") if failed else result(0.0))
-        figures = await Trainer(worker, store, disk, lambda _: None, Fresh()).evaluate(STATE)
+        figures = await Trainer(worker, store, disk, lambda _: None, Fresh(), KEYS[0].public).evaluate(STATE)
     store.close()
     assert figures == ({} if failed else {"sum": 7.0})
