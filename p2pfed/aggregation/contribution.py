@@ -14,6 +14,7 @@ from math import isqrt
 import numpy as np
 from msgspec import Struct
 
+from p2pfed.aggregation.division import Int64Vector
 from p2pfed.aggregation.gram import partial_gram, self_test
 from p2pfed.aggregation.group import ParallelMap, pieces
 from p2pfed.aggregation.rule import Gram
@@ -81,20 +82,25 @@ def common_products(
     exponents: Sequence[int],
     parallel: ParallelMap = map,
 ) -> Gram:
-    """Return the inner products of whole updates, in units of the finest group (K1)."""
+    """Return the inner products of whole updates, in units of the finest group (K1).
+
+    Bounds:
+        Those of a group are below 2^52; a shift of at most 76 bits makes Python integers of them.
+    """
     self_test()  # Before threads could ask it twice.
     work = [(index, *piece) for index, group in enumerate(groups) for piece in pieces(group.size)]
 
-    def products_of(piece: tuple[int, int, int]) -> list[list[int]]:
+    def products_of(piece: tuple[int, int, int]) -> Int64Vector:
         index, begin, end = piece
         start = groups[index].start
-        found: list[list[int]] = partial_gram([row[start + begin : start + end] for row in rows]).tolist()
-        return found
+        return partial_gram([row[start + begin : start + end] for row in rows])
 
-    common = max(exponents)
-    total = np.zeros((len(rows), len(rows)), object)
+    sums = [np.zeros((len(rows), len(rows)), np.int64) for _ in groups]
     for (index, _, _), part in zip(work, parallel(products_of, work), strict=True):
-        total += np.array(part, object) << 2 * (common - exponents[index])
+        sums[index] += part
+    total = np.zeros((len(rows), len(rows)), object)
+    for of, exponent in zip(sums, exponents, strict=True):
+        total += of.astype(object) << 2 * (max(exponents) - exponent)
     products: Gram = total.tolist()
     return products
 
@@ -172,8 +178,8 @@ def clone_groups(cosines: Gram, bonds: Sequence[int]) -> list[list[int]]:
     leader = list(range(n))
     for i, j in pairs:
         apart = UNIT - cosines[i][j]
-        if cosines[i][j] > CLONE_COSINE and CLONE_RATIO * apart < UNIT - usual:
-            first, second = sorted((leader[i], leader[j]))
+        first, second = sorted((leader[i], leader[j]))
+        if first != second and cosines[i][j] > CLONE_COSINE and CLONE_RATIO * apart < UNIT - usual:
             leader = [first if of == second else of for of in leader]
     groups = [[i for i in range(n) if leader[i] == of] for of in range(n)]
     return [group for group in groups if len(group) > 1]

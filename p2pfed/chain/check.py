@@ -160,8 +160,8 @@ def verify_last_commit(state: ChainState, body: Body, known: CommitCert | None =
     One that equals `known` was verified before.
     """
     cert = body.last_commit
-    if state.height == 0 or cert is None:
-        if cert is not None or state.height != 0:
+    if state.header is None or cert is None:
+        if cert is not None or state.header is not None:
             raise InvalidBlock(
                 f"height {state.next_height} {'lacks' if cert is None else 'has'} a last commit"
             )

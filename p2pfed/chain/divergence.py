@@ -6,20 +6,18 @@ from enum import Enum
 
 from msgspec import Struct
 
+from p2pfed.chain.attack import DERIVED, attacks
 from p2pfed.chain.light import Trusted
 from p2pfed.consensus.certificates import precommits_of
 from p2pfed.consensus.evidence import duplicate_vote
-from p2pfed.types.evidence import DuplicateVote
+from p2pfed.types.evidence import DuplicateVote, LightClientAttack
 from p2pfed.types.light import LightBlock
-
-# What a header has from the blocks before it alone: no two honest headers of one height differ in these.
-DERIVED = ("validators_hash", "next_validators_hash", "params_hash")
 
 
 class Kind(Enum):
     """How two certificates of one height came about."""
 
-    LUNATIC = "lunatic"  # One header has a derived field that no correct peer computes: it alone convicts.
+    LUNATIC = "lunatic"  # One header has a derived field that no correct peer computes (E4).
     EQUIVOCATION = "equivocation"  # Both were decided in one round: who signed both voted twice (E1).
     AMNESIA = "amnesia"  # Decided in two rounds: a third forgot its lock; polkas of a full peer convict (E2).
 
@@ -37,7 +35,7 @@ class Divergence(Struct, frozen=True):
     kind: Kind
     first_signers: tuple[bytes, ...]
     second_signers: tuple[bytes, ...]
-    evidence: tuple[DuplicateVote, ...]  # E1, ready for any peer; empty unless the rounds are equal.
+    evidence: tuple[DuplicateVote | LightClientAttack, ...]  # E1 or E4, ready for any peer.
 
     @property
     def common_signers(self) -> tuple[bytes, ...]:
@@ -45,13 +43,22 @@ class Divergence(Struct, frozen=True):
         return tuple(key for key in self.first_signers if key in self.second_signers)
 
 
-def divergence(common: Trusted, first: LightBlock, second: LightBlock) -> Divergence:
-    """Return what two blocks prove that were both verified from `common`, at one height above it."""
+def divergence(common: Trusted, first: LightBlock, second: LightBlock, params_hash: bytes) -> Divergence:
+    """Return what two blocks prove that were both verified from `common`, at one height above it.
+
+    `params_hash` is that of genesis. A key stands in one proof: E4 where there is one, else E1.
+    """
     assert first.header.height == second.header.height > common.height
     assert first.header.value_id != second.header.value_id
     is_lunatic = any(getattr(first.header, name) != getattr(second.header, name) for name in DERIVED)
     is_one_round = first.commit.round == second.commit.round
     kind = Kind.LUNATIC if is_lunatic else Kind.EQUIVOCATION if is_one_round else Kind.AMNESIA
+    known = common.next_validators  # Nobody else can be punished, and who tells of strangers is blamed.
+    proofs = [one for one in attacks(first, second, params_hash) if known.index_of(one.signer) is not None]
+    accused = frozenset(proof.signer for proof in proofs)
+    twice = _double_votes(first, second) if is_one_round else ()
+    places = first.validators.validators
+    twice = tuple(vote for vote in twice if places[vote.first.validator_index].key not in accused)
     return Divergence(
         common,
         first,
@@ -59,7 +66,7 @@ def divergence(common: Trusted, first: LightBlock, second: LightBlock) -> Diverg
         kind,
         _signers(common, first),
         _signers(common, second),
-        _double_votes(first, second) if is_one_round else (),
+        (*proofs, *twice),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from p2pfed.chain.attack import verify_attack
 from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import verify_invalid_update
 from p2pfed.chain.state import ChainState
@@ -20,6 +21,7 @@ from p2pfed.types.evidence import (
     DuplicateVote,
     Evidence,
     InvalidUpdate,
+    LightClientAttack,
 )
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.validators import ValidatorSet
@@ -27,6 +29,7 @@ from p2pfed.types.validators import ValidatorSet
 _OFFENCES: Mapping[type[Any], Offence] = {
     DuplicateVote: Offence.DUPLICATE_VOTE,
     Amnesia: Offence.AMNESIA,
+    LightClientAttack: Offence.LIGHT_CLIENT_ATTACK,
     DuplicateProposal: Offence.DUPLICATE_PROPOSAL,
     InvalidUpdate: Offence.INVALID_UPDATE,
     DuplicateUpdate: Offence.DUPLICATE_UPDATE,
@@ -51,6 +54,10 @@ def accusation_of(state: ChainState, evidence: Evidence) -> Convict:
         place = validators.index_of(trainer)
         if place is None:
             raise OutOfBounds(f"{trainer.hex()[:12]}… was no participant of height {evidence.height}")
+    elif isinstance(evidence, LightClientAttack):
+        place = validators.index_of(evidence.signer)
+        if place is None:
+            raise OutOfBounds(f"{evidence.signer.hex()[:12]}… was no validator of height {evidence.height}")
     else:
         place = accused_index(evidence)
         if place >= len(validators):
@@ -79,6 +86,8 @@ def conviction_of(state: ChainState, evidence: Evidence) -> Convict:
             _verify_signed(evidence.update, state.chain_id)
         case DuplicateUpdate():
             _verify_duplicate_update(evidence, state.chain_id)
+        case LightClientAttack():
+            verify_attack(evidence, state.genesis)
         case _:
             verify_evidence(evidence, _validators(state, evidence), state.chain_id)
     return accusation

@@ -83,11 +83,18 @@ def verify_genesis(genesis: Genesis, byzantine: Collection[bytes] = ()) -> None:
     """
     if len(encode_genesis(genesis)) > GENESIS_BYTES_MAX:
         raise LocalError(f"genesis is longer than {GENESIS_BYTES_MAX} bytes")
+    _verify_heights(genesis)
     _verify_participants(genesis)
     _verify_model(genesis)
     _verify_rules(genesis)
     _verify_codec(genesis.params)
     _verify_byzantine(genesis, byzantine)
+
+
+def _verify_heights(genesis: Genesis) -> None:
+    first, final = genesis.params.height_first, genesis.params.height_final
+    if 0 < final < first:
+        raise LocalError(f"the network would end at height {final}, before its first block, {first}")
 
 
 def _verify_participants(genesis: Genesis) -> None:

@@ -33,10 +33,11 @@ class Rules(Struct, frozen=True):
 
     chain_id: bytes
     trusting_ms: int  # Two thirds of the unbonding period: a liar is still bonded when it is found out.
+    params_hash: bytes  # Of genesis: who signs another one lies.
 
 
 class Trusted(Struct, frozen=True):
-    """A final block as far as later ones hang on it; height 0 is genesis, whose `value_id` is zeros."""
+    """A final block as far as later ones hang on it, or genesis, whose `value_id` is zeros."""
 
     height: int
     time_ms: int
@@ -65,12 +66,12 @@ class Search(Struct, frozen=True):
 
 def rules_of(genesis: Genesis) -> Rules:
     """Return the rules of the network that `genesis` founds."""
-    return Rules(genesis.chain_id, 2 * genesis.params.unbonding_ms // 3)
+    return Rules(genesis.chain_id, 2 * genesis.params.unbonding_ms // 3, genesis.params_hash)
 
 
 def trusted_genesis(genesis: Genesis) -> Trusted:
     """Return the start of the chain: nothing is signed, the chain id names it."""
-    return Trusted(0, genesis.time_ms, ZERO_DIGEST, genesis.validators)
+    return Trusted(genesis.height, genesis.time_ms, ZERO_DIGEST, genesis.validators)
 
 
 def trusted_block(block: LightBlock) -> Trusted:
@@ -135,7 +136,7 @@ def verify_age(trusted: Trusted, rules: Rules, now_ms: int) -> None:
     """Raise TrustExpired unless now < time + trusting period."""
     age_ms = now_ms - trusted.time_ms
     if age_ms >= rules.trusting_ms:
-        what = f"the block of height {trusted.height}" if trusted.height else "genesis"
+        what = f"the block of height {trusted.height}" if trusted.value_id != ZERO_DIGEST else "genesis"
         raise TrustExpired(
             f"{what} is {age_ms // HOUR_MS} h old ({trusted.time_ms} ms, now {now_ms} ms) and can be "
             f"trusted for {rules.trusting_ms // HOUR_MS} h: name a younger block that somebody you trust "

@@ -18,7 +18,7 @@ __all__ = ["ChainState", "decode_ledger", "encode_ledger", "genesis_state", "res
 
 
 class ChainState(Struct, frozen=True, eq=False):
-    """The state after the block of `height`; height 0 is genesis.
+    """The state after the block of `height`, or that of genesis, one below the first block.
 
     `header` is that block's, None at genesis. `model` is None while catching up: its roots are known from the
     header, its integers are not.
@@ -81,7 +81,7 @@ class ChainState(Struct, frozen=True, eq=False):
         trainers = self.trainers
         last = self.ledger.training.last_trainers
         expected = tuple(key for key in trainers if key in last)
-        return expected if expected and self.next_height > 3 else trainers
+        return expected if expected and self.height - self.genesis.height >= 3 else trainers
 
     @property
     def base_model(self) -> BaseModel:
@@ -91,7 +91,7 @@ class ChainState(Struct, frozen=True, eq=False):
     @property
     def oldest_base(self) -> int:
         """The least height whose model an update of the next block may be from."""
-        return max(0, self.next_height - self.genesis.params.update_lag)
+        return max(self.genesis.height, self.next_height - self.genesis.params.update_lag)
 
     def base_of(self, height: int) -> BaseModel | None:
         """Return the model that an update of the next block with this base height is from; None: too old."""
@@ -140,7 +140,7 @@ def genesis_state(genesis: Genesis, model: ModelState | None) -> ChainState:
     """
     state = ChainState(
         genesis=genesis,
-        height=0,
+        height=genesis.height,
         header_hash=ZERO_DIGEST,
         time_ms=genesis.time_ms,
         train_index=0,

@@ -11,7 +11,14 @@ from p2pfed.chain.form import parse_codec
 from p2pfed.errors import UsageError
 from p2pfed.runtime.config import LearnerConfig
 from p2pfed.types.genesis import Params
-from p2pfed.types.params import EMISSION_MAX, OUTER_ONE, OUTER_RATE_MAX, UNBONDING_HEIGHTS, UPDATE_LAG_MAX
+from p2pfed.types.params import (
+    EMISSION_MAX,
+    HEIGHT_FIRST_MAX,
+    OUTER_ONE,
+    OUTER_RATE_MAX,
+    UNBONDING_HEIGHTS,
+    UPDATE_LAG_MAX,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +56,8 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
                      show_default=True, help="And for so many heights."),
         click.option("--bond-min", type=click.IntRange(1), default=1, show_default=True,
                      help="Less stake than this neither votes nor trains."),
+        click.option("--first-height", type=click.IntRange(1, HEIGHT_FIRST_MAX), default=1, show_default=True,
+                     help="Of the first block, where the numbers of an older network go on."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
                      help="Dice of data split, initial weights and training."),
     )  # fmt: skip
@@ -98,6 +107,7 @@ def network_params(given: dict[str, Any], height_final: int) -> Params:
         emission=given["emission"],
         codec=codec,
         codec_one_in=one_in,
+        height_first=given["first_height"],
     )
 
 

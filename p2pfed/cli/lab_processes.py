@@ -79,7 +79,7 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
     Raises:
         Terminated: Ctrl-C, SIGTERM or SIGHUP came; no peer is left running.
     """
-    pipes = _pipes_of(scenario)
+    pipes, last = _pipes_of(scenario), scenario.height_first - 1 + scenario.heights
     port = free_ports(scenario.peers + len(pipes), PORT_FIRST)
     plan = network.TestnetPlan(
         peers=scenario.peers,
@@ -96,9 +96,10 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
             1,
             UPDATE_BITS,
             EXAMPLES_CAP,
-            scenario.heights,
+            last,
             update_lag=scenario.update_lag,
             emission=scenario.emission,
+            height_first=scenario.height_first,
         ),
         transport="tcp",
         pipes=tuple(network.Pipe(*pair, port + scenario.peers + place) for place, pair in enumerate(pipes)),
@@ -171,7 +172,7 @@ class _Play:
         acts += [(fault.until_ms, number, False) for number, fault in enumerate(scenario.faults)]
         acts.sort()
         evidence = list(scenario.evidence)
-        moved_s, newest = time.monotonic(), 0
+        moved_s, newest, last = time.monotonic(), 0, self._plan.params.height_final
         while True:
             now_ms = self._now_ms()
             while acts and acts[0][0] <= now_ms:
@@ -187,7 +188,7 @@ class _Play:
             if max(heights) > newest or acts:
                 newest, moved_s = max(heights), time.monotonic()
             is_up = (scenario.run_ms and now_ms > scenario.run_ms) or time.monotonic() - moved_s > STALL_S
-            if min(heights) >= scenario.heights or is_up:
+            if min(heights) >= last or is_up:
                 return [f"the run ended before {one}" for one in evidence]
             await asyncio.sleep(POLL_S)
 
@@ -244,7 +245,8 @@ def judge(
     scenario: Scenario, homes: list[Path], honest: list[Path]
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Read the stopped homes: one chain on all honest disks, and what the scenario expects of it."""
-    heights = tuple(tip_of(Home(home))[0] for home in homes)
+    before = scenario.height_first - 1
+    heights = tuple(max(0, tip_of(Home(home))[0] - before) for home in homes)
     final: dict[int, bytes] = {}
     violations: list[str] = []
     convicted: set[bytes] = set()
@@ -255,7 +257,7 @@ def judge(
         if height == 0:
             continue
         with open_chain(Home(home)) as chain:
-            for at in range(1, height + 1):
+            for at in range(scenario.height_first, height + 1):
                 header = chain.header(at)
                 if header is not None and final.setdefault(at, header.value_id) != header.value_id:
                     violations.append(f"{home.name}: a fork at height {at}")

@@ -129,6 +129,7 @@ def found_row(found: Found, now_ms: int) -> dict[str, Any]:
         "state_root": header.state_root.hex(),
         "updates_root": header.updates_root.hex(),
         "from_height": found.start.height,
+        "from_hash": found.start.value_id.hex() if any(found.start.value_id) else "",
         "headers": found.headers,
         "confirmed_by": list(found.confirmed_by),
     }
@@ -177,7 +178,7 @@ async def _write_model(client: LightClient, found: Found, output: Path) -> None:
 
 
 def _lines(row: dict[str, Any]) -> list[str]:
-    start = f"height {row['from_height']}" if row["from_height"] else "genesis"
+    start = f"height {row['from_height']}" if row["from_hash"] else "genesis"
     headers = "1 header" if row["headers"] == 1 else f"{row['headers']} headers"
     names = ", ".join(f"…{peer[-4:]}" for peer in row["confirmed_by"]) or "nobody"
     lines = [

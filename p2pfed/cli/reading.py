@@ -84,7 +84,7 @@ def stored_status(home: Home) -> dict[str, Any]:
     genesis = read_genesis(home)
     height, block_hash = tip_of(home)
     ledger = stored_ledger(home, genesis, height)
-    validators = ledger.staking.validators_at(height + 1)
+    validators = ledger.staking.validators_at(max(height + 1, genesis.params.height_first))
     assert validators is not None
     public = load_key(home.key).public if home.key.exists() else b""
     return {

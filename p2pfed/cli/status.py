@@ -11,6 +11,7 @@ from p2pfed.aggregation.sketch import UNIT
 from p2pfed.cli.options import home_option, json_option
 from p2pfed.cli.reading import ask_status, stored_status
 from p2pfed.cli.text import printable
+from p2pfed.node.catch_up import CUT_OFF_REMEDY
 from p2pfed.runtime.logs import short
 from p2pfed.storage.home import Home
 from p2pfed.types.params import JAIL_HEIGHTS
@@ -53,7 +54,10 @@ def _lines(status: dict[str, Any], *, is_running: bool) -> list[str]:
     if status["step"] == "state_sync":
         lines.append(f"step      {_sync_line(status['sync'])}")
         return lines
-    if status["is_finished"]:
+    if status["step"] == "cut_off":
+        block = status["height"] + 1
+        lines.append(f"step      cut_off: no connected peer has block {block} any more; {CUT_OFF_REMEDY}")
+    elif status["is_finished"]:
         lines.append("step      finished: this is the network's last height")
     elif status["is_halted"]:
         lines.append(

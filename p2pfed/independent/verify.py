@@ -93,6 +93,7 @@ CHOICES: dict[str, Any] = {
     "emission": 0,
     "codec": "int16",
     "codec_one_in": 1,
+    "height_first": 1,
 }
 GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
     **dict.fromkeys(("version", "name", "time_ms", "transport")),
@@ -303,14 +304,15 @@ class Ledger:
         self.emission = choice(genesis, "emission")
         self.older = choice(genesis, "update_lag") - 1  # So many models before the last may be trained from.
         self.models: list[list[Any]] = []  # These: [height, root, new models so far].
+        first = choice(genesis, "height_first")
         self.seed, self.burned = chain_id, 0
         self.accounts = {key: [balance, 0] for key, _, balance in genesis[5]}  # [balance, nonce]
         self.stakes: dict[bytes, Stake] = {}
         for key, bond, _ in genesis[5]:
             if bond:
                 self.stakes[key] = Stake()
-                self.stakes[key].bond, self.stakes[key].powers = bond, [[1, bond]]
-        self.oldest, self.marks = 1, list[list[int]]()
+                self.stakes[key].bond, self.stakes[key].powers = bond, [[first, bond]]
+        self.oldest, self.marks = first, list[list[int]]()
         self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
         self.bases: dict[bytes, int] = {}
         self.last_trainers: list[bytes] = []
@@ -606,7 +608,8 @@ class Chain:
         self.chain_id = tagged("genesis", pack(genesis))
         self.params_hash = tagged("params", pack(genesis[4]))
         self.signatures = Signatures(self.chain_id)
-        self.height, self.time_ms, self.train_index = 0, genesis[2], 0
+        self.first = choice(genesis, "height_first")
+        self.height, self.time_ms, self.train_index = self.first - 1, genesis[2], 0
         self.value_id = ZEROS
         self.model_root, self.exponents_root = genesis[7], chunk_root(first_exponents(genesis))
         self.evaluation_root = genesis[10]
@@ -634,7 +637,7 @@ class Chain:
         self.seed = self.ledger.seed
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
-        if height == 1:
+        if height == self.first:
             same("last commit of the first block", None, last_commit)
         else:
             same("last commit is for", [7, height - 1, self.value_id], [*last_commit[:2], last_commit[3]])
@@ -804,7 +807,7 @@ class Chain:
         same("order of evidence", sorted(set(encoded)), encoded)
         convicted = []
         for kind, *parts in evidence:
-            at = parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
+            at = parts[2][1] if kind == 45 else parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
             if not self.ledger.oldest <= at <= height:
                 raise Damage("height of evidence", f"{self.ledger.oldest} to {height}", at)
             if kind in (40, 41) and not self.validators(at).power(parts[0][1]):
@@ -812,6 +815,12 @@ class Chain:
             if kind == 40:
                 self._broken_update(*parts)
                 convicted.append((parts[0][1], 5, at))
+                continue
+            if kind == 45:
+                if not self.validators(at).power(parts[0]):
+                    raise Damage("signer that is accused", f"a validator of height {at}", parts[0])
+                self._attacked(*parts)
+                convicted.append((parts[0], 4, at))
                 continue
             first, second = parts
             allowed = {11: (4, 5), 12: (8,), 43: (5,), 41: (1,), 42: (2,)}[kind]
@@ -834,6 +843,31 @@ class Chain:
                 self.signatures.verify(key, names[message[0]], message[1:-1], message[-1])
             convicted.append((key, {11: 1, 43: 2, 12: 3, 41: 6, 42: 7}[kind], at))
         return convicted
+
+    def _attacked(
+        self, signer: bytes, header: bytes, vote: list[Any], other: bytes, later: list[Any]
+    ) -> None:
+        """E4: precommits of two headers that don't go together, or of one that contradicts genesis."""
+        heads = []
+        for data, signed in ((header, vote), (other, later)):
+            if signed is None:
+                same("a header without its precommit", b"", data)
+                continue
+            head = dict(zip(HEADER, unpack(data, len(HEADER), "header of an attack"), strict=True))
+            claimed = [head["chain_id"], head["height"], tagged("hdr", data)]
+            same("header of an attack", [self.chain_id, signed[1], signed[3]], claimed)
+            same("kind of evidence", 5, signed[0])
+            self.signatures.verify(signer, "precommit", signed[1:-1], signed[-1])
+            heads.append(head)
+        if len(heads) == 1:
+            if heads[0]["params_hash"] == self.params_hash:
+                raise Damage("an attack", "other parameters than those of genesis", "the same")
+            return
+        first, second = heads
+        same("height of an attack", first["height"], second["height"])
+        names = ("prev_header_hash", "validators_hash", "next_validators_hash", "params_hash")
+        if all(first[name] == second[name] for name in names) or pack(vote) >= pack(later):
+            raise Damage("an attack", "two headers that don't go together, in order", "none")
 
     def _broken_update(self, update: list[Any], index: int, leaf: bytes, path: list[bytes]) -> None:
         """E5: another length or codec than the network's, or a leaf of the payload that no payload has."""
@@ -1137,7 +1171,7 @@ def verify_blocks(
     home: Path, chain: Chain, connection: sqlite3.Connection, report: Report, merger: Merger | None
 ) -> None:
     meta = rows(connection, "meta", report)
-    # A store that began with a snapshot says so; without the row the first block has height 1.
+    # A store that began with a snapshot says so; without the row its first block is that of genesis.
     base = int.from_bytes(meta.pop(0)[1], "big") if meta and meta[0][0] == "base" else 0
     ledgers = dict(rows(connection, "ledgers", report))
     if meta != [("chain_id", chain.chain_id)]:
@@ -1145,7 +1179,7 @@ def verify_blocks(
     rows(connection, "tallies", report)
     named = {(0, "model", chain.model_root), (0, "exponents", chain.exponents_root)}
     optional = {(0, "evaluation", chain.evaluation_root)} - {(0, "evaluation", EMPTY_ROOT)}
-    tip, whole = max(base - 1, 0), True
+    tip, whole = (base or chain.first) - 1, True
     for height, value_id, body_hash, *parts in rows(connection, "blocks", report):
         where = f"blocks {height}"
         if height != tip + 1:
@@ -1172,7 +1206,11 @@ def verify_blocks(
             report.heights += 1
             if sys.stderr.isatty():
                 print(f"block {height} holds", file=sys.stderr)
-    wanted = {height for height in range(max(base, 1), tip + 1) if keeps_model(height, tip) or height == base}
+    wanted = {
+        height
+        for height in range(max(base, chain.first), tip + 1)
+        if keeps_model(height, tip) or height == base
+    }
     # A ledger may be missing where the model is recorded as absent: after a rollback.
     blobs = rows(connection, "blobs", report)
     wanted -= {row[0] for row in blobs if row[1:4:2] == ("model", "absent")} - set(ledgers)

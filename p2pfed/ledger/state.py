@@ -110,13 +110,13 @@ def genesis_ledger(genesis: Genesis) -> LedgerState:
                 msgspec.structs.replace(
                     new_stake(participant.key),
                     bond=participant.bond,
-                    powers=(PowerFrom(1, participant.bond),),
+                    powers=(PowerFrom(genesis.params.height_first, participant.bond),),
                 )
                 for participant in genesis.participants
                 if participant.bond
             ),
             present=(),
-            oldest=1,
+            oldest=genesis.params.height_first,
             marks=(),
             epoch=Epoch(genesis.validators.total_power, 0, 0),
         ),

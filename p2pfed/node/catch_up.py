@@ -15,8 +15,9 @@ from p2pfed.errors import InvalidBlock, PeerFault
 from p2pfed.ledger.module import Offence
 from p2pfed.node.checks import OWN_CHECKS, Checks
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
+from p2pfed.node.events import BlocksFetched
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import BlockCommitted, CatchingUp, Fact, StakeSlashed
+from p2pfed.node.facts import BlockCommitted, BlocksGone, CatchingUp, Fact, StakeSlashed
 from p2pfed.node.height_messages import HeightMessage
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.stake_facts import stake_facts
@@ -30,6 +31,9 @@ from p2pfed.types.vote import Precommit
 # Peers keep the models of the last 8 heights. One that has not come by half of that is given up for a newer
 # one; sooner would start it anew with every block, later would ask for what everybody has deleted.
 MODEL_AGE_MAX = 4
+CUT_OFF_REMEDY = (
+    "move data/ away and start with --sync state, or connect a peer that has every block from there on"
+)
 
 
 class CatchUp:
@@ -53,6 +57,8 @@ class CatchUp:
         self._outbox = outbox
         self._heights: dict[bytes, int] = {}  # The height that a peer works on, by its own word.
         self._source: bytes | None = None  # Whom FetchBlocks is out to.
+        self._without: dict[bytes, int] = {}  # Who said that it lacks the block of this height.
+        self._gone_at = 0  # The height of which that was last told.
         self._awaits_model_at: int | None = None
         self._checkpoint = checkpoint
         self.is_paused = False  # While a state is fetched, blocks have nothing to follow.
@@ -64,6 +70,7 @@ class CatchUp:
     def forget(self, peer: bytes) -> None:
         """Drop a peer that left; a fetch from it is given up."""
         self._heights.pop(peer, None)
+        self._without.pop(peer, None)
         if self._source == peer:
             self._source = None
 
@@ -97,14 +104,14 @@ class CatchUp:
         self,
         state: ChainState,
         last_commit: CommitCert | None,
-        peer: bytes,
-        blocks: tuple[Block, ...],
+        event: BlocksFetched,
         now_ms: int,
     ) -> tuple[ChainState, CommitCert | None]:
         """Verify and store blocks after `state`; return the newest state and its certificate, if any.
 
         `last_commit` is that of `state`: a block that follows another one of its height proves a fork.
         """
+        peer, blocks = event.peer, event.blocks
         if peer != self._source:
             return state, None
         self._source = None
@@ -132,7 +139,20 @@ class CatchUp:
             state, newest = after, block.commit
         if newest is None:
             self._heights.pop(peer, None)  # It had nothing for us after all; its next digest counts again.
+            if event.is_missing:
+                self._without[peer] = state.next_height
+                self._tell_if_gone(state)
         return state, newest
+
+    def is_cut_off(self, state: ChainState) -> bool:
+        """Answer whether every connected member is ahead and lacks the next block: one liar can't say so."""
+        members = self._neighbours.table.connected_members()
+        return bool(members) and all(self._without.get(member) == state.next_height for member in members)
+
+    def _tell_if_gone(self, state: ChainState) -> None:
+        if self._gone_at != state.next_height and self.is_cut_off(state):
+            self._gone_at = state.next_height
+            self._outbox.append(Observe(BlocksGone(state.next_height, CUT_OFF_REMEDY)))
 
     def contradicts_checkpoint(self, header: Header) -> bool:
         """Halt, and say so, where a final block is another one than the person named for its height."""

@@ -32,7 +32,7 @@ class Doppelganger:
         needs_others = index is not None and not has_quorum(
             validators.validators[index].power, validators.total_power
         )
-        is_behind = record.height < state.height and needs_others
+        is_behind = state.header is not None and record.height < state.height and needs_others
         self._public = hand.public
         self._place = (record.height, record.round, record.step)
         self._left_ms = min(LISTEN_MS_MAX, 2 * preset.propose_ms(0)) if is_behind else 0

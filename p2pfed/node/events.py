@@ -139,10 +139,11 @@ class ProposalChecked(Struct, frozen=True):
 
 
 class BlocksFetched(Struct, frozen=True):
-    """Answer to FetchBlocks; empty where the peer had none or failed."""
+    """Answer to FetchBlocks; empty where the peer failed, or, with `is_missing`, said that it has none."""
 
     peer: bytes
     blocks: tuple[Block, ...]
+    is_missing: bool = False
 
 
 class ModelFetched(Struct, frozen=True):

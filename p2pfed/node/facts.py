@@ -149,6 +149,13 @@ class CatchingUp(Struct, frozen=True):
     peer: bytes
 
 
+class BlocksGone(Struct, frozen=True):
+    """No connected member has the block of `height`, though all are ahead: they began later."""
+
+    height: int
+    remedy: str
+
+
 class SnapshotChosen(Struct, frozen=True):
     """This peer fetches the state after `height`, `size` bytes: its header is verified.
 
@@ -201,6 +208,7 @@ Fact = (
     | ValidatorJailed
     | SetChanged
     | CatchingUp
+    | BlocksGone
     | SnapshotChosen
     | StateSynced
     | Listening

@@ -100,7 +100,7 @@ class Node:
         self._catch_up = CatchUp(self.neighbours, evidence, self._outbox, checkpoint, checks)
         self.sync: StateSync | None = None
         if sync_plan is not None:
-            assert state.height == 0
+            assert state.header is None
             self._catch_up.is_paused = True
             self.sync = StateSync(sync_plan, genesis, self.neighbours, self._outbox)
         self._own = OwnUpdates(self.hand, self.neighbours, self._outbox, is_learning=is_learning)
@@ -122,6 +122,11 @@ class Node:
     def is_everyone_finished(self) -> bool:
         """Answer whether every other member that votes or is connected has the last block too."""
         return self.is_finished and self.neighbours.awaited() <= self._finished_peers
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Answer whether no connected member has the next block any more, though all are ahead."""
+        return not self.is_finished and self._catch_up.is_cut_off(self.state)
 
     def step(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Return what to do about `event`, in order.
@@ -146,7 +151,7 @@ class Node:
                 self._start_height(now_ms)
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
-                    words = self.hand.words(self.state.next_height)
+                    words = self.hand.words(self.state.next_height, self.state.oldest_base)
                     self._repair.greet(event.peer, self.state, self.work, words, now_ms)
                     for missed in (*self._shared.evidence.select(), *self.transactions.waiting()):
                         self.neighbours.tell(event.peer, missed)
@@ -323,9 +328,7 @@ class Node:
         before = self.state
         if self.work is not None and event.blocks and self.work.engine.polkas:
             self._outbox.append(StorePolkas(self.work.engine.polkas))  # The blocks may end this work.
-        self.state, commit = self._catch_up.take_blocks(
-            self.state, self.last_commit, event.peer, event.blocks, now_ms
-        )
+        self.state, commit = self._catch_up.take_blocks(self.state, self.last_commit, event, now_ms)
         if commit is not None:
             assert self.state.height > before.height
             self.last_commit, self._last_body = commit, None

@@ -24,10 +24,13 @@ class SigningHand:
     def public(self) -> bytes:
         return self._key.public
 
-    def words(self, height: int) -> tuple[ControlMessage, ...]:
-        """Return what was signed last for the block of `height`: update, availability vote, newest round."""
+    def words(self, height: int, oldest_base: int) -> tuple[ControlMessage, ...]:
+        """Return what was signed last for the block of `height`: update, availability vote, newest round.
+
+        An update counts for it that is from a base of `oldest_base` or later.
+        """
         record, words = self.record, list[ControlMessage]()
-        if record.trainer is not None and record.trainer.base_height + 1 == height:
+        if record.trainer is not None and oldest_base <= record.trainer.base_height < height:
             words.append(record.trainer)
         if record.avail is not None and record.avail.avail.height == height:
             words.append(record.avail)

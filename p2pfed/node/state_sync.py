@@ -309,7 +309,8 @@ class StateSync:
             if way.block is None or way.block.header.value_id == block.header.value_id:
                 continue
             assert self._trusted is not None
-            for lie in divergence(self._trusted, way.block, block).evidence:
+            params_hash = self._genesis.params_hash
+            for lie in divergence(self._trusted, way.block, block, params_hash).evidence:
                 self._neighbours.tell_all(lie)
             self._outbox.append(
                 Halt(

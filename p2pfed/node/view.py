@@ -82,4 +82,6 @@ def _step(node: Node) -> str:
         return "state_sync"
     if node.twin.is_listening:
         return "listening"
+    if node.is_cut_off:
+        return "cut_off"
     return node.work.engine.current_step.name.lower() if node.work else "catching_up"

@@ -31,7 +31,7 @@ class DeepResult(Struct, frozen=True):
 
 def deep_check(store: Store) -> Iterator[DeepResult]:
     """Yield one result a height, ascending; an EMPTY height has nothing to recompute and is left out."""
-    for height in range(store.chain.base + 1, store.chain.height + 1):
+    for height in range(_first(store), store.chain.height + 1):
         block = store.chain.block(height)
         if block is None or block.header.is_empty:
             continue
@@ -44,12 +44,17 @@ def deep_check(store: Store) -> Iterator[DeepResult]:
             yield DeepResult(height, is_held=True, problem=_compare(before, block, rows))
 
 
+def _first(store: Store) -> int:
+    return store.chain.base + 1 if store.chain.base else store.genesis.params.height_first
+
+
 def state_before(store: Store, height: int) -> ChainState | None:
     """Return the state before the block of `height`, with its model; None where that is not kept."""
-    model = store.load_model(height - 1)
+    is_first = height == store.genesis.params.height_first
+    model = store.load_model(0 if is_first else height - 1)
     if model is None:
         return None
-    if height == 1:
+    if is_first:
         return genesis_state(store.genesis, model)
     header, ledger = store.chain.header(height - 1), store.chain.ledger(height - 1)
     if header is None or ledger is None:

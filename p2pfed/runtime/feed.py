@@ -35,6 +35,7 @@ _NAMES: dict[type[Any], str] = {
     facts.ValidatorJailed: "peer.jailed",
     facts.SetChanged: "validators.changed",
     facts.CatchingUp: "peer.catching_up",
+    facts.BlocksGone: "sync.cut_off",
     facts.SnapshotChosen: "sync.chosen",
     facts.StateSynced: "sync.finished",
     facts.Listening: "peer.listening",

@@ -172,16 +172,18 @@ class Fetcher:
 
     async def _blocks(self, effect: FetchBlocks) -> None:
         blocks: tuple[Block, ...] = ()
+        is_missing = False
         try:
             request = GetBlocks(effect.from_height, BLOCKS_PER_RESPONSE_MAX)
             answer = await self._ask(effect.peer, request)
             if isinstance(answer, Blocks):
                 blocks = answer.blocks
+            is_missing = isinstance(answer, Missing)
         except TransportError:
             pass  # It left meanwhile; an empty answer makes the node ask another.
         except PeerFault as fault:
             self._put(PeerMisbehaved(effect.peer, fault))
-        self._put(BlocksFetched(effect.peer, blocks))
+        self._put(BlocksFetched(effect.peer, blocks, is_missing))
 
     def _finish(self, name: bytes, event: Event) -> None:
         self._fetches.pop(name, None)

@@ -290,7 +290,7 @@ class LightClient:
         assert second is not None
         if first.header.value_id == second.header.value_id:
             raise InvalidLightBlock(f"one of the two changed its mind about block {trail[high][0]}")
-        found = divergence(common, first, second)
+        found = divergence(common, first, second, rules.params_hash)
         for evidence in found.evidence:
             for source in (primary, witness):
                 self._transport.send(source.peer, codec.encode(evidence))

@@ -26,6 +26,7 @@ _DEBUG = frozenset({"height.started", "update.made", "update.received", "collect
                     "dial.failed"})  # fmt: skip
 _WARNING = frozenset({"update.refused", "update.skipped", "proposal.refused", "peer.equivocated",
                       "peer.slashed", "peer.jailed", "peer.blamed", "peer.fault", "peer.lonely",
+                      "sync.cut_off",
                       "log.read"})  # fmt: skip
 _UNSAFE = re.compile(r"[^\x20-\x7e…·]")
 

@@ -123,7 +123,8 @@ async def run_peer(
         elif options.checkpoint is not None:
             await loop.run_in_executor(disk, verify_checkpoint, store, options.checkpoint)
         state, last_commit = await loop.run_in_executor(disk, recover, store)
-        record = load_record(home, state.height, new_signer=options.new_signer)
+        blocks_to = 0 if state.header is None else state.height
+        record = load_record(home, blocks_to, new_signer=options.new_signer)
         files = FolderFiles(home.wal)
         stack.callback(files.close)
         if options.new_signer:  # What the lost record said stands in the log; the operator answers for it.
@@ -237,7 +238,7 @@ def recover(store: Store) -> tuple[ChainState, CommitCert | None]:
 
 
 def load_record(home: Home, height: int, *, new_signer: bool) -> SignRecord:
-    """Return the signer's record of a home whose newest block is `height`.
+    """Return the signer's record of a home whose newest block is `height`, 0: it has none.
 
     Raises:
         LocalError: It is missing beside existing blocks: voting without it could sign twice.

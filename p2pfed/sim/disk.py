@@ -134,7 +134,7 @@ class Disk:
 
     def save_block(self, block: Block, state: ChainState) -> None:
         """Keep the next final block with the state after it, all of it or nothing."""
-        assert block.header.height == self.height + 1
+        assert block.header.height == (self.height or self._genesis.height) + 1
         self._save_block(block, state)
 
     def _save_block(self, block: Block, state: ChainState) -> None:

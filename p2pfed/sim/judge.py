@@ -123,7 +123,8 @@ class Judge:
         if self.violations or self.checkers.forks:
             return
         convicted = {self._numbers[entry.key] for entry in state.ledger.slashing.convictions}
-        self.violations.extend(disappointments(self._scenario, state.height, convicted, self.older))
+        blocks = state.height - state.genesis.height
+        self.violations.extend(disappointments(self._scenario, blocks, convicted, self.older))
 
     def _keep(self, peer: SimPeer, message: ControlMessage) -> None:
         validators = _validators(peer, message)

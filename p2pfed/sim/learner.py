@@ -51,8 +51,9 @@ def found(
     update_lag: int = 1,
     emission: int = 0,
     codec: str = "int16",
+    first: int = 1,
 ) -> tuple[Genesis, ModelState]:
-    """Return the genesis of a network of `keys` (ascending) with these stakes, and its first model."""
+    """Return genesis of `keys` (ascending) with these stakes, for `heights` blocks, and the first model."""
     founder, model = _found(len(keys))
     codec_name, one_in = parse_codec(codec)
     genesis = Genesis(
@@ -66,11 +67,12 @@ def found(
             1,
             UPDATE_BITS,
             4,
-            heights,
+            first - 1 + heights,
             update_lag=update_lag,
             emission=emission,
             codec=codec_name,
             codec_one_in=one_in,
+            height_first=first,
         ),
         participants=tuple(
             Participant(key.public, bond, BALANCE) for key, bond in zip(keys, bonds, strict=True)

@@ -358,8 +358,9 @@ class SimPeer:
     def _ask(self, peer: bytes, ask: Callable[[SimPeer], T | None], take: Callable[[T | None], None]) -> None:
         self._world.request(self, peer, ask, take)
 
-    def take_blocks(self, source: bytes, blocks: tuple[Block, ...]) -> None:
-        self.handle(events.BlocksFetched(source, blocks))
+    def take_blocks(self, source: bytes, blocks: tuple[Block, ...] | None) -> None:
+        """Take an answer: None where there was none, no blocks where the other has none of these."""
+        self.handle(events.BlocksFetched(source, blocks or (), is_missing=blocks == ()))
 
     def serve(self, root: bytes) -> bytes | None:
         """Return a blob for whoever asks; a liar may keep it back."""

@@ -13,7 +13,13 @@ from p2pfed.adversary.registry import verify_spec
 from p2pfed.errors import UsageError
 from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.sim.faults import BRIDGE, Fault, FaultKind, verify_fault
-from p2pfed.types.params import EMISSION_MAX, PARTICIPANTS_MAX, STAKE_TOTAL_MAX, UPDATE_LAG_MAX
+from p2pfed.types.params import (
+    EMISSION_MAX,
+    HEIGHT_FIRST_MAX,
+    PARTICIPANTS_MAX,
+    STAKE_TOTAL_MAX,
+    UPDATE_LAG_MAX,
+)
 
 # A peer carries out 20 to 30 effects a height when nothing goes wrong, so crashes fall all over a run.
 EFFECTS_PER_HEIGHT = 30
@@ -100,7 +106,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     about: One line for people.
     peers: Members of genesis, at most PARTICIPANTS_MAX.
-    heights: The network ends there.
+    heights: The network ends after so many blocks.
+    height_first: Of the first of them.
     byzantine: A liar for each entry, as `adversary.registry` spells them.
     observers: Peers that genesis doesn't list, numbered after the members.
     stakes: The bond of each member; none: BOND each.
@@ -125,6 +132,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     about: str = ""
     peers: int = 4
     heights: int = 20
+    height_first: int = 1
     byzantine: tuple[str, ...] = ()
     observers: int = 0
     stakes: tuple[int, ...] = ()
@@ -184,19 +192,19 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         return (*self.faults, *self.crashes)
 
 
-def disappointments(scenario: Scenario, height: int, convicted: Collection[int], older: int = 0) -> list[str]:
+def disappointments(scenario: Scenario, blocks: int, convicted: Collection[int], older: int = 0) -> list[str]:
     """Return what a scenario expects of its end and did not get, in sentences.
 
     Args:
         scenario: What was run.
-        height: The newest final block of an honest peer.
+        blocks: How many are final at an honest peer, the most.
         convicted: The members that its ledger has convicted.
         older: The updates in its blocks that trained from an older model than the last.
     """
     expect, found = scenario.expect, []
     low, high = expect.heights or (scenario.heights, scenario.heights)
-    if not low <= height <= high:
-        found.append(f"{height} blocks are final where {low} to {high} are expected")
+    if not low <= blocks <= high:
+        found.append(f"{blocks} blocks are final where {low} to {high} are expected")
     if expect.convicted is not None and set(convicted) != {*expect.convicted}:
         wanted = sorted(expect.convicted)
         found.append(f"peers {sorted(convicted)} are convicted where {wanted} are expected")
@@ -262,6 +270,7 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         ("peers", scenario.peers, 1, PARTICIPANTS_MAX),
         ("observers", scenario.observers, 0, PEERS_MAX - scenario.peers),
         ("heights", scenario.heights, 1, 1_000_000),
+        ("height_first", scenario.height_first, 1, HEIGHT_FIRST_MAX),
         ("mesh_degree", scenario.mesh_degree, 1, PARTICIPANTS_MAX),
         ("skew_ms", scenario.skew_ms, 0, 3_600_000),
         ("update_lag", scenario.update_lag, 1, UPDATE_LAG_MAX),

@@ -52,7 +52,7 @@ class Result(Struct, frozen=True):
     """What a run came to.
 
     heights: The newest height of each peer, in their order.
-    decided: The value id of every final height, from 1 on.
+    decided: The value id of every final height, ascending.
     violations: What broke a law; empty in a good run.
     crashes: Lives that ended, whatever ended them.
     accuracy: Of the last common model on the public digits.
@@ -118,6 +118,7 @@ class World:
             scenario.update_lag,
             scenario.emission,
             scenario.codec,
+            scenario.height_first,
         )
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
@@ -172,7 +173,7 @@ class World:
     @property
     def is_over(self) -> bool:
         """Answer whether a law is broken, the chain forked, or all honest are up and have the last model."""
-        last = self.scenario.heights
+        last = self.genesis.params.height_final
         if self.judge.violations or self.judge.checkers.forks:
             return True
         if self._waited_for.has_model_of(last):  # Asked after every event: who lacks it is remembered.
@@ -347,7 +348,7 @@ class World:
             peer,
             public,
             lambda other: other.serve_blocks(from_height),
-            lambda blocks: peer.take_blocks(public, blocks or ()),
+            lambda blocks: peer.take_blocks(public, blocks),
             lambda blocks: sum(len(codec.encode(block)) for block in blocks),
         )
 

@@ -146,7 +146,7 @@ class _Replay:
     def _audit_blocks(self) -> int:
         """Replay every block; return the height of the last row, replayed or not."""
         base = self._report.base
-        tip, is_whole = max(base - 1, 0), True
+        tip, is_whole = (base - 1 if base else self._genesis.height), True
         self._named = dict.fromkeys(_named_by_genesis(self._state))
         for row in self._scan.rows(BLOCKS):
             height = row[0]
@@ -234,7 +234,7 @@ class _Replay:
                 self._compare(where, "ledger", self._ledgers[height], data)
             else:
                 self._audit_unreplayed_ledger(where, data)
-        for height in range(max(self._report.base, 1), tip + 1):
+        for height in range(max(self._report.base, self._genesis.params.height_first), tip + 1):
             if self._keeps_ledger(height, tip) and height not in found | absent:
                 self._scan.report("a ledger is missing", f"ledgers {height}", "a row", "none")
 

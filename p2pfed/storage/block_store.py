@@ -81,7 +81,7 @@ class BlockStore:
         Pending values up to its height and what retention no longer keeps leave in the same transaction.
 
         Args:
-            block: The block of `height + 1`.
+            block: The block of `height + 1`, or the first one.
             ledger: The ledger's state after it.
             is_held: Answers for a root whether that blob is in the blob store.
             oldest_evidence: Polkas of heights below it convict nobody any more, and leave.
@@ -91,7 +91,7 @@ class BlockStore:
             Roots of blobs that are recorded as pruned now and that no kept height needs: delete their files.
         """
         height = block.header.height
-        assert height == self.height + 1, (height, self.height)
+        assert self.height in (0, height - 1), (height, self.height)
         parent = self.header(height - 1)
         assert parent is None or parent.value_id == block.header.prev_header_hash
         with self._database.transaction("block"):

@@ -94,22 +94,23 @@ def compare(own: Home, others: Sequence[Home], state: ChainState) -> ForkReport:
         if report.forks:
             validators = state.validators_at(report.forks[0].height)
             report.total_power = validators.total_power if validators else 0
-        for height in range(1, max((height for _, _, height in shared[1:]), default=0) + 1):
+        first = state.genesis.params.height_first
+        for height in range(first, max((height for _, _, height in shared[1:]), default=0) + 1):
             at = [(store, home) for store, home, last in shared if store.base <= height <= last]
             _convict(height, at, state, report)
     return report
 
 
-def _first(ours: BlockStore, theirs: BlockStore) -> int:
+def _first(ours: BlockStore, theirs: BlockStore, state: ChainState) -> int:
     """Return the first height that both may hold: a store that began with a snapshot has none before it."""
-    return max(ours.base, theirs.base, 1)
+    return max(ours.base, theirs.base, state.genesis.params.height_first)
 
 
 def _fork(
     ours: BlockStore, theirs: BlockStore, home: Home, state: ChainState, report: ForkReport
 ) -> Fork | None:
     """Return where the two chains part. Another block without a good certificate is damage, no fork."""
-    for height in range(_first(ours, theirs), min(state.height, theirs.height) + 1):
+    for height in range(_first(ours, theirs, state), min(state.height, theirs.height) + 1):
         mine, other = ours.header(height), theirs.header(height)
         if mine == other:
             continue

@@ -62,11 +62,11 @@ class Inspection(Struct):
 def inspect(home: Home) -> Inspection:
     """Return what `home` holds, as far as it can be read; every failure is a problem in the answer."""
     found, problems = Inspection(is_running=home.is_locked()), list[Problem]()
-    _look_at_files(home, found, problems)
+    first = _look_at_files(home, found, problems)
     scan = Scan(home.chain_db, problems)
     try:
         if scan.open():
-            _look_at_chain(home, scan, found)
+            _look_at_chain(home, scan, found, first)
     finally:
         scan.close()
     found.problems = len(problems)
@@ -74,12 +74,15 @@ def inspect(home: Home) -> Inspection:
     return found
 
 
-def _look_at_files(home: Home, found: Inspection, problems: list[Problem]) -> None:
+def _look_at_files(home: Home, found: Inspection, problems: list[Problem]) -> int:
+    """Read what is beside the chain; return the height of the network's first block."""
+    first = 1
     parts = (home.chain_db, home.chain_db.with_name("chain.db-wal"), home.blobs, home.wal, home.logs)
     found.sizes = {path.name: bytes_under(path) for path in parts}
     try:
         genesis = load_genesis(home.genesis.read_bytes())
         found.network, found.chain = genesis.name, genesis.chain_id.hex()
+        first = genesis.params.height_first
     except OSError as error:
         problems.append(Problem("the file", home.genesis.name, "a genesis", error.strerror or str(error)))
     except LocalError as error:
@@ -90,24 +93,25 @@ def _look_at_files(home: Home, found: Inspection, problems: list[Problem]) -> No
         found.record = None if record is None else (record.height, record.round, record.step)
     except (StorageFault, MalformedMessage) as error:
         problems.append(Problem("the file", home.vote_state.name, "a signer's record", str(error)))
+    return first
 
 
-def _look_at_chain(home: Home, scan: Scan, found: Inspection) -> None:
+def _look_at_chain(home: Home, scan: Scan, found: Inspection, first: int) -> None:
     meta = {row[0]: row[1] for row in scan.rows(META)}
     found.base = int.from_bytes(meta.get(BASE, b""), "big")
     if found.chain and meta.get("chain_id", b"").hex() != found.chain:
         scan.report("chain id", "meta", found.chain, meta.get("chain_id", b""))
-    headers = _look_at_blocks(scan, found)
+    headers = _look_at_blocks(scan, found, first)
     ledgers = _look_at_ledgers(scan, headers)
     found.pending = sum(1 for _ in scan.rows(PENDING))
     found.polkas = sum(1 for _ in scan.rows(POLKAS))
     _look_at_blobs(home, scan, found, ledgers)
 
 
-def _look_at_blocks(scan: Scan, found: Inspection) -> dict[int, Header]:
+def _look_at_blocks(scan: Scan, found: Inspection, first: int) -> dict[int, Header]:
     """Compare each block with the one before it; return the headers."""
     headers: dict[int, Header] = {}
-    expected = max(found.base, 1)
+    expected = max(found.base, first)
     for height, value_id, _, data, *_ in scan.rows(BLOCKS):
         found.blocks += 1
         if height != expected:

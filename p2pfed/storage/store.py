@@ -85,6 +85,7 @@ class Store:
                 block.header.exponents_root,
             )
             self.put_model(model)
+        assert block.header.height == (self.chain.height or self.genesis.height) + 1
         self.blobs.height = block.header.height
         self._doomed += self.chain.save_block(block, ledger, self.blobs.has, oldest_evidence, polkas)
 

@@ -12,7 +12,8 @@ import msgspec
 
 from p2pfed.primitives.merkle import LEAF_BYTES, PATH_LENGTH_MAX
 from p2pfed.types.availability import Avail
-from p2pfed.types.message import Digest32, Message
+from p2pfed.types.message import Digest32, Message, PublicKey
+from p2pfed.types.params import HEADER_BYTES_MAX
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
@@ -91,6 +92,25 @@ class DuplicateAvail(Message, frozen=True, array_like=True, forbid_unknown_field
         return self.first.height
 
 
+class LightClientAttack(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=45):
+    """E4: `signer` precommitted headers that don't go together, in whatever rounds.
+
+    Of one height two that have different parents, or one parent and different sets or parameters. Or, with
+    `other` nil and `other_header` empty, one whose parameters are not those of genesis. Headers are their
+    canonical bytes. A precommit's index is that in the set which its header claims, so the key is named.
+    """
+
+    signer: PublicKey
+    header: Annotated[bytes, msgspec.Meta(max_length=HEADER_BYTES_MAX)]
+    precommit: Precommit
+    other_header: Annotated[bytes, msgspec.Meta(max_length=HEADER_BYTES_MAX)]
+    other: Precommit | None
+
+    @property
+    def height(self) -> int:
+        return self.precommit.height
+
+
 VotingEvidence = DuplicateVote | Amnesia | DuplicateProposal | DuplicateAvail
 TrainingEvidence = InvalidUpdate | DuplicateUpdate
-Evidence = DuplicateVote | Amnesia | DuplicateProposal | DuplicateAvail | InvalidUpdate | DuplicateUpdate
+Evidence = VotingEvidence | TrainingEvidence | LightClientAttack

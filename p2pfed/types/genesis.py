@@ -15,6 +15,7 @@ from p2pfed.types.model import Int32Vector, Manifest, ModelState
 from p2pfed.types.params import (
     CODEC_ONE_IN_MAX,
     EMISSION_MAX,
+    HEIGHT_FIRST_MAX,
     OUTER_ONE,
     OUTER_RATE_MAX,
     PARTICIPANTS_MAX,
@@ -64,6 +65,7 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     emission: Annotated[int, msgspec.Meta(ge=0, le=EMISSION_MAX)] = 0  # The most that a block pays for work.
     codec: CodecName = "int16"  # How updates are spelled …
     codec_one_in: Annotated[int, msgspec.Meta(ge=1, le=CODEC_ONE_IN_MAX)] = 1  # … and how sparse they are.
+    height_first: Annotated[int, msgspec.Meta(ge=1, le=HEIGHT_FIRST_MAX)] = 1  # Of the first block.
 
 
 def spelled_params(params: Params) -> tuple[object, ...]:
@@ -97,6 +99,11 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     @cached_property
     def params_hash(self) -> bytes:
         return tagged("params", codec.encode(spelled_params(self.params)))
+
+    @property
+    def height(self) -> int:
+        """The height that the network is born at: its first block has the next one."""
+        return self.params.height_first - 1
 
     @cached_property
     def validators(self) -> ValidatorSet:

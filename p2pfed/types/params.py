@@ -29,6 +29,7 @@ PARTICIPANTS_MAX = 512
 CONTROL_BYTES_MAX = 256 * KIB  # Hard cap of the control plane; votes never wait behind bulk.
 BODY_BYTES_MAX = 4 * MIB
 EVIDENCE_BYTES_MAX = 64 * KIB
+HEADER_BYTES_MAX = 2 * KIB  # As evidence carries one: thirty fields, most of them digests.
 EVIDENCE_PER_BLOCK_MAX = 32
 TRANSACTIONS_PER_BLOCK_MAX = 512
 TRANSACTION_BYTES_MAX = 512
@@ -45,6 +46,7 @@ PROOF_LEAF_BYTES_MAX = 64 * KIB  # The longest leaf of the state is a validator 
 # --- agreement (spec/consensus.md section 21) ---
 ROUNDS_AHEAD_MAX = 8  # Votes of further rounds are dropped; a certificate moves us there instead.
 ROUND_MAX = (1 << 32) - 1
+HEIGHT_FIRST_MAX = 1 << 40  # Of a network's first block: more than enough stays for those to come.
 HEIGHT_MAX = (1 << 63) - 1  # msgpack could hold more; signed 64-bit keeps SQLite and other languages safe.
 UPDATE_LAG_MAX = (
     4  # tau: an update trains from the model of one of so many heights before its block, at most.

@@ -9,10 +9,12 @@ from itertools import pairwise
 
 from e2e.support import PATIENCE_S, Network, Peer, p2pfed, tracebacks, wait_until
 
+from p2pfed.cli.reading import open_chain, stored_ledger
 from p2pfed.consensus.certificates import precommits_of, prevotes_of
 from p2pfed.consensus.evidence import claim_of
 from p2pfed.consensus.signer import SignRecord, decode_record
 from p2pfed.consensus.timeouts import PRESETS
+from p2pfed.ledger.modules.staking import StakingState
 from p2pfed.primitives import codec
 from p2pfed.runtime.peer import read_genesis
 from p2pfed.storage.block_store import BlockStore
@@ -55,16 +57,14 @@ def wait_for_precommit(net: Network, peer: Peer, after_height: int, timeout_s: f
 
     Looked up on the other peers' disks, in blocks above `after_height`.
     """
-    validators = read_genesis(peer.home).validators
-    index = validators.index_of(net.keys[net.peers.index(peer)])
-    assert index is not None
+    key = net.keys[net.peers.index(peer)]
     seen = {other.name: after_height for other in net.others(peer) if other.is_running}
 
     def look() -> int | None:
         for other in net.others(peer):
             for height in range(seen.get(other.name, other.height) + 1, other.height + 1):
                 seen[other.name] = height
-                if index in indices_of(_commit(other.home, height).bitmap, len(validators)):
+                if key in _signers(other.home, height):
                     return int(other.wait_for_height(height)["time_ms"])
         return None
 
@@ -72,14 +72,20 @@ def wait_for_precommit(net: Network, peer: Peer, after_height: int, timeout_s: f
     return found
 
 
-def _commit(home: Home, height: int) -> CommitCert:
-    chain = BlockStore(home.chain_db, None)
-    try:
-        block = chain.block(height)
-    finally:
-        chain.close()
+def _signers(home: Home, height: int) -> frozenset[bytes]:
+    """Return the keys of whose precommits the block of `height` is final."""
+    with open_chain(home) as chain:
+        block, staking = chain.block(height), _staking(home, chain)
     assert block is not None
-    return block.commit
+    validators = staking.validators_at(height)
+    assert validators is not None
+    places = indices_of(block.commit.bitmap, len(validators))
+    return frozenset(validators.validators[place].key for place in places)
+
+
+def _staking(home: Home, chain: BlockStore) -> StakingState:
+    """Return the newest ledger's stakes: they name the validators of all heights whose evidence counts."""
+    return stored_ledger(home, read_genesis(home), chain.height).staking
 
 
 @dataclass
@@ -90,22 +96,20 @@ class Signatures:
 
     def add_home(self, home: Home) -> None:
         """Take in all that a home stores: certificates, polkas, availability votes, updates, its record."""
-        genesis = read_genesis(home)
         if home.chain_db.exists():
-            chain = BlockStore(home.chain_db, None)
-            try:
+            with open_chain(home) as chain:
+                staking = _staking(home, chain)
                 for height in range(1, chain.height + 2):
-                    block = chain.block(height)
+                    validators = staking.validators_at(height)
+                    assert validators is not None, f"the validators of height {height} are forgotten"
                     for polka in chain.polkas(height):
-                        self._votes(prevotes_of(polka, genesis.validators))
-                    if block is None:
-                        continue
-                    for cert in filter(None, (block.commit, block.body.last_commit)):
-                        self._votes(precommits_of(cert, genesis.validators))
-                    for update in block.body.updates:
-                        self._update(update)
-            finally:
-                chain.close()
+                        self._votes(prevotes_of(polka, validators))
+                    block = chain.block(height)
+                    if block is not None:
+                        self._votes(precommits_of(block.commit, validators))
+                        self._last_commit(block.body.last_commit, staking)
+                        for update in block.body.updates:
+                            self._update(update)
         self.add_record(home)
 
     def add_record(self, home: Home) -> None:
@@ -130,6 +134,11 @@ class Signatures:
     def contradictions(self) -> list[tuple[object, ...]]:
         """Places where one key said two different things."""
         return sorted((place for place, said in self.said.items() if len(said) > 1), key=str)
+
+    def _last_commit(self, cert: CommitCert | None, staking: StakingState) -> None:
+        validators = None if cert is None else staking.validators_at(cert.height)
+        if cert is not None and validators is not None:
+            self._votes(precommits_of(cert, validators))
 
     def _votes(self, votes: Iterable[Vote]) -> None:
         for vote in votes:

@@ -15,9 +15,12 @@ from e2e.support import PATIENCE_S, child_environment
 from support.pages import guide, section
 
 from p2pfed.cli.lab import lab
+from p2pfed.cli.main import cli
+from p2pfed.cli.reading import stored_status
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.scenario import Expect, Scenario, dump_scenario
 from p2pfed.storage.home import Home
+from p2pfed.storage.inspection import inspect
 
 
 def test_pipes_processes_and_a_lie_come_to_the_same_end_in_both_worlds(tmp_path: Path) -> None:
@@ -40,6 +43,12 @@ def test_pipes_processes_and_a_lie_come_to_the_same_end_in_both_worlds(tmp_path:
     assert len(told(3, "peer.started")) == 2
     assert len(told(2, "peer.slashed")) == 1
     assert len(told(1, "peer.left")) >= 3  # All its pipes broke, and opened again.
+    home = tmp_path / "net" / "peer3"
+    assert stored_status(Home(home))["height"] == 1_011
+    assert inspect(Home(home)).problem == ""
+    for flags in ((), ("--deep",), ("--independent",), ("--audit", str(tmp_path / "net" / "peer0"))):
+        verified = CliRunner().invoke(cli, ["verify", "--home", str(home), *flags])
+        assert verified.exit_code == 0, verified.output
     assert {json.loads(line)["peer"] for line in told(2, "peer.joined")[:2]} == {
         json.loads(told(peer, "peer.started")[0])["id"] for peer in (1, 3)
     }
@@ -51,17 +60,23 @@ def test_who_ends_a_run_leaves_no_peer_behind(number: signal.Signals, tmp_path: 
     path.write_text(
         dump_scenario(Scenario(peers=1, heights=100_000, faults=(Fault("pause", 0, 600_000, (0,)),)))
     )
-    with subprocess.Popen(
+    before = signal.signal(number, signal.default_int_handler)  # A shell's background job ignores Ctrl-C.
+    running = subprocess.Popen(
         [sys.executable, "-m", "p2pfed", "lab", "run", str(path), "--output", str(tmp_path / "net")],
         stderr=subprocess.PIPE,
         text=True,
         env=child_environment({}),
-    ) as running:
+    )
+    signal.signal(number, before)
+    try:
         assert running.stderr is not None
         assert "pause" in running.stderr.readline()
         assert home.is_locked()
         running.send_signal(number)
         _, said = running.communicate(timeout=PATIENCE_S)
+    finally:
+        running.terminate()
+        running.wait(PATIENCE_S)
     assert running.returncode == 128 + number
     assert f"stopped by {number.name}; every peer is stopped" in said
     assert not home.is_locked()

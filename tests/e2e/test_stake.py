@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from e2e.judge import Signatures
 from e2e.support import Event, Network, Peer, network, p2pfed, tracebacks, wait_until
 from support.pages import json_keys
 
@@ -158,3 +159,8 @@ def test_the_stores_hold_and_a_stopped_peer_still_tells_its_account(net: Network
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["heights"] >= height
     assert tracebacks(net.peers) == []
+    signatures = Signatures()  # Of certificates of both sets, each read with its own.
+    for peer in net.peers:
+        signatures.add_home(peer.home)
+    assert signatures.contradictions == []
+    assert {place[3] for place in signatures.said if place[0] == "Precommit"} == {0, 1, 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from e2e.grown import Grown
 from e2e.support import PORTS_FIRST, PORTS_LAST, Peer, p2pfed
 from support.pages import json_keys
 
+from p2pfed.cli.reading import tip_of
 from p2pfed.runtime.demo.network import free_ports
 from p2pfed.storage import retention
 from p2pfed.types.address import peer_id
@@ -52,8 +54,19 @@ def test_a_member_without_data_joins_by_state_past_a_liar_and_votes(grown: Grown
     joiner, liar = peers[JOINER], peer_id(grown.world.publics[LIAR])
     for peer in peers[:JOINER]:
         peer.wait("peer.joined")
-    joiner.start("--sync", "state")
+    # It is killed when two of four parts are durable. The same command line, or none, goes on from there.
+    joiner.start("--sync", "state", P2PFED_CRASH_AT="blob.durable:2")
+    assert joiner.wait_for_end() == -signal.SIGKILL
+    chosen = joiner.wait("sync.chosen")
+    assert joiner.home.sync.exists()
+    assert tip_of(joiner.home) == (0, "")
+    held = {path: path.stat().st_ino for path in joiner.home.blobs.glob("sha256/*/*")}
+    assert len(held) == 2
+    joiner.start()
     synced = joiner.wait("sync.finished")
+    assert synced["height"] == chosen["height"]
+    assert not joiner.home.sync.exists()
+    assert {path: path.stat().st_ino for path in held} == held  # Not fetched again.
     assert synced["height"] >= S
     assert synced["height"] % S == 0
     if synced["height"] == S:

@@ -6,16 +6,18 @@ import msgspec
 import pytest
 
 from p2pfed.chain.state import ChainState
+from p2pfed.ledger import stake as stake_rules
+from p2pfed.ledger.modules import staking
 from p2pfed.node import events
-from p2pfed.node.facts import SetChanged
+from p2pfed.node.facts import BlockCommitted, SetChanged, ValidatorJailed
 from p2pfed.sim import world as world_module
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.learner import found
 from p2pfed.sim.peer import SimPeer
-from p2pfed.sim.scenario import Crash, Scenario
+from p2pfed.sim.scenario import Crash, Expect, Scenario
 from p2pfed.sim.world import World
 from p2pfed.types.block import Block
-from p2pfed.types.transaction import Bond, Transaction, Unbond
+from p2pfed.types.transaction import Bond, Transaction, Unbond, Unjail
 
 NEWCOMER, LEAVER = 4, 1
 UNSIGNED = bytes(64)
@@ -91,3 +93,54 @@ def test_a_validator_joins_and_another_leaves_under_loss_and_crashes() -> None:
     stake = state.ledger.stake(world.peers[LEAVER].public)
     assert stake is not None
     assert (stake.bond, stake.total) == (600, 1000)  # What waits can still be slashed.
+
+
+class Absent(World):
+    """A world in which whoever is jailed asks to vote again as soon as that is allowed."""
+
+    def stored(self, peer: SimPeer, block: Block, state: ChainState) -> None:
+        super().stored(peer, block, state)
+        stake, account = state.ledger.stake(peer.public), state.ledger.account(peer.public)
+        if stake is None or account is None or not stake.jailed_at or account.nonce:
+            return
+        if state.next_height >= stake.jailed_at + staking.JAIL_HEIGHTS:
+            unsigned = Unjail(peer.public, 0, account.nonce, UNSIGNED)
+            signature = peer.key.sign(unsigned.digest(self.genesis.chain_id))
+            unjail = msgspec.structs.replace(unsigned, signature=signature)
+            peer.later(1, lambda: peer.handle(events.TransactionSubmitted(unjail)))
+
+
+def test_who_misses_too_much_is_jailed_at_no_cost_and_comes_back_by_unjail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the rules of production, with shorter periods: 9 of 16 heights, then 3."""
+    monkeypatch.setattr(stake_rules, "ABSENCES_MAX", 8)
+    monkeypatch.setattr(stake_rules, "PRESENCE_HEIGHTS", 16)
+    monkeypatch.setattr(staking, "JAIL_HEIGHTS", 3)
+    away, last = 3, 26
+    scenario = Scenario(
+        peers=5,
+        heights=last,
+        stakes=(1000, 1000, 1000, 300, 1000),
+        faults=(Fault("disconnect", 200, 6_000, (away,)), Fault("loss", 0, 3_000, permille=50)),
+        expect=Expect(convicted=()),
+    )
+    world = Absent(scenario)
+    assert world.run().violations == ()
+    key = world.peers[away].public
+    jails = {fact.height for _, _, fact in world.facts if isinstance(fact, ValidatorJailed)}
+    assert {fact.validator for _, _, fact in world.facts if isinstance(fact, ValidatorJailed)} == {key}
+    assert len(jails) == 1
+    moved = [fact for fact in changes(world).values() if key in (*fact.left, *fact.joined)]
+    assert [(fact.left, fact.joined) for fact in moved] == [((key,), ()), ((), (key,))]
+    assert moved[0].height == jails.pop()
+    assert moved[1].height >= moved[0].height + 3
+    back = [
+        fact
+        for _, peer, fact in world.facts
+        if peer == away and isinstance(fact, BlockCommitted) and fact.height >= moved[1].from_height
+    ]
+    assert any(not fact.caught_up for fact in back)  # It works on heights again.
+    stake = world.peers[0].node.state.ledger.stake(key)
+    assert stake is not None
+    assert (stake.bond, stake.jailed_at) == (300, 0)

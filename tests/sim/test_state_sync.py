@@ -23,12 +23,12 @@ def joined(scenario: Scenario, number: int) -> World:
     world = World(scenario)
     assert world.run().violations == ()
     late, first = world.peers[number], world.peers[0]
-    assert late.disk.height == HEIGHTS
+    assert late.disk.height == world.genesis.params.height_final
     synced = [fact for _, peer, fact in world.facts if peer == number and isinstance(fact, StateSynced)]
     assert synced
     base = synced[-1].height
     assert base % S == 0
-    assert [late.disk.block(height) is None for height in range(1, base)] == [True] * (base - 1)
+    assert not any(late.disk.block(height) for height in range(scenario.height_first, base))
     ours, theirs = late.disk.recover()[0], first.disk.recover()[0]
     assert (ours.header_hash, ours.ledger) == (theirs.header_hash, theirs.ledger)
     assert ours.model is not None
@@ -43,6 +43,10 @@ def test_a_member_that_joins_late_has_every_root_of_a_replayer_and_votes() -> No
     assert chosen.offered_by + chosen.confirmed_by == 3
     own = [fact for _, peer, fact in world.facts if peer == 3 and isinstance(fact, BlockCommitted)]
     assert any(not fact.caught_up for fact in own)  # The last ones it has voted on itself.
+
+
+def test_a_member_joins_by_state_where_heights_begin_far_up() -> None:
+    joined(Scenario(heights=8, height_first=10_001, late=(Late(3, 2_000),)), 3)
 
 
 def test_a_liar_that_serves_bad_chunks_is_named_and_the_next_holder_takes_over() -> None:

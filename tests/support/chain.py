@@ -17,7 +17,8 @@ from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.consensus.certificates import commit_cert
 from p2pfed.consensus.evidence import duplicate_avail, duplicate_proposal, duplicate_vote
 from p2pfed.consensus.proposer import proposer_index
-from p2pfed.primitives.digest import sha256
+from p2pfed.primitives import codec
+from p2pfed.primitives.digest import ZERO_DIGEST, sha256
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.primitives.merkle import EMPTY_ROOT, chunk_root
 from p2pfed.types.availability import Avail, AvailMessage, list_hash
@@ -31,6 +32,7 @@ from p2pfed.types.evidence import (
     DuplicateVote,
     Evidence,
     InvalidUpdate,
+    LightClientAttack,
 )
 from p2pfed.types.genesis import Genesis, Params, Participant, first_model
 from p2pfed.types.message import SignedMessage
@@ -271,6 +273,27 @@ class World:
         data = encode_payload(values)
         return opening(self.update(trainer, payload_root=chunk_root(data)), data, 0)
 
+    def attack(self, who: int, **changes: Any) -> LightClientAttack:
+        """Return proof that a participant precommitted two headers of the next height, the second in round 3.
+
+        They have one parent and, without `changes` to the second, different sets.
+        """
+        key, index = self.keys[self.publics[who]], self.state.validators.index_of(self.publics[who])
+        assert index is not None
+        fields = dict.fromkeys(Header.__struct_fields__, EMPTY_ROOT)
+        fields |= dict.fromkeys(("height", "round0", "time_ms", "train_index", "flags", "model_parent"), 0)
+        fields |= {"version": 1, "proposer": bytes(33), "seed_reveal": b"", "rule": "mean"}
+        fields |= {"chain_id": self.genesis.chain_id, "height": self.state.next_height}
+        fields |= {"params_hash": self.genesis.params_hash}
+        first = Header(**fields)
+        second = msgspec.structs.replace(first, **(changes or {"validators_hash": ZERO_DIGEST}))
+        signed_headers = [
+            (self.sign(Precommit(header.height, round_, header.value_id, index, NO_SIGNATURE), key), header)
+            for round_, header in ((0, first), (3, second))
+        ]
+        (one, mine), (other, theirs) = sorted(signed_headers, key=lambda pair: codec.encode(pair[0]))
+        return LightClientAttack(key.public, codec.encode(mine), one, codec.encode(theirs), other)
+
     def all_evidence(self, who: int) -> tuple[Evidence, ...]:
         """Return a proof of each kind against one participant, a validator of the next height."""
         validator = self.state.validators.index_of(self.publics[who])
@@ -282,4 +305,5 @@ class World:
             self.double_avail(validator),
             self.bad_update(who),
             self.double_update(who),
+            self.attack(who),
         )

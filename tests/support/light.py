@@ -22,7 +22,7 @@ from p2pfed.types.vote import Precommit
 CHAIN_ID = sha256(b"a chain to be followed")
 START_MS = 1_700_000_000_000
 DAY_MS = 24 * 3_600_000
-RULES = Rules(CHAIN_ID, 2 * DAY_MS)
+RULES = Rules(CHAIN_ID, 2 * DAY_MS, EMPTY_ROOT)
 BLANK = bytes(64)
 
 Powers = Sequence[tuple[int, int]]  # (number of a member, its power)
@@ -34,7 +34,8 @@ def member(number: int) -> PrivateKey:
 
 
 @lru_cache
-def _blank_header() -> Header:
+def blank_header() -> Header:
+    """Return a header of height 0 in which every root is empty."""
     fields = dict.fromkeys((field.name for field in msgspec.structs.fields(Header)), EMPTY_ROOT)
     numbers = dict.fromkeys(("height", "round0", "time_ms", "train_index", "flags", "model_parent"), 0)
     others = {"version": 1, "chain_id": CHAIN_ID, "proposer": bytes(33), "seed_reveal": b"", "rule": "mean"}
@@ -94,7 +95,7 @@ class LightChain:
             "next_validators_hash": self.validators(height + 1).hash,
             "model_parent": height - 1,
         }
-        return msgspec.structs.replace(_blank_header(), **(fields | changes))
+        return msgspec.structs.replace(blank_header(), **(fields | changes))
 
     def block(self, height: int, signers: Sequence[int] | None = None, **changes: Any) -> LightBlock:
         """Return a block signed by everybody, or by the members `signers` as far as they are in the set."""

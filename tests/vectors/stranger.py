@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -20,7 +22,8 @@ from ecdsa.util import sigencode_string_canonize
 
 FOLDER = Path(__file__).resolve().parent
 VECTORS = json.loads((FOLDER / "messages.json").read_text(encoding="utf-8"))
-TYPES = VECTORS["types"]
+LOG = json.loads((FOLDER / "wal.json").read_text(encoding="utf-8"))
+TYPES = VECTORS["types"] | LOG["types"]
 CHAIN_ID = bytes.fromhex(VECTORS["chain_id"])
 VALIDATORS = [bytes.fromhex(key) for key in VECTORS["validators"]]
 SECRETS = {bytes.fromhex(public): bytes.fromhex(secret) for public, secret in VECTORS["secrets"].items()}
@@ -279,6 +282,7 @@ def check_evidence() -> None:
         assert contradicts(name, proof, fields), name
         if name.startswith("Duplicate"):
             assert pack(said[0]) < pack(said[1])  # One lie, one proof.
+        assert proof.get("signer", bytes.fromhex(row["culprit"])).hex() == row["culprit"]
         CHECKED["evidence"] += 1
 
 
@@ -289,6 +293,13 @@ def contradicts(name: str, proof: dict[str, Any], said: list[dict[str, Any]]) ->
         node = sha256(b"\0" + leaf).digest()
         assert climb(node, proof["index"], count, proof["path"]) == said[0]["payload_root"]
         return any(leaf[at : at + 2] == b"\x00\x80" for at in range(0, len(leaf), 2))
+    if name == "LightClientAttack":  # Two headers of one height that no chain has both of.
+        headers = [named(msgpack.unpackb(proof[part]), "Header") for part in ("header", "other_header")]
+        votes = zip((proof["header"], proof["other_header"]), said, strict=True)
+        assert all(tagged("hdr", data) == vote["value_id"] for data, vote in votes)
+        fields = ("prev_header_hash", "validators_hash", "next_validators_hash", "params_hash")
+        is_one = headers[0]["height"] == headers[1]["height"]
+        return is_one and any(headers[0][field] != headers[1][field] for field in fields)
     first, second = said
     if name == "Amnesia":
         is_one = (first["height"], first["validator_index"]) == (second["height"], second["validator_index"])
@@ -360,8 +371,43 @@ def check_handshake() -> None:
         check_signature(plain(transcript[role]["key"]), what, bytes.fromhex(row["signature"]))
 
 
+def check_log() -> None:
+    """The frames of the write-ahead log (docs/spec/storage.md S30, S31), and where a reader stops."""
+    file = b""
+    for seq, row in enumerate(LOG["frames"]):
+        payload = pack([seq, row["kind"], plain(row["body"])])
+        sized = struct.pack(">I", len(payload)) + payload
+        assert (struct.pack(">I", zlib.crc32(sized)) + sized).hex() == row["frame"], row["name"]
+        assert row["kind"] != "log" or plain(row["body"]) == [1, CHAIN_ID]
+        for message in messages_in(row["body"]):
+            if TYPES[message["is"]]["signed_as"]:
+                check_signed(message)
+        file += bytes.fromhex(row["frame"])
+        CHECKED["frames"] += 1
+    assert sound_frames(file) == len(LOG["frames"])
+    for row in LOG["reads"]:
+        assert sound_frames(bytes.fromhex(row["file"])) == row["frames"], row["name"]
+        CHECKED["logs"] += 1
+
+
+def sound_frames(data: bytes) -> int:
+    """Count the frames from the beginning on whose length, checksum and number are right."""
+    count, expected = 0, None
+    while len(data) >= 8:
+        checksum, length = struct.unpack(">II", data[:8])
+        if not 0 < length <= 1 << 20 or 8 + length > len(data):
+            break
+        if zlib.crc32(data[4 : 8 + length]) != checksum:
+            break
+        seq = msgpack.unpackb(data[8 : 8 + length])[0]
+        if expected not in (None, seq):
+            break
+        count, expected, data = count + 1, seq + 1, data[8 + length :]
+    return count
+
+
 def main() -> None:
-    for check in (check_messages, check_digests, check_evidence, check_light, check_handshake):
+    for check in (check_messages, check_digests, check_evidence, check_light, check_handshake, check_log):
         check()
     assert not [name for name in sys.modules if name.split(".")[0] == "p2pfed"]
     print(json.dumps(dict(CHECKED)))

@@ -85,7 +85,7 @@ def outcome(step: dict[str, Any], vectors: dict[str, Any]) -> str:
         codec.decode(bytes.fromhex(start["next_validators"]), ValidatorSet, BYTES_MAX),
     )
     block = codec.decode(bytes.fromhex(step["block"]), LightBlock, BYTES_MAX)
-    rules = Rules(bytes.fromhex(vectors["chain_id"]), vectors["trusting_ms"])
+    rules = Rules(bytes.fromhex(vectors["chain_id"]), vectors["trusting_ms"], bytes(32))
     try:
         search, _ = tell(Search(trusted, step["height"]), block, rules, step["now_ms"])
     except (InvalidCertificate, InvalidLightBlock):

@@ -23,7 +23,21 @@ def test_a_stranger_can_check_every_vector() -> None:
     assert checked["messages"] == len(json.loads((FOLDER / "messages.json").read_text())["messages"])
     assert checked["evidence"] == len(json.loads((FOLDER / "evidence.json").read_text())["proofs"])
     assert checked["light steps"] == len(json.loads((FOLDER / "light.json").read_text())["steps"])
+    log = json.loads((FOLDER / "wal.json").read_text())
+    assert (checked["frames"], checked["logs"]) == (len(log["frames"]), len(log["reads"]))
     assert checked["signatures"] > 50
+
+
+def test_a_stranger_sees_a_frame_that_is_changed(tmp_path: Path) -> None:
+    for path in (*FOLDER.glob("*.json"), FOLDER / "stranger.py"):
+        shutil.copy(path, tmp_path)
+    path = tmp_path / "wal.json"
+    log = json.loads(path.read_text())
+    log["frames"][3]["frame"] = "00" + log["frames"][3]["frame"][2:]
+    path.write_text(json.dumps(log))
+    done = run(tmp_path)
+    assert done.returncode != 0
+    assert "check_log" in done.stderr
 
 
 def test_a_stranger_sees_a_signature_that_is_swapped(tmp_path: Path) -> None:

@@ -181,6 +181,16 @@ def test_each_rule_names_the_byte_that_breaks_it(codec: str, place: int, value: 
         ours.verify(payload)
 
 
+@pytest.mark.parametrize(
+    ("indices", "broken"), [((0, 1, 5), None), ((0, 1, 1), 4), ((0, 0, 5), 2), ((1, 0, 5), 2)]
+)
+def test_an_index_is_above_the_one_before_it(indices: tuple[int, ...], broken: int | None) -> None:
+    ours = form("top_k", 2, 6)
+    payload = np.array([*indices, 7, 8, 9], "<u2").tobytes()
+    assert ours.broken_at(payload) == broken
+    assert theirs(ours).is_broken(payload, 0) == (broken is not None)  # type: ignore[attr-defined]
+
+
 def test_the_dice_of_the_second_program_are_those_of_the_first() -> None:
     from p2pfed.aggregation.dice import stream
     from p2pfed.primitives.digest import tagged

@@ -16,11 +16,11 @@ from p2pfed.consensus.evidence import in_order
 from p2pfed.errors import BadSignature, MalformedMessage, OutOfBounds, PeerFault, WrongHeight
 from p2pfed.ledger.module import Convict, Offence
 from p2pfed.primitives.keys import PrivateKey
-from p2pfed.types.evidence import Amnesia, DuplicateUpdate, Evidence
+from p2pfed.types.evidence import Amnesia, DuplicateUpdate, Evidence, LightClientAttack
 
 WORLD = World([10, 10, 10, 10])
 ALL = WORLD.all_evidence(2)
-KINDS = [Offence(number) for number in (1, 2, 3, 7, 5, 6)]
+KINDS = [Offence(number) for number in (1, 2, 3, 7, 5, 6, 4)]
 
 
 @pytest.mark.parametrize(("evidence", "offence"), list(zip(ALL, KINDS, strict=True)))
@@ -32,7 +32,7 @@ def test_each_kind_convicts_its_sender_of_its_own_offence(evidence: Evidence, of
 
 @pytest.mark.parametrize("evidence", ALL, ids=lambda evidence: type(evidence).__name__)
 def test_each_kind_needs_every_signature(evidence: Evidence) -> None:
-    for name in ("first", "second", "precommit", "prevote", "update"):
+    for name in ("first", "second", "precommit", "prevote", "update", "other"):
         part = getattr(evidence, name, None)
         if part is not None:
             forged = replace(evidence, **{name: replace(part, signature=bytes(63) + b"\x01")})
@@ -104,7 +104,9 @@ def test_a_block_may_carry_every_kind_and_two_of_one_kind_are_one_too_many() -> 
     world = World([10, 10, 10, 10])
     block = world.advance(evidence=world.all_evidence(3))
     assert sorted(type(item).__name__ for item in block.body.evidence) == sorted(
-        type(item).__name__ for item in world.all_evidence(0) if not isinstance(item, Amnesia)
+        type(item).__name__
+        for item in world.all_evidence(0)
+        if not isinstance(item, Amnesia | LightClientAttack)
     )
     culprit = world.publics[3]
     assert [o for o in Offence if world.state.ledger.slashing.has_convicted(culprit, o)] == list(

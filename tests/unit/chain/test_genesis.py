@@ -144,6 +144,7 @@ TWO_ARRAYS = small_manifest().arrays
         (make_genesis(EQUAL, manifest=Manifest((TWO_ARRAYS[0], TWO_ARRAYS[0]))), "the same name"),
         (make_genesis(EQUAL, rules=("krumm",)), "no aggregation rule 'krumm'"),
         (make_genesis(EQUAL, rules=("mean", "median", "mean")), "a rule is listed twice"),
+        (make_genesis(EQUAL, height_first=9, height_final=8), "end at height 8, before its first block, 9"),
         (make_genesis(EQUAL, updates_min=5), "updates_min is 5, but only 4"),
         (make_genesis([1, 1, 1, 100]), "can't stand 3 liars among 4 trainers"),
         (make_genesis([1, 1, 3, 3], rules=("mean", "median")), "rule median can't stand 2 liars among 4"),
@@ -168,6 +169,8 @@ def test_a_genesis_that_cannot_work_is_refused_with_the_numbers(genesis: Genesis
         make_genesis([20, 20, 20, 10, 10, 10, 10]),
         make_genesis(EQUAL, update_exponents=(6, 7)),
         make_genesis(EQUAL, updates_min=4),
+        make_genesis(EQUAL, height_first=9, height_final=9),
+        make_genesis(EQUAL, height_first=1 << 40),
         make_genesis(EQUAL, rules=("arc+nnm+mda", "median")),
     ],
 )

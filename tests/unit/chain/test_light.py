@@ -169,7 +169,7 @@ def test_nothing_is_believed_once_the_trusting_period_is_over() -> None:
 
 def test_the_trusting_period_is_two_thirds_of_the_unbonding_period() -> None:
     genesis = make_genesis([1, 1, 1, 1])
-    assert rules_of(genesis) == Rules(genesis.chain_id, 14 * DAY_MS // 3)
+    assert rules_of(genesis) == Rules(genesis.chain_id, 14 * DAY_MS // 3, genesis.params_hash)
     assert trusted_genesis(genesis) == Trusted(0, genesis.time_ms, bytes(32), genesis.validators)
 
 

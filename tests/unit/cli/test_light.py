@@ -8,7 +8,7 @@ import sys
 from collections.abc import Coroutine
 
 import pytest
-from support.light import CHAIN_ID, LightChain
+from support.light import CHAIN_ID, RULES, LightChain
 from support.pages import json_keys
 from support.tiny_chain import genesis
 
@@ -79,7 +79,7 @@ def test_what_was_found_is_shown() -> None:
 
 def test_a_fork_is_printed_whole_for_whoever_judges_it() -> None:
     first, second = CHAIN.block(9), CHAIN.block(9, model_root=bytes(32))
-    row = fork_row(Fork("forked", divergence(CHAIN.genesis, first, second)))
+    row = fork_row(Fork("forked", divergence(CHAIN.genesis, first, second, RULES.params_hash)))
     assert [codec.decode(bytes.fromhex(text), LightBlock, 9999) for text in row["blocks"]] == [first, second]
     assert (row["kind"], row["height"], len(row["evidence"])) == ("equivocation", 9, 4)
     assert row["hashes"] == [first.header.value_id.hex(), second.header.value_id.hex()]
@@ -92,7 +92,12 @@ def test_a_fork_ends_with_7_and_is_printed_in_any_case(
 ) -> None:
     def run(coroutine: Coroutine[object, object, object]) -> None:
         coroutine.close()
-        raise Fork("forked", divergence(CHAIN.genesis, CHAIN.block(9), CHAIN.block(9, model_root=bytes(32))))
+        raise Fork(
+            "forked",
+            divergence(
+                CHAIN.genesis, CHAIN.block(9), CHAIN.block(9, model_root=bytes(32)), RULES.params_hash
+            ),
+        )
 
     monkeypatch.setattr("p2pfed.cli.light.asyncio.run", run)
     with pytest.raises(SystemExit) as ended:

@@ -24,7 +24,7 @@ def test_a_networks_name_is_shown_without_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = {"network": HOSTILE, "chain": "ab" * 32, "transport": "tcp", "height": 0, "hash": ""}
-    stored |= {"account": None, "stakes": []}
+    stored |= {"account": None, "stakes": [], "earnings": []}
     monkeypatch.setattr(status_command, "ask_status", lambda _: None)
     monkeypatch.setattr(status_command, "stored_status", lambda _: stored)
     with pytest.raises(SystemExit):
@@ -41,7 +41,7 @@ def test_a_peers_address_is_shown_without_them(
         "is_member": True,
         "addresses": [f"/dns4/{HOSTILE}/tcp/1/p2p/me"],
     }
-    monkeypatch.setattr(peers_command, "ask_status", lambda _: {"peers": [row]})
+    monkeypatch.setattr(peers_command, "ask_status", lambda _: {"peers": [row], "earnings": []})
     with pytest.raises(SystemExit):
         main(["peers"])
     out = capsys.readouterr().out

@@ -5,6 +5,7 @@ from support.tiny_chain import KEYS, LIE_HEIGHT, Step, genesis, initial_model, s
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.node.catch_up import MODEL_AGE_MAX, CatchUp
 from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Observe
+from p2pfed.node.events import BlocksFetched
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import BlockCommitted, SetChanged, StakeSlashed
 from p2pfed.node.neighbours import Neighbours
@@ -32,7 +33,7 @@ class Late:
 
     def take(self, peer: bytes, made: tuple[Step, ...]) -> None:
         blocks = tuple(step.block for step in made)
-        self.state, _ = self.catch_up.take_blocks(self.state, None, peer, blocks, NOW_MS)
+        self.state, _ = self.catch_up.take_blocks(self.state, None, BlocksFetched(peer, blocks), NOW_MS)
 
 
 def test_the_model_is_fetched_once_no_more_blocks_are_known() -> None:

@@ -30,6 +30,7 @@ from p2pfed.types.evidence import (
     DuplicateVote,
     Evidence,
     InvalidUpdate,
+    LightClientAttack,
 )
 from p2pfed.types.params import EVIDENCE_PER_BLOCK_MAX
 from p2pfed.types.vote import Precommit, Prevote
@@ -68,8 +69,8 @@ def test_one_proof_of_each_kind_and_culprit_is_kept(world: World) -> None:
     pool = EvidencePool(outbox)
     proofs = [*world.all_evidence(1), *world.all_evidence(2)]
     kept = [proof for proof in proofs if pool.add(world.state, proof)]
-    # Both lies about votes are of one kind: whichever came first.
-    assert kept == [proof for proof in proofs if not isinstance(proof, Amnesia)]
+    # The lies against agreement are of one kind: whichever came first.
+    assert kept == [proof for proof in proofs if not isinstance(proof, Amnesia | LightClientAttack)]
     assert not any(pool.add(world.state, proof) for proof in proofs)
     assert not pool.add(world.state, world.double_vote(1, height=1))
     assert pool.select() == tuple(kept)
@@ -101,7 +102,7 @@ def test_the_pool_is_bounded_and_a_block_takes_its_share(
     monkeypatch.setattr("p2pfed.node.evidence_pool.EVIDENCE_POOL_MAX", 3)
     pool = EvidencePool([])
     added = [pool.add(world.state, proof) for proof in world.all_evidence(1)]
-    assert added == [True, False, True, True, False, False]  # The second is of the first one's kind.
+    assert added == [True, False, True, True, False, False, False]  # The second is of the first one's kind.
     assert EVIDENCE_POOL_MAX > EVIDENCE_PER_BLOCK_MAX
 
 
@@ -241,7 +242,7 @@ def test_a_forgotten_lock_is_proof(lab: Lab) -> None:
 # The node tells and uses them
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_every_kind_of_proof_is_passed_on_once(lab: Lab, number: int) -> None:
     proof = lab.world.all_evidence(liar_of(lab))[number]
     effects = lab.hear(proof)
@@ -361,4 +362,4 @@ def test_the_polkas_of_a_height_outlive_blocks_that_were_fetched(lab: Lab) -> No
 
 
 def test_all_evidence_is_of_a_kind_that_a_node_takes() -> None:
-    assert len(Evidence.__args__) == 6
+    assert len(Evidence.__args__) == 7

@@ -27,6 +27,7 @@ from p2pfed.node.effects import (
 from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalChecked, Timer, Trained
 from p2pfed.node.facts import (
     BlockCommitted,
+    BlocksGone,
     CatchingUp,
     EvidenceFound,
     HeightStarted,
@@ -37,6 +38,7 @@ from p2pfed.node.facts import (
     UpdateSkipped,
 )
 from p2pfed.node.node import BEHIND_MS, GOSSIP_MS
+from p2pfed.node.view import view_of
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
 from p2pfed.types.message import SignedMessage
@@ -490,6 +492,53 @@ def test_a_block_that_no_quorum_signed_costs_its_sender_and_is_not_stored() -> N
     assert not of(effects, StoreBlock)
     assert [effect.peer for effect in of(effects, Blame)] == [lab.others[0]]
     assert lab.node.state.height == 0
+
+
+def test_who_needs_blocks_that_nobody_has_any_more_is_told_so_once_and_what_to_do() -> None:
+    late, ahead, blocks = chain(2)
+    lab = Lab(world=late)
+    lab.start(connected=2)
+    first, second, third = lab.others
+
+    def asked(peer: bytes) -> None:
+        assert [fetch.peer for fetch in of(lab.hear(digest_at(ahead), peer), FetchBlocks)] == [peer]
+
+    asked(first)
+    lab.step(events.BlocksFetched(first, (), is_missing=True))
+    assert not lab.node.is_cut_off  # The other one may have them, or be as late as we are.
+    asked(second)
+    lab.step(events.BlocksFetched(second, ()))
+    assert not lab.node.is_cut_off  # It failed, and may have them all the same.
+    asked(second)
+    lab.step(events.BlocksFetched(second, (), is_missing=True))
+    (fact,) = lab.facts(BlocksGone)
+    assert fact.height == 1
+    assert "--sync state" in fact.remedy
+    assert view_of(lab.node, lab.now_ms).step == "cut_off"
+    asked(first)
+    lab.step(events.BlocksFetched(first, (), is_missing=True))
+    assert len(lab.facts(BlocksGone)) == 1
+    lab.step(events.PeerConnected(third, None))
+    asked(third)
+    assert not lab.node.is_cut_off
+    lab.step(events.BlocksFetched(third, blocks))
+    assert lab.node.state.height == 2
+    lab.step(events.PeerDisconnected(third))
+    assert not lab.node.is_cut_off  # What the others lacked is here.
+
+
+def test_members_without_the_blocks_that_leave_take_their_word_with_them() -> None:
+    late, ahead, _ = chain(2)
+    lab = Lab(world=late)
+    lab.start(connected=1)
+    peer = lab.others[0]
+    lab.hear(digest_at(ahead))
+    lab.step(events.BlocksFetched(peer, (), is_missing=True))
+    assert lab.node.is_cut_off
+    lab.step(events.PeerDisconnected(peer))
+    assert not lab.node.is_cut_off
+    lab.step(events.PeerConnected(peer, None))
+    assert not lab.node.is_cut_off
 
 
 def test_blocks_that_nobody_asked_for_are_not_looked_at() -> None:

@@ -47,17 +47,18 @@ def test_a_refusal_says_nothing_and_writes_nothing() -> None:
 
 def test_the_words_of_a_height_are_what_was_said_of_it_last() -> None:
     signing = hand([])
-    assert signing.words(1) == ()
+    assert signing.words(1, 0) == ()
     avail = signing.sign(SignAvail(1, 0, 0, (), 5))
     prevote = signing.sign(SignPrevote(1, 0, VALUE, -1, 0))
-    assert signing.words(1) == (avail, prevote)
+    assert signing.words(1, 0) == (avail, prevote)
     later = signing.sign(SignPrevote(1, 1, None, -1, 0))
-    assert signing.words(1) == (avail, later)
+    assert signing.words(1, 0) == (avail, later)
     update = signing.sign(SignUpdate(0, VALUE, 2, VALUE, CODEC_INT16, 1))
-    assert signing.words(1) == (update, avail, later)
+    assert signing.words(1, 0) == (update, avail, later)
     signing.sign(SignPrevote(2, 0, VALUE, -1, 0))
-    assert signing.words(1) == (update, avail)
-    assert signing.words(3) == ()
+    assert signing.words(1, 0) == (update, avail)
+    assert signing.words(3, 2) == ()
+    assert signing.words(3, 0) == (update,)  # It may still count for block 3.
 
 
 def test_each_word_is_persisted_apart() -> None:

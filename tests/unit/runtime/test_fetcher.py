@@ -135,7 +135,7 @@ async def test_bad_blocks_cost_the_sender_and_end_the_question(
         blamed = await world.event()
         assert isinstance(blamed, PeerMisbehaved)
         assert blamed.peer == BAD
-    assert await world.event() == BlocksFetched(BAD, ())
+    assert await world.event() == BlocksFetched(BAD, (), is_missing=lie == codec.encode(Missing()))
 
 
 async def test_no_payload_waits_for_the_disk_of_votes_and_no_vote_for_a_payload(world: World) -> None:
