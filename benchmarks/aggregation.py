@@ -3,10 +3,12 @@
     python benchmarks/aggregation.py --n 16 --f 5 --d 1000000 --byzfl-python PATH --json
 
 byzfl 0.0.11 is asked in an environment of its own, one pair after the other, ours then theirs; figures are
-medians. `ours_ms` goes from int16 rows to the int32 aggregate in model units; `merge_ms` is the whole
-height: it steps the weights and adapts the exponents as well. `cpu` figures count the CPU time of all
-    threads, which other programs
-disturb less. Without --byzfl-python only our side runs.
+medians. `ours_ms` goes from int16 rows to the int32 aggregate in model units; `late_ms` is what is left of it
+where products were measured as the updates came; `merge_ms` is the whole height: it steps the weights and
+adapts the exponents as well. `cpu` figures count the CPU time of all threads, which other programs disturb
+less. `gb_per_s` counts the int16 input once. BLAS has one thread on both sides unless OPENBLAS_NUM_THREADS
+says another number. byzfl's geometric median makes three steps by default; --steps 8 gives it as many as ours
+has. Without --byzfl-python only our side runs.
 """
 
 from __future__ import annotations
@@ -25,22 +27,24 @@ from statistics import median
 from typing import Any
 
 # Peers run so: threads of our own over blocks; BLAS threads inside them only wait for each other.
-THEIR_ENVIRONMENT = dict(os.environ)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
+import numpy as np
+from blas_kernel import kernel_in_use
+from numpy.typing import NDArray
 
-from p2pfed.aggregation.catalogue import named_rule, rule_names  # noqa: E402
-from p2pfed.aggregation.division import RuleSum, Sums, fits_int32, model_units  # noqa: E402
-from p2pfed.aggregation.engine import merge  # noqa: E402
-from p2pfed.aggregation.fixed import distances  # noqa: E402
-from p2pfed.aggregation.gram import gram  # noqa: E402
-from p2pfed.aggregation.group import ParallelMap, pieces, plan_for, run  # noqa: E402
-from p2pfed.aggregation.mean import example_weights  # noqa: E402
-from p2pfed.aggregation.monna import pivot_row  # noqa: E402
-from p2pfed.aggregation.past import Past  # noqa: E402
-from p2pfed.types.model import ArraySpec, Int16Vector, Int32Vector, Manifest, ModelState  # noqa: E402
-from p2pfed.types.params import GROUP_ELEMENTS_MAX  # noqa: E402
+from p2pfed.aggregation.catalogue import named_rule, rule_names
+from p2pfed.aggregation.division import RuleSum, Sums, fits_int32, model_units
+from p2pfed.aggregation.engine import merge
+from p2pfed.aggregation.fixed import distances
+from p2pfed.aggregation.gram import gram
+from p2pfed.aggregation.group import ParallelMap, decide, pieces, plan_for, run
+from p2pfed.aggregation.growing import GrowingGram, Tables
+from p2pfed.aggregation.mean import example_weights
+from p2pfed.aggregation.monna import pivot_row
+from p2pfed.aggregation.past import Past
+from p2pfed.types.model import ArraySpec, Int16Vector, Int32Vector, Manifest, ModelState
+from p2pfed.types.params import GROUP_ELEMENTS_MAX
 
 E, M = 12, 24
 RULES = (*rule_names(), "nnm+trimmed_mean", "nnm+krum", "arc+nnm+trimmed_mean", "bucketing+median")
@@ -65,15 +69,19 @@ class Byzfl:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=THEIR_ENVIRONMENT,
         )
+        self._dtype = dtype
+        self.machine = self.load(rows)
+
+    def load(self, rows: Sequence[Int16Vector]) -> dict[str, Any]:
+        """Hand over rows in place of those before; return the numpy and the kernel that it runs on."""
         path = Path(self._folder.name) / "rows.npy"
         np.save(path, np.array(rows))
-        self.numpy = self._ask({"rows": str(path), "dtype": dtype})["numpy"]
+        return self._ask({"rows": str(path), "dtype": self._dtype})
 
-    def times(self, rule: str, f: int) -> tuple[float, float]:
+    def times(self, rule: str, f: int, steps: int) -> tuple[float, float]:
         """Return the time and the CPU time of one call, in ms."""
-        answer = self._ask({"rule": rule, "f": f, "given": {}, "save": ""})
+        answer = self._ask({"rule": rule, "f": f, "given": {"steps": steps}, "save": ""})
         return float(answer["ms"]), float(answer["cpu_ms"])
 
     def result(self, rule: str, f: int, given: dict[str, Any]) -> np.ndarray:  # type: ignore[type-arg]
@@ -95,18 +103,28 @@ class Byzfl:
 
 
 def aggregate(
-    name: str, rows: Sequence[Int16Vector], f: int, parallel: ParallelMap, past: Int16Vector
-) -> Int32Vector:
-    """Return the aggregate in units 2^-24 of updates in units 2^-12, each group of columns by itself."""
+    name: str, rows: Sequence[Int16Vector], f: int, parallel: ParallelMap, past: Int16Vector,
+    products: Tables | None = None,
+) -> Int32Vector:  # fmt: skip
+    """Return the aggregate in units 2^-24 of updates in units 2^-12, each group of columns by itself.
+
+    With `products`, one table a group, the rows are not measured again.
+    """
     named, size = named_rule(name), rows[0].size
     weights = example_weights([1] * len(rows), 0)
     result = np.empty(size, np.int32)
     for begin in range(0, size, GROUP_ELEMENTS_MAX):
         end = min(size, begin + GROUP_ELEMENTS_MAX)
         part = [row[begin:end] for row in rows]
-        decided = plan_for(
-            named, part, weights, f, parallel=parallel, past=past[begin:end] if named.rule.uses_past else None
-        )
+        if products is None:
+            before = past[begin:end] if named.rule.uses_past else None
+            decided = plan_for(named, part, weights, f, parallel=parallel, past=before)
+        else:
+            table = products[begin // GROUP_ELEMENTS_MAX].tolist()
+            decided = decide(
+                (named,), table, None, count=len(rows), size=end - begin, weights=weights, faulty_max=f,
+                seed=bytes(32),
+            )  # fmt: skip
 
         def merge_piece(piece: tuple[int, int]) -> None:
             def divide(start: int, sums: Sums) -> None:
@@ -147,13 +165,15 @@ def liars_for(name: str, n: int, f: int) -> int:
     return max((liars for liars in range(f + 1) if named_rule(name).bound(n, liars)), default=-1)
 
 
-def difference(byzfl: Byzfl, name: str, f: int, rows: Sequence[Int16Vector], ours: Int32Vector) -> float:
-    """Return the largest difference of the two aggregates in update units."""
+def differences(
+    byzfl: Byzfl, name: str, f: int, rows: Sequence[Int16Vector], ours: Int32Vector
+) -> NDArray[np.float64]:
+    """Return how far the two aggregates are apart in each coordinate, in update units."""
     given: dict[str, Any] = {"steps": 8}
     if name == "monna":
         given["pivot"] = pivot_row(distances(gram(rows)), len(rows) - f)
     theirs = byzfl.result(name, f, given)
-    return float(np.abs(ours / 2.0 ** (M - E) - theirs).max())
+    return np.abs(ours / 2.0 ** (M - E) - theirs)
 
 
 def peak_megabytes(function: Callable[[], object]) -> float:
@@ -182,7 +202,7 @@ def measure(
     for _ in range(options.repeats):
         ours.append(times(lambda: aggregate(name, rows, liars, parallel, past)))
         if byzfl is not None and asks:
-            theirs.append(byzfl.times(theirs_name, liars))
+            theirs.append(byzfl.times(theirs_name, liars, options.steps))
     took, cpu = medians(ours)
     row |= {"ours_ms": round(took, 1), "ours_cpu_ms": round(cpu, 1)}
     rate = n * size * 2 / took / 1e6
@@ -191,9 +211,14 @@ def measure(
         their_took, their_cpu = medians(theirs)
         row |= {"byzfl_numpy_ms": round(their_took, 1), "byzfl_cpu_ms": round(their_cpu, 1)}
         row |= {"ratio": round(their_took / took, 2), "cpu_ratio": round(their_cpu / cpu, 2)}
-        row["max_abs_difference"] = (
-            round(difference(byzfl, name, liars, rows, result), 4) if name in COMPARED else None
-        )
+        row["max_abs_difference"] = None
+        if name in COMPARED:
+            row["max_abs_difference"] = round(float(differences(byzfl, name, liars, rows, result).max()), 4)
+    if options.late and named_rule(name).uses_products and not named_rule(name).rule.uses_past:
+        tables = arrived(rows, parallel)
+        late = [milliseconds(lambda: aggregate(name, rows, liars, parallel, past, tables)) for _ in ours]
+        assert np.array_equal(aggregate(name, rows, liars, parallel, past, tables), result)
+        row["late_ms"] = round(median(late), 1)
     if options.merge:
         row["merge_ms"] = round(median(merge_times(name, rows, liars, parallel, past, options.repeats)), 1)
     if options.memory:
@@ -202,12 +227,24 @@ def measure(
     return row
 
 
+def arrived(rows: Sequence[Int16Vector], parallel: ParallelMap) -> Tables:
+    """Return the products of rows that came one after the other."""
+    growing = GrowingGram(one_array(rows[0].size).groups)
+    for index, row in enumerate(rows):
+        growing.add({bytes([index]): row}, parallel)
+    return growing.of([bytes([index]) for index in range(len(rows))])
+
+
+def one_array(size: int) -> Manifest:
+    return Manifest((ArraySpec("weights", (size,), "float32", "trained", False),))
+
+
 def merge_times(
     name: str, rows: Sequence[Int16Vector], f: int, parallel: ParallelMap, past: Int16Vector, repeats: int
 ) -> list[float]:
     """Return the times of whole heights."""
     size = rows[0].size
-    manifest = Manifest((ArraySpec("weights", (size,), "float32", "trained", False),))
+    manifest = one_array(size)
     groups = len(manifest.groups)
     model = ModelState(np.zeros(size, np.int32), np.full(groups, E, np.int8), np.full(groups, M, np.int8))
     before = Past(past.astype(np.int32) << (M - E), model.model_exponents)
@@ -239,6 +276,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--byzfl-python", default="", help="the Python of an environment that has byzfl")
     parser.add_argument("--byzfl-dtype", default="float32", choices=("float32", "float64"))
+    parser.add_argument("--steps", type=int, default=3, help="of byzfl's geometric median")
+    parser.add_argument("--late", action="store_true", help="time with products measured before as well")
     parser.add_argument("--merge", action="store_true", help="time whole heights as well")
     parser.add_argument("--memory", action="store_true", help="trace memory as well, once more and slower")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -256,9 +295,11 @@ def main() -> None:
     setting = {
         "n": options.n, "f": options.f, "d": options.d, "threads": options.threads, "repeats":
         options.repeats, "byzfl_dtype": options.byzfl_dtype, "bandwidth_gb_per_s": round(reads, 1), "numpy":
-        np.__version__, "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),
+        np.__version__, "kernel": kernel_in_use(), "blas_threads": os.environ["OPENBLAS_NUM_THREADS"],
+        "steps": options.steps, "load": os.getloadavg()[0],
     }  # fmt: skip
     if byzfl is not None:
+        setting["byzfl_machine"] = byzfl.machine
         byzfl.close()
     if options.json:
         print(json.dumps({"setting": setting, "rules": results}))

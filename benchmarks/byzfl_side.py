@@ -14,6 +14,7 @@ from typing import Any
 
 import byzfl as rules
 import numpy as np
+from blas_kernel import kernel_in_use
 
 Vectors = Any
 
@@ -51,7 +52,7 @@ def main() -> None:
         request = json.loads(line)
         if "rows" in request:
             rows = np.load(request["rows"]).astype(request["dtype"])
-            print(json.dumps({"numpy": np.__version__}), flush=True)
+            print(json.dumps({"numpy": np.__version__, "kernel": kernel_in_use()}), flush=True)
             continue
         run = rule(request["rule"], request["f"], request["given"])
         vectors = rows.copy() if "+" in request["rule"] else rows  # ARC overwrites what it gets.

@@ -8,16 +8,15 @@ where our integers have more than one result.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import hashlib
 import json
 import os
 import subprocess
 import sys
 from itertools import product
-from pathlib import Path
 
 import numpy as np
+from blas_kernel import kernel_in_use
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
 from p2pfed.aggregation.catalogue import named_rule, rule_names
@@ -29,7 +28,7 @@ from p2pfed.types.model import ArraySpec, Manifest, ModelState
 
 KERNELS = ("", "Prescott", "Nehalem", "Sandybridge", "Haswell")  # "": what the machine would choose.
 THREADS = ("1", "2")
-SIMD_OFF = ("", "AVX2,FMA3,AVX512F,AVX512_SKX,X86_V3,X86_V4")
+SIMD_OFF = ("", "AVX2,FMA3,AVX512F,AVX512_SKX,X86_V3,X86_V4,AVX512_ICL,AVX512_SPR")
 ORDERS = 5
 UPDATES, FAULTY_MAX = 16, 5
 MANIFEST = Manifest(
@@ -42,16 +41,6 @@ MANIFEST = Manifest(
 
 def digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
-
-
-def kernel_in_use() -> str:
-    """Return the name of the kernel that numpy's own OpenBLAS chose; what was asked for may not exist."""
-    for library in sorted((Path(np.__file__).parent.parent / "numpy.libs").glob("*openblas*")):
-        name = getattr(ctypes.CDLL(str(library)), "scipy_openblas_get_corename64_", None)
-        if name is not None:
-            name.restype = ctypes.c_char_p
-            return str(name().decode())
-    return "unknown"
 
 
 def simd_in_use() -> str:

@@ -2,33 +2,30 @@
 
 `python benchmarks/mutants.py [--room R] [--quick] [--named] [--again] [--only TEXT] [--results F]`
 
-How mutants are made is in `mutations`. Each is written into a copy of the package; a fixed set of tests runs
-against that until the first one fails. What ran is in the results file: a second call goes on where the first
-stopped. `--quick` is the tests beside the room alone; without it the survivors meet laws, vectors and the
-simulator too.
+How mutants are made is in `mutations`. A fixed set of tests is loaded once; for each mutant a fork puts the
+changed code into the function and runs the tests until the first one fails. What ran is in the results file:
+a second call goes on where the first stopped. `--quick` is the tests beside the room alone; without it the
+survivors meet laws, vectors and the simulator too.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import gc
+import importlib
+import inspect
 import json
 import os
 import resource
-import shutil
-import sys
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from textwrap import shorten
+from types import CodeType
 from typing import Any, NoReturn
 
-import coincurve  # noqa: F401  Loaded once, for all forks.
 import hypothesis
-import hypothesis.stateful
-import msgspec  # noqa: F401
-import numpy as np  # noqa: F401
 import pytest
 from mutations import Mutant, Source, mutants_of
 
@@ -183,68 +180,71 @@ def named(mutants: list[Mutant]) -> dict[str, Mutant]:
 
 
 class Judge:
-    """Runs the tests against a copy of the package, each time in a fork: what is loaded stays loaded."""
+    """Runs tests against a mutant in a fork of a pytest session that has loaded and collected them all."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("p2pfed", "tests"):  # The tests too: whoever works on them meanwhile changes no answer.
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", folder)
-        self._answer = folder / "answer.json"
+    def __init__(self, session: pytest.Session, cpu_seconds_max: int) -> None:
+        self._session = session
+        self._cpu_seconds_max = cpu_seconds_max
 
-    def try_out(self, mutant: Mutant | None, stages: list[list[str]], cpu_seconds_max: int) -> dict[str, Any]:
+    def try_out(self, mutant: Mutant | None, items: list[pytest.Item]) -> dict[str, Any]:
         """Return which test fails first (`killer`), or None where all pass; `cpu_s` is what it took."""
-        if mutant is None:
-            return self._answer_of(stages, cpu_seconds_max, is_original=True)
-        path = self.folder / "p2pfed" / mutant.file
-        original = path.read_text(encoding="utf-8")
-        compile(mutant.text, mutant.file, "exec")  # One that is no Python would pass for killed.
-        path.write_text(mutant.text, encoding="utf-8")
-        cached = Path(importlib.util.cache_from_source(str(path)))
-        cached.unlink(missing_ok=True)  # Two texts of one second and length look alike to it.
-        answer = self._answer_of(stages, cpu_seconds_max, is_original=False)
-        path.write_text(original, encoding="utf-8")
-        return answer
-
-    def _answer_of(
-        self, stages: list[list[str]], cpu_seconds_max: int, *, is_original: bool
-    ) -> dict[str, Any]:
-        self._answer.unlink(missing_ok=True)
+        answer, told = os.pipe()
         child = os.fork()
         if child == 0:
-            resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds_max, cpu_seconds_max))
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-            self._run(stages, is_original=is_original)
+            self._run(mutant, items, told)
+        os.close(told)
+        with os.fdopen(answer) as read:
+            said = read.read()
         _, status, used = os.wait4(child, 0)
         cpu_s = round(used.ru_utime + used.ru_stime, 2)
-        if not self._answer.exists():
+        if not said:
             return {"killer": f"the tests don't end (status {status})", "cpu_s": cpu_s}
-        return json.loads(self._answer.read_text(encoding="utf-8")) | {"cpu_s": cpu_s}
+        return json.loads(said) | {"cpu_s": cpu_s}
 
-    def _run(self, stages: list[list[str]], *, is_original: bool) -> NoReturn:
-        """In the fork: run stage after stage until a test fails, and write down which."""
-        sys.dont_write_bytecode = not is_original  # The first run leaves it for all others.
-        sys.path.insert(0, str(self.folder))
-        os.chdir(self.folder)
-        log = os.open(self.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        phases = (
-            hypothesis.Phase.explicit,
-            hypothesis.Phase.generate,
-        )  # Making a failure smaller takes long.
-        hypothesis.settings.register_profile("mutants", phases=phases, database=None, derandomize=True)
-        hypothesis.settings.load_profile("mutants")
-        watcher = Watcher()
-        for stage in stages:
-            pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *stage], plugins=[watcher])
-            if watcher.first is not None:
-                break
-        import p2pfed
+    def _run(self, mutant: Mutant | None, items: list[pytest.Item], told: int) -> NoReturn:
+        """In the fork: put the mutant in, run test after test until one fails, and tell which."""
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds_max, self._cpu_seconds_max))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            if mutant is not None:
+                put_in(mutant)
+            watcher = Watcher()
+            self._session.config.pluginmanager.register(watcher)
+            for item, following in zip(items, [*items[1:], None], strict=True):
+                item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+                if watcher.first is not None:
+                    break
+            os.write(told, json.dumps({"killer": watcher.first, "passed": watcher.passed}).encode())
+        finally:
+            os._exit(0)
 
-        assert Path(p2pfed.__file__).is_relative_to(self.folder)
-        self._answer.write_text(json.dumps({"killer": watcher.first, "passed": watcher.passed}))
-        os._exit(0)
+
+def put_in(mutant: Mutant) -> None:
+    """Give the loaded function the code of its mutant: whoever holds the function runs that from now on."""
+    owner: Any = importlib.import_module("p2pfed." + mutant.file.removesuffix(".py").replace("/", "."))
+    *path, name = mutant.function.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    found = inspect.getattr_static(owner, name)
+    if hasattr(found, "cache_clear"):
+        found.cache_clear()
+    for wrapper in ("fget", "func", "__func__", "__wrapped__"):  # property, cached_property, method, cache
+        found = getattr(found, wrapper, found)
+    found.__code__ = code_of(mutant)
+
+
+def code_of(mutant: Mutant) -> CodeType:
+    """Return the code of the mutated function, out of that of its whole file."""
+    pending = [compile(mutant.text, mutant.file, "exec")]
+    while pending:
+        code = pending.pop()
+        if code.co_qualname == mutant.function:
+            return code
+        pending += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+    raise KeyError(mutant.function)
 
 
 class Watcher:
@@ -264,37 +264,71 @@ class Watcher:
             self.first = report.nodeid
 
 
-def stages_for(file: str, room: Room, *, quick: bool) -> list[list[str]]:
-    """Return what to run, the likely killers first."""
+def tests_for(file: str, room: Room, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return what to run of what was collected, the likely killers first."""
     if file == LOG_WRITER:
-        return [list(LOG_TESTS)]
-    own = Path("tests/unit", file).with_name(f"test_{Path(file).name}")
-    stages = [[str(own)]] if (ROOT / own).exists() else []
-    return [*stages, list(room.quick)] if quick else [*stages, list(room.quick), list(room.slow)]
+        return [item for item in items if item.nodeid.startswith(LOG_TESTS)]
+    own = Path("tests/unit", file).with_name(f"test_{Path(file).name}").as_posix()
+    ours = [item for item in items if item.nodeid.startswith((*room.quick, *room.slow))]
+    return sorted(ours, key=lambda item: not item.nodeid.startswith(own))
 
 
-def campaign(asked: argparse.Namespace, mutants: list[Mutant], results: dict[str, Any]) -> None:
-    """Try what isn't in `results`, at most for the CPU seconds asked for."""
-    room = ROOMS[asked.room]
-    names = [mutant.key for mutant in named(mutants).values()] if asked.room == "consensus" else []
-    waiting = [m for m in mutants if needs_a_run(results.get(m.key), quick=asked.quick, again=asked.again)]
-    waiting = [m for m in waiting if asked.only in str(m) and (m.key in names or not asked.named)]
-    waiting.sort(key=lambda mutant: (mutant.key not in names, mutant.key))  # The rest in an order of chance.
-    limit = CPU_SECONDS_QUICK_MAX if asked.quick else CPU_SECONDS_MAX
-    with tempfile.TemporaryDirectory() as folder:
-        judge = Judge(Path(folder))
-        first = judge.try_out(None, stages_for("none", room, quick=asked.quick), limit)
-        if first["killer"] is not None or not first["passed"]:
+class Campaign:
+    """A pytest plugin: instead of running what was collected it tries the mutants on it."""
+
+    def __init__(self, asked: argparse.Namespace, mutants: list[Mutant], results: dict[str, Any]) -> None:
+        self._asked, self._mutants, self._results = asked, mutants, results
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Try what isn't in `results`, at most for the CPU seconds asked for."""
+        asked, room, results = self._asked, ROOMS[self._asked.room], self._results
+        judge = Judge(session, CPU_SECONDS_QUICK_MAX if asked.quick else CPU_SECONDS_MAX)
+        gc.freeze()  # The forks share what is loaded.
+        first = judge.try_out(None, tests_for("none", room, session.items))
+        if session.testsfailed or first["killer"] is not None or not first["passed"]:
             raise SystemExit(f"the code as it is fails: {first}")
         spent = first["cpu_s"]
-        for mutant in waiting:
+        for mutant in self._waiting():
             if asked.seconds and spent >= asked.seconds:
                 break
-            found = judge.try_out(mutant, stages_for(mutant.file, room, quick=asked.quick), limit)
+            found = judge.try_out(mutant, tests_for(mutant.file, room, session.items))
             spent += found["cpu_s"]
             results[mutant.key] = {"mutant": str(mutant), "quick": asked.quick} | found
             asked.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             print(f"{found['cpu_s']:6.2f} s  {mutant}  {found['killer'] or 'SURVIVES'}", flush=True)
+        return True
+
+    def _waiting(self) -> list[Mutant]:
+        """Return what to try: those that the plan names, then the others in an order of chance."""
+        asked = self._asked
+        names = [m.key for m in named(self._mutants).values()] if asked.room == "consensus" else []
+        waiting = [
+            mutant
+            for mutant in self._mutants
+            if needs_a_run(self._results.get(mutant.key), quick=asked.quick, again=asked.again)
+            and asked.only in str(mutant)
+            and (mutant.key in names or not asked.named)
+        ]
+        return sorted(waiting, key=lambda mutant: (mutant.key not in names, mutant.key))
+
+
+def campaign(asked: argparse.Namespace, mutants: list[Mutant], results: dict[str, Any]) -> None:
+    """Load and collect the tests of a room, and try its mutants on them."""
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # Making a failure smaller takes long.
+    hypothesis.settings.register_profile("mutants", phases=phases, database=None, derandomize=True)
+    hypothesis.settings.load_profile("mutants")
+    room = ROOMS[asked.room]
+    paths = [
+        *room.quick,
+        *([] if asked.quick else room.slow),
+        *(LOG_TESTS if asked.room == "consensus" else []),
+    ]
+    os.chdir(ROOT)
+    pytest.main(
+        ["-s", "-q", "--tb=short", "-p", "no:cacheprovider", *paths],
+        plugins=[Campaign(asked, mutants, results)],
+    )
 
 
 def needs_a_run(result: dict[str, Any] | None, *, quick: bool, again: bool) -> bool:
@@ -320,7 +354,7 @@ def killer_of(result: dict[str, Any] | None) -> str:
     """Return what a table says of a mutant: the test that saw it, `nothing`, or `not tried`."""
     if result is None:
         return "not tried"
-    return (result["killer"] or "nothing").removeprefix("tests/")
+    return (result["killer"] or "nothing").removeprefix("tests/").split("[")[0]
 
 
 def named_table(mutants: list[Mutant], results: dict[str, Any]) -> str:
@@ -336,7 +370,9 @@ def table(mutants: list[Mutant], results: dict[str, Any]) -> str:
     lines = []
     for (file, function), group in groupby(mutants, key=lambda mutant: (mutant.file, mutant.function)):
         lines.append(f"{file} {function}")
-        lines += [f"{m.line:5} {m.change} | {killer_of(results.get(m.key))}" for m in group]
+        for mutant in group:
+            before = shorten(mutant.before, 80, placeholder=" ...")
+            lines.append(f"{mutant.line:5} {before} -> {mutant.after} | {killer_of(results.get(mutant.key))}")
     return "\n".join(lines)
 
 
@@ -348,7 +384,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="try survivors again: there are new tests")
     parser.add_argument("--only", default="", help="only mutants whose line holds this")
     parser.add_argument("--seconds", type=float, default=0, help="stop after so much CPU")
-    parser.add_argument("--results", type=Path, default=Path("mutants.json"))
+    parser.add_argument("--results", type=lambda name: Path(name).resolve(), default=Path("mutants.json"))
     parser.add_argument("--list", action="store_true", help="show the mutants and try none")
     parser.add_argument("--table", action="store_true", help="show what killed each, and try none")
     asked = parser.parse_args()

@@ -39,12 +39,8 @@ class Mutant:
         what = f"{self.file}\0{self.function}\0{self.function_text}"
         return hashlib.sha256(what.encode()).hexdigest()[:12]
 
-    @property
-    def change(self) -> str:
-        return f"`{self.before}` -> `{self.after}`"
-
     def __str__(self) -> str:
-        return f"{self.file}:{self.line} {self.function}: {self.change}"
+        return f"{self.file}:{self.line} {self.function}: `{self.before}` -> `{self.after}`"
 
 
 class Source:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from p2pfed.aggregation.catalogue import NamedRule
 from p2pfed.aggregation.division import RuleSum, Sums
-from p2pfed.aggregation.gram import partial_gram, self_test, weighted_sum
+from p2pfed.aggregation.gram import neighbour_sums, partial_gram, self_test, weighted_sum
 from p2pfed.aggregation.mixture import Mixture
-from p2pfed.aggregation.network import add_up
 from p2pfed.aggregation.rule import BlockFunction, Blockwise, Context, Gram, IntRow, Plan, Weighted
 from p2pfed.types.model import Int16Vector
 
@@ -158,7 +157,7 @@ def _adder(mixture: Mixture, plan: Weighted, elements: int, factor: int) -> Bloc
     factors = None if mixture.factors is None else tuple(mixture.factors[row] for row in used)
     rows = Mixture(len(used), factors, None, 1, [], None).start(range(len(used)), elements)
     is_plain = len(frozenset(weights)) == 1
-    add = _plain_sum(weights[0], elements) if is_plain else weighted_sum(weights, elements)
+    add = _plain_sum(weights[0], len(used), elements) if is_plain else weighted_sum(weights, elements)
 
     def merge_block(block: Sequence[IntRow], out: Sums) -> None:
         add(rows([block[row] for row in used]), out)
@@ -166,15 +165,12 @@ def _adder(mixture: Mixture, plan: Weighted, elements: int, factor: int) -> Bloc
     return merge_block
 
 
-def _plain_sum(weight: int, elements: int) -> BlockFunction:
-    """Return the function of a sum whose rows all have one weight."""
-    narrow = np.empty(elements, np.int32)
+def _plain_sum(weight: int, rows: int, elements: int) -> BlockFunction:
+    """Return the function of a sum of int16 rows that all have one weight."""
+    mix = neighbour_sums(np.ones((1, rows), np.int64), elements) if rows > 1 else None
 
     def add(rows: Sequence[IntRow], out: Sums) -> None:
-        if out.dtype == np.int32:
-            add_up(rows, out)
-        else:
-            out[:] = add_up(rows, narrow[: out.size])
+        out[:] = rows[0] if mix is None else mix(rows)[0]
         if weight != 1:
             np.multiply(out, weight, out=out)
 

@@ -101,7 +101,7 @@ def with_presence(stake: Stake, height: int, *, is_present: bool) -> Stake:
     byte, bit = divmod(height % PRESENCE_HEIGHTS, 8)
     bits = bytearray(stake.absences)
     bits[byte] = bits[byte] & ~(1 << bit) | (not is_present) << bit
-    return stake if bits == stake.absences else msgspec.structs.replace(stake, absences=bytes(bits))
+    return msgspec.structs.replace(stake, absences=bytes(bits))
 
 
 def is_absent(stake: Stake) -> bool:

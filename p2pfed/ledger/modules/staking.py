@@ -218,8 +218,9 @@ def _with_presence(context: Context, state: StakingState) -> tuple[Stake, ...]:
     ]
     voting = sum(1 for stake in stakes if may_vote(stake, bond_min) and stake.power)
     for place, stake in enumerate(stakes):
-        if is_absent(stake) and may_vote(stake, bond_min) and stake.power and voting > 1:
-            stakes[place] = msgspec.structs.replace(stake, jailed_at=height, absences=bytes(ABSENCES_BYTES))
+        if is_absent(stake) and may_vote(stake, bond_min) and voting > 1:
+            # Its power goes when this block ends, and its absences with it (`_settled`).
+            stakes[place] = msgspec.structs.replace(stake, jailed_at=height)
             voting -= 1
     return tuple(stakes)
 

@@ -45,6 +45,11 @@ def test_beside_a_majority_of_zeros_a_shout_becomes_silence() -> None:
     assert scaled([np.array([-32767, 5, 32767], np.int16)], factors[2:]).tolist() == [[0, 0, 0]]
 
 
+def test_the_factor_next_to_one_still_shortens() -> None:
+    rows = [np.array([32767, -32767, 3], np.int16)] * 2
+    assert scaled(rows, [FACTOR_ONE - 1, FACTOR_ONE]).tolist() == [[32766, -32766, 3], [32767, -32767, 3]]
+
+
 def test_halves_round_up() -> None:
     assert scaled([np.array([3, -3, 1, -1], np.int16)], [FACTOR_ONE // 2]).tolist() == [[2, -1, 1, 0]]
 

@@ -203,16 +203,25 @@ def test_a_proposer_cannot_add_an_update_that_only_it_holds() -> None:
     assert updates[3].update_id in body.candidates
     added = tuple(sorted(updates, key=lambda update: update.update_id))
     mutated = msgspec.structs.replace(body, updates=added)
-    with pytest.raises(InvalidBlock, match="without support"):
+    with pytest.raises(InvalidBlock, match=rf"have \['{updates[3].update_id.hex()}'\] without support"):
+        check(world.state, forged(world, header, mutated), mutated, world.payload)
+
+
+def test_a_proposer_cannot_leave_out_an_update_that_an_honest_voice_holds() -> None:
+    world = World(NETWORKS[0])
+    header, body, _ = world.build()
+    mutated = msgspec.structs.replace(body, updates=body.updates[1:])
+    with pytest.raises(InvalidBlock, match=rf"lack \['{body.updates[0].update_id.hex()}'\], have \[\]"):
         check(world.state, forged(world, header, mutated), mutated, world.payload)
 
 
 def test_availability_votes_of_two_thirds_are_not_enough() -> None:
     world = World([100, 100, 100])
     header, body, _ = world.build()
-    mutated = msgspec.structs.replace(body, avails=body.avails[:2])
-    with pytest.raises(InvalidBlock, match="power 200 of 300"):
-        check(world.state, forged(world, header, mutated), mutated, world.payload)
+    for count, power in ((2, 200), (0, 0)):
+        mutated = msgspec.structs.replace(body, avails=body.avails[:count])
+        with pytest.raises(InvalidBlock, match=f"power {power} of 300"):
+            check(world.state, forged(world, header, mutated), mutated, world.payload)
 
 
 def altered(result: Merge, place: int) -> Merge:
@@ -352,9 +361,14 @@ def test_the_last_commit_is_one_of_the_last_block() -> None:
     header, body = body_with(world, last_commit=None)
     with pytest.raises(InvalidBlock, match="height 2 lacks a last commit"):
         check(world.state, header, body, world.payload)
-    header, body = body_with(world, last_commit=other)
-    with pytest.raises(InvalidBlock, match="the last commit is for"):
-        check(world.state, header, body, world.payload)
+    right = world.build()[1].last_commit
+    assert right is not None
+    for wrong in (other, msgspec.structs.replace(right, height=2)):
+        header, body = body_with(world, last_commit=wrong)
+        with pytest.raises(
+            InvalidBlock, match=f"for {wrong.value_id.hex()} at {wrong.height}, the last block is"
+        ):
+            check(world.state, header, body, world.payload)
 
 
 def test_a_network_ends_at_its_final_height() -> None:
@@ -379,6 +393,14 @@ def test_payloads_are_asked_for_in_the_order_of_the_trainers() -> None:
     assert tuple(asked) == verify_body(world.state, header, body)
     assert [update.trainer for update in asked] == sorted(update.trainer for update in asked)
     assert list(body.updates) == sorted(body.updates, key=lambda update: update.update_id)
+
+
+def test_an_empty_block_asks_for_no_payload_although_it_lists_updates() -> None:
+    world = World(NETWORKS[0], updates_min=3)
+    header, body, _ = world.build(headers=world.updates()[:2])
+    assert header.is_empty
+    assert len(body.updates) == 2
+    assert verify_body(world.state, header, body) == ()
 
 
 def test_a_candidate_that_nobody_lists_spoils_the_block() -> None:

@@ -93,6 +93,12 @@ def test_the_same_value_prevoted_as_fresh_is_a_lie_too() -> None:
     assert found([precommit(0, X), prevote(1, -1, X)]) == [Amnesia(precommit(0, X), prevote(1, -1, X))]
 
 
+def test_a_prevote_whose_gap_lies_within_anothers_hides_nothing() -> None:
+    wide, narrow, lock = prevote(5, 0), prevote(4, 2), precommit(4)
+    for order in permutations([wide, narrow, lock]):
+        assert found(list(order)) == [Amnesia(lock, wide)]
+
+
 def test_a_sender_is_proven_guilty_once_and_costs_no_memory_after_that() -> None:
     watch = AmnesiaWatch()
     said = [vote for round_ in range(50) for vote in (prevote(round_, -1), precommit(round_))]
@@ -101,7 +107,7 @@ def test_a_sender_is_proven_guilty_once_and_costs_no_memory_after_that() -> None
 
 
 def test_a_long_honest_height_keeps_one_fresh_prevote_for_each_validator() -> None:
-    watch = AmnesiaWatch()
-    for round_ in range(200):
-        assert watch.add(prevote(round_, -1)) is None
-    assert len(watch._said[0].prevotes) == 1
+    for rounds in (range(200), reversed(range(200))):
+        watch = AmnesiaWatch()
+        assert [watch.add(prevote(round_, -1)) for round_ in rounds] == [None] * 200
+        assert len(watch._said[0].prevotes) == 1

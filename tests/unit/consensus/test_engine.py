@@ -291,6 +291,15 @@ def test_the_proposer_sends_one_block_for_its_own_round_only() -> None:
     assert peer.step(ProposalReceived(FOUR.proposal(0, HEADER))) == (SendPrevote(0, X, -1),)
 
 
+def test_a_polka_for_our_own_value_counts_as_soon_as_the_value_is_here() -> None:
+    """A proposer that lost its log builds again what others have prevoted already."""
+    peer = FOUR.engine("A")
+    feed(peer, CollectEnded(), PolkaReceived(FOUR.polka("BCD", 0, X)))
+    assert peer.valid_round == -1
+    peer.step(LocalValue(0, HEADER))
+    assert peer.valid_round == 0
+
+
 def test_a_block_built_for_a_decided_height_is_dropped() -> None:
     peer = FOUR.engine("A")
     feed(peer, CollectEnded(), CommitReceived(FOUR.commit("BCD", 0, sha256(b"Y"))))
@@ -446,6 +455,7 @@ def test_a_peer_that_signed_its_avail_leaves_collect_again_after_a_restart() -> 
     signed = decide(initial_record(), asked, FOUR.key("D"), CHAIN_ID)
     assert isinstance(signed, Signed)
     assert FOUR.engine("D", signed.record).step(Restarted()) == (LeaveCollect(),)
+    assert FOUR.engine("D", replace(signed.record, height=1)).step(Restarted()) == (LeaveCollect(),)
     assert Committee(height=2).engine("D", signed.record).step(Restarted()) == ()
 
 

@@ -117,7 +117,7 @@ def test_every_prefix_of_a_log_gives_the_engine_as_it_was_then(committee: Commit
     whole = peer.replay()
     assert whole is not None
     assert fingerprint(whole.engine) == fingerprint(peer.engine)
-    assert (whole.engine.round, whole.engine.locked_round) == (1, 0)
+    assert (whole.engine.round, whole.engine.locked_round, whole.words) == (1, 0, ())
 
 
 def test_another_order_or_one_vote_less_is_another_state(peer: Logged) -> None:
@@ -156,6 +156,10 @@ def test_a_proposer_that_waited_for_its_value_asks_for_it_again(committee: Commi
     assert outcome is not None
     kinds = [type(output) for output in outcome.engine.again(outcome.words)]
     assert kinds == [io.GetValue, io.Schedule]
+    peer.take(TimeoutFired("propose", 0))  # Too late to propose.
+    outcome = peer.replay()
+    assert outcome is not None
+    assert outcome.engine.again(outcome.words) == (SendPrevote(0, None, -1),)
 
 
 def test_what_is_answered_or_over_is_not_asked_again(committee: Committee) -> None:
@@ -192,6 +196,13 @@ def test_a_record_ahead_of_its_log_is_what_counts(peer: Logged) -> None:
     assert peer.replay(peer.log[:4]) is None  # The log ends before the verdict that D voted on.
 
 
+def test_a_record_ahead_of_its_log_counts_without_a_lock_too(committee: Committee) -> None:
+    peer = Logged(committee, "D")
+    peer.take(CollectEnded(), TimeoutFired("propose", 0))
+    assert peer.record.prevote is not None
+    assert peer.replay(peer.log[:2]) is None
+
+
 def test_a_record_older_than_the_log_is_refused_with_both_places(peer: Logged) -> None:
     with pytest.raises(
         LocalError, match=r"ends at the nothing of height 0.*our precommit of height 1, round 0"
@@ -204,7 +215,10 @@ def test_a_vote_that_comes_out_as_another_one_is_fatal(committee: Committee, pee
         ValueReady(entry.value_id, is_valid=False) if isinstance(entry, ValueReady) else entry
         for entry in peer.log
     ]
-    with pytest.raises(StorageFault, match=r"our prevote of height 1, round 0 was for .*gives nil.*repair"):
+    said = committee.header().value_id.hex()[:12]
+    with pytest.raises(
+        StorageFault, match=rf"our prevote of height 1, round 0 was for {said}… .*gives nil.*repair"
+    ):
         peer.replay(other)
 
 
@@ -213,6 +227,27 @@ def test_a_record_that_says_another_thing_than_the_log_is_fatal(committee: Commi
     wrong = committee.precommit("D", 0, committee.header(salt=1).value_id)
     with pytest.raises(StorageFault, match="our precommit of height 1, round 0"):
         peer.replay(words, msgspec.structs.replace(peer.record, precommit=wrong))
+
+
+def test_a_record_that_says_what_the_log_does_not_know_of_is_fatal(
+    committee: Committee, peer: Logged
+) -> None:
+    proposal = committee.proposal(0, committee.header())
+    with pytest.raises(StorageFault, match=r"our proposal of height 1, round 0 was for .* gives none"):
+        peer.replay(record=msgspec.structs.replace(peer.record, proposal=proposal))
+
+
+def test_the_lock_of_an_earlier_height_is_no_business_of_this_one(peer: Logged) -> None:
+    next_height = Logged(Committee(height=2), "D")
+    next_height.take(CollectEnded())
+    outcome = next_height.replay(record=peer.record)
+    assert outcome is not None
+    assert (outcome.engine.round, outcome.engine.locked_round) == (0, -1)
+    next_height.take(TimeoutFired("propose", 0))
+    with pytest.raises(
+        LocalError, match=r"ends at the precommit of height 1, round 0.*our prevote of height 2"
+    ):
+        next_height.replay(record=peer.record)
 
 
 def test_a_vote_by_our_key_that_somebody_else_cast_is_no_word_of_ours(committee: Committee) -> None:
@@ -249,9 +284,10 @@ def test_an_engine_that_began_from_a_record_is_replayed_from_it(committee: Commi
     second = Logged(committee, "D")
     second.record, second.engine = peer.record, peer.make(peer.record)
     second.log = [Began(1, committee.index("D"), peer.record)]
-    second.take(io.Restarted(), VoteReceived(committee.prevote("A", 1, None)))
+    second.take(io.Restarted(), io.Restarted(), VoteReceived(committee.prevote("A", 1, None)))
     outcome = second.replay()
     assert outcome is not None
+    assert len(outcome.words) == 2  # Prevote and precommit of the round, each once.
     assert fingerprint(outcome.engine) == fingerprint(second.engine)
     assert outcome.engine.current_step is Step.PRECOMMIT
 

@@ -7,7 +7,7 @@ import pytest
 from support.chain import World, private_keys
 from support.lab import Lab, sent_by
 
-from p2pfed.consensus.io import LocalValue
+from p2pfed.consensus.io import LocalValue, Restarted
 from p2pfed.consensus.journal import Said
 from p2pfed.consensus.machine import Step
 from p2pfed.node.effects import (
@@ -248,6 +248,19 @@ def test_what_made_us_vote_is_in_the_log_and_durable_before_the_vote_leaves(worl
     told = [effect.entry if isinstance(effect, Append) else type(effect) for effect in order]
     spoken = [Persist, SyncLog, Send]  # W1, W2
     assert told == [LocalValue(0, header), *spoken, Said(proposal), *spoken, Said(prevote)]
+
+
+def test_what_a_restart_says_again_is_in_its_new_log(world: World) -> None:
+    """It moves no state, and without it the next restart would not know what was said."""
+    first = lab_of(world, is_proposer=False)
+    for place in range(4):
+        if place != place_of(first):
+            first.hear(world.avail(place, []))
+    first.wait(1_000, Timer("propose", 1, 0))
+    assert first.sent(Prevote)
+    again = Lab(world=world, key=first.key, record=first.node.hand.record, is_learning=False)
+    again.start()
+    assert Restarted() in [effect.entry for effect in again.all_of(Append)]
 
 
 def test_what_the_signer_refuses_is_not_said(world: World) -> None:

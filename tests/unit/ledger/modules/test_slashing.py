@@ -45,6 +45,12 @@ def test_who_lie_together_pay_together_and_the_first_is_topped_up() -> None:
     assert [entry.due for entry in state.convictions] == [1000, 1000, 1334]  # A third lied: all of it.
 
 
+def test_who_owes_no_more_than_before_is_not_asked_again() -> None:
+    state, _ = convict(NOBODY, A, Offence.DUPLICATE_VOTE, power=100)
+    _, calls = convict(state, B, Offence.DUPLICATE_VOTE, power=1)
+    assert calls == (Slash(B, 1), Tombstone(B))
+
+
 def test_lies_of_different_windows_are_apart() -> None:
     state, _ = convict(NOBODY, A, Offence.DUPLICATE_VOTE, height=64)
     _, calls = convict(state, B, Offence.DUPLICATE_VOTE, height=65)
@@ -93,6 +99,7 @@ def test_lesser_lies_cost_a_share_of_what_voted(offence: Offence, penalty: int) 
     state, calls = convict(NOBODY, B, offence)
     rest = (Pause(B, 19),) if offence is Offence.INVALID_UPDATE else ()
     assert calls == (Slash(B, penalty), *rest)
+    assert state.convictions[0].due == penalty
     assert state.has_convicted(B, offence)
     assert not state.has_convicted(A, offence)
     _, calls = convict(NOBODY, B, offence, power=3)

@@ -188,6 +188,13 @@ def test_who_has_taken_all_home_is_forgotten_when_its_last_vote_is() -> None:
     assert chain.state.stake(E) is None
 
 
+def test_who_lost_all_is_remembered_while_its_votes_can_be_punished() -> None:
+    chain = Chain(10, 10, 10, 10).block(Slash(A, 10))
+    assert chain.stake(A).total == 0
+    assert chain.blocks(16).powers(2)[A] == 10
+    assert chain.blocks(2).state.stake(A) is None
+
+
 def test_exactly_the_least_bond_may_stay() -> None:
     assert Chain(10, 10, 10, 10, bond_min=5).block(AskExit(A, 5)).stake(A).bond == 5
 
@@ -259,6 +266,7 @@ def test_a_slash_lowers_the_power_at_once_and_reaches_what_waits() -> None:
     assert chain.stake(A).total == 3
     assert [entry.amount for entry in chain.stake(A).withdrawals] == [3]
     assert chain.block(Slash(A, 100)).calls == (Burn(3),)
+    assert chain.stake(A).withdrawals == ()
 
 
 def test_a_bond_below_the_minimum_after_a_slash_does_not_vote() -> None:
@@ -294,6 +302,9 @@ def test_who_is_missing_in_more_than_half_of_a_hundred_heights_is_jailed() -> No
     assert chain.powers() == {A: 10, B: 10, C: 10}
     assert chain.stake(D).jailed_at == ABSENCES_MAX + 1
     assert chain.stake(D).bond == 10  # A jail costs nothing.
+    # Who is convicted in that very block is past jail.
+    chain = Chain(10, 10, 10, 10).blocks(ABSENCES_MAX, alive=(A, B, C)).block(Tombstone(D), alive=(A, B, C))
+    assert chain.stake(D).jailed_at == 0
 
 
 def test_one_sign_of_life_in_two_heights_is_enough() -> None:
@@ -412,3 +423,18 @@ def test_one_free_seat_is_taken_once() -> None:
     moved, added, _ = moved_powers(stakes, powers, 1, 5000, 0)
     assert [moved[stake.key] for stake in stakes[:2]] == [100, 0]
     assert added == 100
+
+
+def test_who_may_not_vote_has_no_seat() -> None:
+    stakes = stakes_of(*[100] * (VALIDATORS_MAX + 1), 900)
+    stakes[-1] = msgspec.structs.replace(stakes[-1], jailed_at=1)
+    moved, _, _ = moved_powers(stakes, {stake.key: 0 for stake in stakes}, 1, 100_000, 0)
+    assert [bool(moved[stake.key]) for stake in stakes] == [True] * VALIDATORS_MAX + [False] * 2
+
+
+def test_who_would_keep_less_than_the_least_bond_leaves_whole() -> None:
+    """A slash can do that to who wants to leave in part."""
+    slashed, other = stakes_of(7, 100)
+    slashed = msgspec.structs.replace(slashed, exiting=5)
+    moved, _, removed = moved_powers((slashed, other), {slashed.key: 7, other.key: 100}, 5, 0, 50)
+    assert (moved[slashed.key], removed) == (0, 7)
