@@ -206,7 +206,7 @@ def test_a_peer_that_has_just_connected_gets_our_words_and_no_answer_to_its_firs
     peer = full.others[2]
     full.step(PeerDisconnected(peer))
     effects = full.step(PeerConnected(peer, None))
-    words = full.node.hand.words(1)
+    words = full.node.hand.words(1, 0)
     assert [message for message in of_agreement(effects) if message in words] == [*words]
     assert of_agreement(full.hear(digest, peer)) == []
     full.wait(FLIGHT_MS)
