@@ -316,7 +316,9 @@ class Campaign:
 def campaign(asked: argparse.Namespace, mutants: list[Mutant], results: dict[str, Any]) -> None:
     """Load and collect the tests of a room, and try its mutants on them."""
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # Making a failure smaller takes long.
-    hypothesis.settings.register_profile("mutants", phases=phases, database=None, derandomize=True)
+    hypothesis.settings.register_profile(
+        "mutants", phases=phases, database=None, derandomize=True, deadline=None
+    )
     hypothesis.settings.load_profile("mutants")
     room = ROOMS[asked.room]
     paths = [

@@ -12,7 +12,13 @@ from typing import Any
 import click
 import msgspec
 
-from p2pfed.cli.founding_options import learner_config, network_params, parse_byzantine, parse_stakes
+from p2pfed.cli.founding_options import (
+    founding_defaults,
+    learner_config,
+    network_params,
+    parse_byzantine,
+    parse_stakes,
+)
 from p2pfed.cli.options import json_option
 from p2pfed.errors import LocalError
 from p2pfed.learning.learner import ACCURACY_PUBLIC
@@ -28,7 +34,6 @@ from p2pfed.storage.files import disk_errors
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
 from p2pfed.types.model import ModelState
-from p2pfed.types.params import UNBONDING_HEIGHTS
 
 FIRST_PORT, FIRST_HTTP_PORT = 7400, 8400
 LINGER_S = 5
@@ -64,8 +69,7 @@ def demo(
     """
     wanted = byzantine or (("2:sign_flip:scale=4",) if peers >= 7 else ())
     kinds = parse_byzantine(tuple(text for text in wanted if text != "none"), peers)
-    given |= {"app": f"{given['dataset']}:mlp", "learner_params": (), "preset": "local", "updates_min": 1}
-    given |= {"unbonding": "7d", "unbonding_heights": UNBONDING_HEIGHTS, "bond_min": 1}
+    given = founding_defaults("local", f"{given['dataset']}:mlp") | given
     learner = learner_config(given, peers)
     plan = TestnetPlan(
         peers=peers,

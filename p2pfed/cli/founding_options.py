@@ -70,6 +70,16 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
     return decorate
 
 
+def founding_defaults(preset: str, app: str) -> dict[str, Any]:
+    """Return what the founding options stand for where nobody names them."""
+
+    def founder(**_: Any) -> None:
+        """Carries the options."""
+
+    command = click.command(founding_options(preset, app)(founder))
+    return dict(command.make_context("", []).params)
+
+
 def learner_config(given: dict[str, Any], peers: int) -> LearnerConfig:
     """Return the learner that the founding options name."""
     params = {}

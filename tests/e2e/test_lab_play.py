@@ -14,7 +14,6 @@ from click.testing import CliRunner
 from e2e.support import PATIENCE_S, child_environment
 from support.pages import guide, section
 
-from p2pfed.cli.lab import lab
 from p2pfed.cli.main import cli
 from p2pfed.cli.reading import stored_status
 from p2pfed.sim.faults import Fault
@@ -24,11 +23,11 @@ from p2pfed.storage.inspection import inspect
 
 
 def test_pipes_processes_and_a_lie_come_to_the_same_end_in_both_worlds(tmp_path: Path) -> None:
-    simulated = CliRunner().invoke(lab, ["run", "sparse", "--sim", "--json"])
+    simulated = CliRunner().invoke(cli, ["lab", "run", "sparse", "--sim", "--json"])
     assert simulated.exit_code == 0, simulated.stderr
     report = json.loads(simulated.stdout)
     assert report["fired"] == {"disconnect": 1, "kill": 1, "pause": 1}
-    real = CliRunner().invoke(lab, ["run", "sparse", "--output", str(tmp_path / "net"), "--json"])
+    real = CliRunner().invoke(cli, ["lab", "run", "sparse", "--output", str(tmp_path / "net"), "--json"])
     assert real.exit_code == 0, real.output
     report = json.loads(real.stdout)
     assert report["heights"] == [12] * 5
@@ -86,6 +85,6 @@ def test_who_ends_a_run_leaves_no_peer_behind(number: signal.Signals, tmp_path: 
 def test_what_a_scenario_expects_is_held_against_the_stores(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(dump_scenario(Scenario(peers=1, heights=2, expect=Expect(heights=(5, 9)))))
-    outcome = CliRunner().invoke(lab, ["run", str(path), "--json"])
+    outcome = CliRunner().invoke(cli, ["lab", "run", str(path), "--json"])
     assert outcome.exit_code == 1
     assert json.loads(outcome.stdout)["violations"] == ["2 blocks are final where 5 to 9 are expected"]

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from support.pages import guide, section
 
-from p2pfed.cli.lab import lab
+from p2pfed.cli.main import cli
 from p2pfed.errors import UsageError
 from p2pfed.node.facts import EvidenceFound
 from p2pfed.sim import campaign
@@ -24,7 +24,7 @@ PAGE = section(guide("commands.md").read_text(encoding="utf-8"), "## JSON")
 
 
 def invoke(*arguments: str):
-    return CliRunner().invoke(lab, arguments)
+    return CliRunner().invoke(cli, ["lab", *arguments])
 
 
 def test_a_campaign_counts_what_happened_and_tells_no_key_that_the_page_has_not() -> None:

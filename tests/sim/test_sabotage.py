@@ -72,7 +72,7 @@ def test_stake_that_vanishes_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(accounts, "execute", burns_without_a_trace)
     violations = World(Scenario(heights=8, byzantine=("double_vote",))).run().violations
-    assert any(re.match(r"stake of 8000 became \d+ at height", text) for text in violations)
+    assert any(re.match(r"stake of 8000 and pay of 0 became \d+ at height", text) for text in violations)
 
 
 def test_a_certificate_that_a_light_client_refuses_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,12 +24,18 @@ def test_a_networks_name_is_shown_without_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = {"network": HOSTILE, "chain": "ab" * 32, "transport": "tcp", "height": 0, "hash": ""}
-    stored |= {"account": None, "stakes": [], "earnings": []}
+    stored |= {
+        "account": None,
+        "stakes": [],
+        "earnings": [{"id": "16Uiu2abcd", "earned": 7, "last_update": 32768}],
+    }
     monkeypatch.setattr(status_command, "ask_status", lambda _: None)
     monkeypatch.setattr(status_command, "stored_status", lambda _: stored)
     with pytest.raises(SystemExit):
         main(["status"])
-    assert f"network   {SAFE}  chain" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"network   {SAFE}  chain" in out
+    assert "earned    7 by …abcd, whose last update scored 0.500" in out
 
 
 def test_a_peers_address_is_shown_without_them(
