@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from logging import getLogger
@@ -149,7 +149,7 @@ class Libp2pTransport:
         """A bulk request came in."""
         pipe = self._pipes.get(connection.peer)
         if pipe is not None and pipe.connection is connection:
-            pipe.start(self._answer(pipe, data, answer))
+            pipe.start(partial(self._answer, pipe, data, answer))
 
     async def _answer(self, pipe: _Pipe, data: bytes, answer: Answer) -> None:
         is_answer = True
@@ -208,7 +208,7 @@ class _Pipe:
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._transport = transport
         self._tasks: set[asyncio.Task[None]] = set()
-        self.start(self._consume())
+        self.start(self._consume)
 
     def send(self, data: bytes) -> None:
         from p2pfed.net.libp2p.frames import MESSAGE, frame
@@ -218,8 +218,11 @@ class _Pipe:
         self.connection.outbox.append(framed)
         self._transport.wake(self.connection)
 
-    def start(self, work: Awaitable[None]) -> None:
-        """Run `work` until the pipe ends; a PeerFault in it ends the pipe."""
+    def start(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` until the pipe ends; a PeerFault in it ends the pipe.
+
+        Its task calls it: a coroutine made here would stay unawaited where that is cancelled before it runs.
+        """
         task = asyncio.ensure_future(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -239,9 +242,9 @@ class _Pipe:
             await self._transport.handle(self, data)
         self._transport.end_handled(self)
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except PeerFault as fault:
             if not self.reason:
                 self._transport.disconnect(self.peer, f"{type(fault).__name__}: {fault}")
