@@ -120,7 +120,8 @@ def run_case(
 def join_cases(net: Network, folder: Path, transport: str) -> Iterator[Case]:
     """Kill an observer at each write of its founding; the same line must then join all the same."""
     contact = net.peers[0].wait("peer.started")["p2p"][0]
-    line = ("--join", contact, "--chain", net.chain, "--transport", transport, "--port", "0", "--no-http")
+    line = ("--join", contact, "--chain", net.chain, "--transport", transport, "--port", "0", "--no-http",
+            "--sync", "blocks")  # fmt: skip
     for name in (name for name in NAMES if name.startswith(FOUNDING)):
         peer = Peer(folder / f"joiner-{name}")
         try:
