@@ -40,12 +40,15 @@ class Checkers:
         self._struck = struck  # Honest, but its disk was made to forget: it may contradict itself.
         self._is_safe = is_safe
         self._records: dict[bytes, tuple[int, int, int]] = {}
+        self._durable: dict[bytes, list[SignRecord]] = {}  # Those of the height, for what is said late.
         self._total: dict[bytes, int] = {}  # All that is owned, at stake or burned: it never changes.
         self._said: dict[tuple[bytes, Place], bytes] = {}
         self._locks: dict[bytes, tuple[int, int]] = {}  # Height and locked round.
 
     def persisted(self, peer: bytes, record: SignRecord) -> None:
-        """The signer never goes back, also across restarts."""
+        """The signer never goes back, also across restarts. `record` is what the disk holds now."""
+        kept = [one for one in self._durable.get(peer, ()) if one.height >= record.height]
+        self._durable[peer] = [*kept, record]
         if peer in self._struck:
             return
         place = (record.height, record.round, record.step)
@@ -63,7 +66,9 @@ class Checkers:
         said = self._said.get((peer, place))
         if said is None:
             self._said[peer, place] = words
-            if message not in _remembered(disk.load_record()):
+            # Who was alone when it voted says so once somebody listens, and may be in a later round by then.
+            records = (disk.load_record(), *self._durable.get(peer, ()))
+            if not any(message in _remembered(record) for record in records):
                 self._fail(peer, f"it spoke at {place} before that was durable")
         elif said != words:
             self._fail(peer, f"it signed twice at {place}")

@@ -221,7 +221,7 @@ class SimPeer:
                 self.disk.save_record(effect.record)
                 self._speak()
                 if not self.byzantine:
-                    world.judge.checkers.persisted(self.public, effect.record)
+                    world.judge.checkers.persisted(self.public, self.disk.load_record())
             case effects.Append():
                 self.disk.verify_room()
                 self._log_checker.append(self._log.append(effect.entry), effect.entry)

@@ -95,6 +95,19 @@ def test_a_word_that_is_not_on_disk_yet_is_seen(world: World, checkers: Checkers
     assert "before that was durable" in checkers.violations[0]
 
 
+def test_a_word_that_was_durable_once_may_be_said_when_somebody_listens(
+    world: World, checkers: Checkers
+) -> None:
+    disk, peer = remembering(world, None), world.key(1).public
+    checkers.persisted(peer, disk.load_record())
+    later = decide(disk.load_record(), SignPrevote(1, 1, None, -1, 1), world.key(1), world.genesis.chain_id)
+    assert isinstance(later, Signed)
+    disk.save_record(later.record)
+    checkers.persisted(peer, disk.load_record())
+    speak(world, checkers, disk, vote_of(world, None))
+    assert checkers.violations == []
+
+
 def test_words_of_others_that_are_passed_on_are_not_our_own(world: World, checkers: Checkers) -> None:
     checkers.speaks(
         world.key(0).public, vote_of(world, None), world.state, Disk(world.genesis, small_model())
