@@ -115,4 +115,4 @@ class Fetching:
                 data = None
             answer(data)
 
-        self._world.request(self._peer, peer, lambda other: other.serve(root), take, len)
+        self._world.post.request(self._peer, peer, lambda other: other.serve(root), take, len)
