@@ -30,9 +30,9 @@ class Agenda:
             heapq.heappush(self._times, due_ms)
         actions.append(action)
 
-    def pop(self) -> Action | None:
-        """Go on to what comes next and return it; None: nothing is left."""
-        while self._times:
+    def pop(self, until_ms: int | None = None) -> Action | None:
+        """Go on to what comes next and return it; None: nothing is left, or nothing by `until_ms`."""
+        while self._times and (until_ms is None or self._times[0] <= until_ms):
             self.now_ms = self._times[0]
             actions = self._due[self.now_ms]
             if actions:

@@ -141,13 +141,15 @@ class SimPeer:
         """
         if not self.is_up:
             return
-        world = self._world
-        wait_ms = world.pause_ms(self)
-        if wait_ms:
-            self.later(wait_ms, partial(self.handle, event, line))
-            return
+        world, jump_ms = self._world, 0
+        if world.bends_time:
+            wait_ms = world.pause_ms(self)
+            if wait_ms:
+                self.later(wait_ms, partial(self.handle, event, line))
+                return
+            jump_ms = world.clock_ms(self)
         world.told(self, event, line)
-        self._clock_ms = max(self._clock_ms, world.now_ms + self._skew_ms + world.clock_ms(self))
+        self._clock_ms = max(self._clock_ms, world.agenda.now_ms + self._skew_ms + jump_ms)
         asked, number = self._actor.step(event, self._clock_ms), 0
         try:
             for number, effect in enumerate(asked):

@@ -9,6 +9,7 @@ from random import Random
 from msgspec import Struct
 
 from p2pfed.adversary.effects import Boast
+from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
 from p2pfed.node import events
@@ -18,6 +19,7 @@ from p2pfed.node.events import Event
 from p2pfed.node.facts import Fact
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
+from p2pfed.primitives.merkle import chunk_root
 from p2pfed.sim.accidents import Accidents
 from p2pfed.sim.agenda import Action, Agenda
 from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
@@ -91,11 +93,15 @@ class World:
         self.crashes = 0
         self._witness = witness
         self._checked: dict[tuple[bytes, bytes], ChainState] = {}  # By the blocks before and after.
-        self.checks = SharedChecks().checks if scenario.is_shared else OWN_CHECKS
+        shared = SharedChecks() if scenario.is_shared else None
+        self.checks = shared.checks if shared else OWN_CHECKS
+        self.root_of = shared.root_of if shared else chunk_root
+        self.judge_payload = shared.judge if shared else judge_payload
         self._dice = Random(scenario.seed)
         self._network = Network(scenario, self._dice)
         self.post = Post(self, self._network)
         self._accidents = Accidents(scenario, self._network.fired)
+        self.bends_time = self._accidents.bends_time  # Whether peers pause, or their clocks jump.
         everyone = [
             PrivateKey(self._dice.randbytes(31).rjust(32, b"\1"))
             for _ in range(scenario.peers + scenario.observers)
