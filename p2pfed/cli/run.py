@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import msgspec
+from msgspec.structs import replace
 
 from p2pfed.cli.options import home_option, parse_checkpoint, parse_digest
 from p2pfed.errors import UsageError
@@ -16,13 +16,14 @@ from p2pfed.runtime.addresses import parse_addresses
 from p2pfed.runtime.beginning import SYNC_MODES
 from p2pfed.runtime.config import Config, LearnerConfig, load_config
 from p2pfed.runtime.feed import Feed
-from p2pfed.runtime.founding import write_home
+from p2pfed.runtime.founding import share_of, write_home
 from p2pfed.runtime.host import Ending
 from p2pfed.runtime.joining import fetch_founding
 from p2pfed.runtime.logs import open_log, open_log_file
 from p2pfed.runtime.peer import Interface, RunOptions, read_genesis, run_peer
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key, new_key
+from p2pfed.types.genesis import Participant
 
 PRIVACY_NOTE = (
     "note: your updates are visible to all members and can leak training data; "
@@ -116,7 +117,7 @@ async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> 
     key = load_key(home.key) if home.key.exists() else new_key()
     contacts = parse_addresses(config.network.join, config.network.port)
     genesis = await fetch_founding(key, contacts, chain_id, transport)
-    config = with_own_share(config, key.public, [participant.key for participant in genesis.participants])
+    config = with_own_share(config, key.public, genesis.participants)
     write_home(home, genesis, None, config, None if home.key.exists() else key)
     if key.public not in [participant.key for participant in genesis.participants]:
         click.echo(
@@ -127,12 +128,13 @@ async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> 
     return config
 
 
-def with_own_share(config: Config, own: bytes, members: Sequence[bytes]) -> Config:
-    """Return the settings in which a member's learner has its own share of the data, one for each member.
+def with_own_share(config: Config, own: bytes, members: Sequence[Participant]) -> Config:
+    """Return the settings in which a member's learner has its own share of the data, one for each trainer.
 
     Shares go by the order of keys, as in `init`; whoever set [learner] peers chose and is left alone.
     """
-    if own not in members or config.learner.peers != LearnerConfig().peers:
+    is_member = any(member.key == own for member in members)
+    if not is_member or config.learner.peers != LearnerConfig().peers:
         return config
-    share = msgspec.structs.replace(config.learner, index=sorted(members).index(own), peers=len(members))
-    return msgspec.structs.replace(config, learner=share)
+    index, shares = share_of(members, own)
+    return replace(config, learner=replace(config.learner, index=index, peers=shares))
