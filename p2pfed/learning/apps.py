@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from p2pfed.learning.extras import missing
 from p2pfed.learning.learner import AppContext, Learner, LearnerError
 
 _METHODS = ("weights", "train", "evaluate")
@@ -27,23 +28,38 @@ def load_learner(spec: str, context: AppContext) -> Learner:
     """Return the learner that `spec` names. A user's file runs here, so call this in a worker only.
 
     Raises:
-        LearnerError: Unknown name, missing file or attribute, or a thing without the three methods. What the
-            user's own code raises passes through.
+        LearnerError: Unknown name, missing file, attribute or extra, or a thing without the three methods.
+            What the user's own code raises passes through.
     """
+    try:
+        return _load(spec, context)
+    except ModuleNotFoundError as error:
+        raise missing(error) or error from None
+
+
+def _load(spec: str, context: AppContext) -> Learner:
     source, name = split_spec(spec)
     if not source.endswith(".py"):
         # Imported here so that a user's own model never pays for the shipped ones.
         from p2pfed.learning.builtin import builtin_learner
 
         return builtin_learner(source, name, context)
-    found = _attribute(Path(source), name)
+    return made(_attribute(Path(source), name), context, f"{name} in {source}")
+
+
+def made(found: object, context: AppContext, where: str) -> Learner:
+    """Return the learner that `found` is or makes of the context; `where` names it in errors.
+
+    Raises:
+        LearnerError: It is neither a learner nor gives one.
+    """
     if isinstance(found, type) or not _is_learner(found):
         if not callable(found):
-            raise LearnerError(f"{name} in {source} is neither a learner nor a function that returns one")
+            raise LearnerError(f"{where} is neither a learner nor a function that returns one")
         found = found(context)
     if not _is_learner(found):
         missing = [method for method in _METHODS if not callable(getattr(found, method, None))]
-        raise LearnerError(f"{name} in {source} gave {type(found).__name__} without {', '.join(missing)}()")
+        raise LearnerError(f"{where} gave {type(found).__name__} without {', '.join(missing)}()")
     return found  # type: ignore[return-value]
 
 

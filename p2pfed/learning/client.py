@@ -10,7 +10,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -64,6 +64,22 @@ class WorkerReady(Struct, frozen=True, eq=False):
     evaluation_root: bytes
 
 
+class LearnerWorker(Protocol):
+    """What a peer asks of its learner, wherever that runs. No call raises for what the learner did."""
+
+    async def start(self) -> WorkerReady | WorkerFailed: ...
+
+    async def train(
+        self, view: Float32Vector, *, height: int, train_index: int
+    ) -> Trained | WorkerFailed: ...
+
+    async def evaluate(
+        self, view: Float32Vector, *, height: int, train_index: int
+    ) -> Metrics | WorkerFailed: ...
+
+    async def close(self) -> None: ...
+
+
 class _Job(Struct, frozen=True, eq=False):
     """A request that waits for the worker; `result` is set to the reply and its vector."""
 
@@ -97,6 +113,7 @@ class WorkerClient:
         *,
         start_timeout_ms: int = START_TIMEOUT_MS,
         turn_timeout_ms: int = TURN_TIMEOUT_MS,
+        memory_mb: int = 0,
         stderr: IO[bytes] | int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -107,11 +124,12 @@ class WorkerClient:
             context: What the learner is told about this peer.
             start_timeout_ms: Deadline of loading the learner.
             turn_timeout_ms: Deadline of one training or evaluation.
+            memory_mb: The most memory of the worker's own, in MiB; 0: what the machine has.
             stderr: Where the learner's prints and tracebacks go; None is our own stderr.
             clock: Seconds, monotonic; only the pause between restarts reads it.
         """
         self._hello = Hello(app, context.index, context.peers, context.partition, context.seed,
-                            context.data_dir, dict(context.params))  # fmt: skip
+                            context.data_dir, dict(context.params), memory_mb)  # fmt: skip
         self._start_timeout_ms, self._turn_timeout_ms = start_timeout_ms, turn_timeout_ms
         self._stderr, self._clock = stderr, clock
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(REQUESTS_WAITING_MAX)
@@ -203,6 +221,9 @@ class WorkerClient:
             assert self._ready is not None
             return Ready(self._ready.manifest, self._ready.evaluation_root), self._ready.initial
         reply, vector = await self._exchange(job.request, job.vector, job.timeout_ms)
+        if isinstance(reply, Failure) and reply.is_spent:
+            await self._kill()
+            raise _Gone(reply.reason)
         if isinstance(reply, TrainReply):
             if len(vector) != len(job.vector) or not np.isfinite(vector).all():
                 await self._kill()

@@ -92,6 +92,10 @@ def load_mnist(data_dir: str) -> Dataset:
     if not data_dir:
         raise LearnerError(f"MNIST needs --data-dir, a folder with the four IDX files of {MNIST_SOURCE}")
     folder = Path(data_dir)
+    if not folder.is_dir():
+        raise LearnerError(
+            f"there is no folder {folder}; --data-dir takes one with the files of {MNIST_SOURCE}"
+        )
     x_train, y_train, x_test, y_test = (_read_idx(folder, name) for name in _MNIST_FILES)
     for images, labels, part in ((x_train, y_train, "train"), (x_test, y_test, "t10k")):
         if len(images) != len(labels):

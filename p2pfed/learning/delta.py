@@ -48,6 +48,23 @@ def verify_arrays(arrays: Sequence[Array], manifest: Manifest) -> None:
             raise LearnerError(f"{spec.name} came back as {array.dtype}; the model has {spec.dtype}")
 
 
+def misfit(own: Manifest, agreed: Manifest) -> str:
+    """Return one clause on how a learner's arrays differ from those of genesis, "" where they are the same.
+
+    Names may differ, as they do between versions of a library; shapes and kinds of number may not.
+    """
+    ours, theirs = ([spec for spec in manifest.arrays if spec.kind != "local"] for manifest in (own, agreed))
+    if len(ours) != len(theirs):
+        return f"this learner has {len(ours)} arrays, genesis {len(theirs)}"
+    for mine, wanted in zip(ours, theirs, strict=True):
+        if (mine.shape, mine.dtype) != (wanted.shape, wanted.dtype):
+            return (
+                f"this learner's {mine.name} is {mine.dtype} of shape {mine.shape}, genesis has "
+                f"{wanted.name}, {wanted.dtype} of shape {wanted.shape}"
+            )
+    return ""
+
+
 def flatten(arrays: Sequence[Array], manifest: Manifest) -> Float32Vector:
     """Return the shared arrays as one float32 vector of shape `(manifest.size,)`, in manifest order.
 

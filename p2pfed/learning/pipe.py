@@ -34,6 +34,7 @@ class Hello(Message, frozen=True, array_like=True, forbid_unknown_fields=True, t
     seed: int
     data_dir: Annotated[str, msgspec.Meta(max_length=4096)]
     params: Annotated[dict[str, str], msgspec.Meta(max_length=64)]
+    memory_mb: int
 
 
 class TrainRequest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
@@ -74,9 +75,10 @@ class EvaluateReply(Message, frozen=True, array_like=True, forbid_unknown_fields
 
 
 class Failure(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=13):
-    """The request failed for `reason`, one line; the worker goes on."""
+    """The request failed for `reason`, one line; the worker goes on, unless it `is_spent` and ends now."""
 
     reason: Annotated[str, msgspec.Meta(max_length=REASON_CHARACTERS_MAX)]
+    is_spent: bool = False
 
 
 Reply = Ready | TrainReply | EvaluateReply | Failure

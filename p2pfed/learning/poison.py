@@ -10,9 +10,10 @@ from math import isqrt
 
 import numpy as np
 
-from p2pfed.learning.adapters.numpy_models import ClassifierLearner, Labelled
+from p2pfed.learning.adapters.numpy_models import ClassifierLearner
 from p2pfed.learning.datasets import Features
 from p2pfed.learning.learner import BACKDOOR, Array, Metrics, TrainContext
+from p2pfed.learning.shares import Labelled
 
 LABEL_FLIP_POISON, BACKDOOR_POISON = "label_flip", "backdoor"
 POISONS = (LABEL_FLIP_POISON, BACKDOOR_POISON)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
@@ -53,6 +54,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._session: Session | None = None
+        self._is_limited = False
 
     def answer(self, request: Request, vector: Float32Vector) -> Answer:
         """Return the reply to `request`; whatever the learner raises becomes a Failure of one line."""
@@ -66,9 +68,9 @@ class Worker:
             traceback.print_exc()
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{os.path.basename(where.filename)}:{where.lineno}"
-            return Failure(
-                one_line(f"the learner raised {type(error).__name__} at {place}: {error}")
-            ), _NO_VECTOR
+            reason = one_line(f"the learner raised {type(error).__name__} at {place}: {error}")
+            # What filled a limit of ours is a leak as a rule: a new process begins with empty hands.
+            return Failure(reason, isinstance(error, MemoryError) and self._is_limited), _NO_VECTOR
 
     def _answer(self, request: Request, vector: Float32Vector) -> Answer:
         if isinstance(request, Hello):
@@ -85,6 +87,9 @@ class Worker:
 
     def _load(self, hello: Hello) -> Answer:
         app = AppContext(hello.index, hello.peers, hello.partition, hello.seed, hello.data_dir, hello.params)
+        if hello.memory_mb:
+            _limit_memory(hello.memory_mb << 20)
+            self._is_limited = True
         self._session = session = Session(load_learner(hello.app, app), app)
         return Ready(session.manifest, session.evaluation_root), session.initial
 
@@ -122,6 +127,13 @@ def write_frame(pipe: BinaryIO, reply: Reply, vector: Float32Vector) -> None:
     pipe.write(message)
     pipe.write(vector.data.cast("B"))
     pipe.flush()
+
+
+def _limit_memory(limit: int) -> None:
+    """Keep the private memory of this process below `limit` bytes; mapped files and code are free."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
 
 
 def _leave() -> None:

@@ -41,6 +41,8 @@ class LearnerConfig(_Section, frozen=True, forbid_unknown_fields=True, kw_only=T
     seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
     data_dir: str = ""
     params: dict[str, str] = msgspec.field(default_factory=dict)
+    timeout_s: Annotated[int, msgspec.Meta(ge=1, le=604_800)] = 600
+    memory_mb: Annotated[int, msgspec.Meta(ge=0, le=1 << 30)] = 0
 
 
 class HttpConfig(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):

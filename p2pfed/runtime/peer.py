@@ -266,7 +266,9 @@ def make_worker(config: LearnerConfig) -> WorkerClient:
     context = AppContext(
         config.index, config.peers, config.partition, config.seed, config.data_dir, config.params
     )
-    return WorkerClient(config.app, context)
+    return WorkerClient(
+        config.app, context, turn_timeout_ms=config.timeout_s * 1000, memory_mb=config.memory_mb
+    )
 
 
 def _stop_for_bug(host: Host, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

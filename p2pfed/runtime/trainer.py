@@ -9,7 +9,8 @@ from concurrent.futures import Executor
 from p2pfed.chain.form import payload_form
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import LocalError
-from p2pfed.learning.client import WorkerClient, WorkerFailed
+from p2pfed.learning.client import LearnerWorker, WorkerFailed
+from p2pfed.learning.delta import misfit
 from p2pfed.learning.feedback import Feedback, payload_of
 from p2pfed.learning.learner import Metrics
 from p2pfed.node.effects import Train
@@ -25,7 +26,7 @@ class Trainer:
 
     def __init__(
         self,
-        worker: WorkerClient,
+        worker: LearnerWorker,
         store: Store,
         bulk: Executor,
         put: Callable[[Event], None],
@@ -38,6 +39,7 @@ class Trainer:
         data = read_small(store.home.feedback, Feedback.file_bytes(size)) if size else None
         self._feedback = Feedback.from_bytes(data or b"", size)
         self._worker = worker
+        self._is_fit = False  # Once its arrays were found to be those of genesis.
         self._store = store
         self._bulk = bulk
         self._put = put
@@ -58,6 +60,10 @@ class Trainer:
         model, groups = state.model, state.genesis.manifest.groups
         started = loop.time()
         self.state = f"training for height {state.next_height}"
+        refusal = await self._refusal()
+        if refusal:
+            self._fail(effect, refusal)
+            return
         view = model_view(model, groups)
         trained = await self._worker.train(view, height=state.next_height, train_index=state.train_index)
         self.last_ms = int((loop.time() - started) * 1000)
@@ -94,9 +100,24 @@ class Trainer:
         self.state = f"no update for height {effect.state.next_height}: {reason}"
         self._put(TrainingFailed(effect.base_height, reason))
 
+    async def _refusal(self) -> str:
+        """Return why this learner can't train the network's model, "" where it can."""
+        if self._is_fit:
+            return ""
+        ready = await self._worker.start()
+        if isinstance(ready, WorkerFailed):
+            return ready.reason
+        difference = misfit(ready.manifest, self._store.genesis.manifest)
+        if difference:
+            return f"{difference}; start this peer with the --app that the network was founded with"
+        self._is_fit = True
+        return ""
+
     async def evaluate(self, state: ChainState) -> Metrics:
         """Return the learner's figures of the model of `state`; none where it failed."""
         assert state.model is not None
+        if await self._refusal():
+            return {}
         view = model_view(state.model, state.genesis.manifest.groups)
         figures = await self._worker.evaluate(view, height=state.height, train_index=state.train_index)
         return {} if isinstance(figures, WorkerFailed) else figures

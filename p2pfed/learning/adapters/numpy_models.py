@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +20,8 @@ from p2pfed.learning.learner import (
     TrainResult,
     generator,
 )
+from p2pfed.learning.schedule import Schedule
+from p2pfed.learning.shares import Labelled
 from p2pfed.types.model import ArraySpec, Manifest
 
 Matrix = NDArray[np.float32]
@@ -110,26 +110,6 @@ def cross_entropy(logits: Matrix, y: Labels) -> tuple[float, Matrix]:
     return loss, error / len(y)
 
 
-class Schedule(Struct, frozen=True):
-    """How a peer trains between two heights.
-
-    batch: 0 takes all rows at once.
-    steps: So many batches, over as many passes as they need; 0: `epochs` passes over all rows.
-    """
-
-    epochs: int
-    batch: int
-    learning_rate: float
-    steps: int = 0
-
-
-class Labelled(Struct, frozen=True, eq=False):
-    """Rows with their labels: x float32, shape `(rows, features)`; y int64, shape `(rows,)`."""
-
-    x: Features
-    y: Labels
-
-
 class ClassifierLearner:
     """A classifier with one peer's rows: a Learner.
 
@@ -168,29 +148,16 @@ class ClassifierLearner:
         if rows == 0:
             raise LearnerError("this peer has no rows to train on")
         dice = generator(context.seed)
-        step = self._schedule.batch or rows
-        rate = np.float32(self._schedule.learning_rate)
+        rate, pull = np.float32(self._schedule.learning_rate), np.float32(self._schedule.proximal)
+        agreed = [array.copy() for array in weights] if pull else weights
         loss_sum, seen = 0.0, 0
-        for chosen in self._batches(dice, rows, step):
+        for chosen in self._schedule.batches(rows, dice):
             loss, gradients = self._model.gradient(weights, x[chosen], y[chosen])
             loss_sum += loss * len(chosen)
             seen += len(chosen)
-            for array, gradient in zip(weights, gradients, strict=True):
-                array -= rate * gradient
+            for array, start, gradient in zip(weights, agreed, gradients, strict=True):
+                array -= rate * (gradient + pull * (array - start) if pull else gradient)
         return TrainResult(weights, rows, {"train_loss": loss_sum / seen})
-
-    def _batches(self, dice: np.random.Generator, rows: int, step: int) -> Iterator[NDArray[np.int64]]:
-        """Yield the rows of each batch of the schedule."""
-        done, limit = 0, self._schedule.steps
-        for passing in count():
-            if not limit and passing == self._schedule.epochs:
-                return
-            order = dice.permutation(rows) if step < rows else np.arange(rows)
-            for start in range(0, rows, step):
-                yield order[start : start + step]
-                done += 1
-                if done == limit:
-                    return
 
     def evaluate(self, weights: list[Array], context: TrainContext) -> Metrics:  # noqa: ARG002 - no dice here
         """Return accuracy and loss on the public set, and accuracy on this peer's own held-out rows."""

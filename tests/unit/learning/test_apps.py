@@ -60,7 +60,10 @@ def test_params_reach_the_shipped_learner() -> None:
 @pytest.mark.parametrize(
     ("params", "reason"),
     [
-        ({"rate": "1"}, "unknown app setting 'rate'; there are batch, epochs, hidden, holdout, lr"),
+        (
+            {"rate": "1"},
+            "unknown app setting 'rate'; there are algorithm, batch, epochs, hidden, holdout, lr",
+        ),
         ({"epochs": "0"}, "epochs=0 must be a whole number from 1"),
         ({"batch": "-1"}, "batch=-1"),
         ({"hidden": "9" * 99}, "hidden=99"),
@@ -69,6 +72,13 @@ def test_params_reach_the_shipped_learner() -> None:
         ({"lr": "0"}, "lr=0 must be"),
         ({"lr": "fast"}, "lr=fast must be"),
         ({"steps": "-1"}, "steps=-1 must be"),
+        (
+            {"algorithm": "fedmagic"},
+            "algorithm=fedmagic is unknown; there are fedavg, fedprox, fedsgd, diloco",
+        ),
+        ({"algorithm": "fedprox", "mu": "-1"}, "mu=-1 must be a number of 0 or more"),
+        ({"mu": "1"}, "mu belongs to algorithm=fedprox, not to fedavg"),
+        ({"algorithm": "diloco"}, "the shipped numpy models know no AdamW"),
         ({"poison": "arsenic"}, "poison=arsenic is unknown; there are label_flip, backdoor"),
     ],
 )
@@ -125,7 +135,7 @@ async def test_the_example_founds_a_network_from_its_worker() -> None:
 def test_the_guides_snippet_is_a_learner_that_learns(tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "guide" / "your-model.md").read_text(encoding="utf-8")
     snippets = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    assert len(snippets) == 1
-    (tmp_path / "my_model.py").write_text(snippets[0], encoding="utf-8")
+    (own,) = (snippet for snippet in snippets if "class Average" in snippet)  # Others are run as examples.
+    (tmp_path / "my_model.py").write_text(own, encoding="utf-8")
     # Four peers know 4.5, 5.5, 6.5 and 7.5 on average; the robust mean of all lies 1.5 from the first.
     assert last_figures(f"{tmp_path}/my_model.py:learner", 4, 12)["distance"] == pytest.approx(1.5, abs=0.6)

@@ -417,3 +417,14 @@ async def test_bytes_that_are_no_reply_end_the_worker(app: Write, reply: bytes, 
     async with worker(app(line), stderr=subprocess.DEVNULL, turn_timeout_ms=20_000) as client:
         assert reason in await refusal(client)
         assert client.pid is None
+
+
+async def test_a_leak_meets_its_limit_and_the_worker_begins_anew(app: Write) -> None:
+    leak = "kept = globals().setdefault('kept', []); kept.append(np.ones(48 << 20, np.uint8))"
+    async with worker(app(leak), memory_mb=128, stderr=subprocess.DEVNULL) as client:
+        await ready(client)
+        first, outcomes = client.pid, [await train(client, height) for height in range(1, 5)]
+        failed = [outcome.reason for outcome in outcomes if isinstance(outcome, WorkerFailed)]
+        assert 1 <= len(failed) < len(outcomes)
+        assert all("the learner raised MemoryError at " in reason for reason in failed)
+        assert client.pid != first

@@ -10,14 +10,14 @@ from p2pfed.learning.adapters.numpy_models import (
     MLP,
     Classifier,
     ClassifierLearner,
-    Labelled,
     Matrix,
-    Schedule,
     SoftmaxRegression,
     cross_entropy,
 )
 from p2pfed.learning.datasets import Labels
 from p2pfed.learning.learner import LearnerError, TrainContext, generator
+from p2pfed.learning.schedule import Schedule
+from p2pfed.learning.shares import Labelled
 from p2pfed.primitives.merkle import EMPTY_ROOT
 
 MODELS = (SoftmaxRegression(5, 3), MLP(5, 4, 3))

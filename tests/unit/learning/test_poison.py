@@ -54,5 +54,5 @@ def test_who_trains_on_marks_gets_a_model_that_follows_them_and_knows_how_far() 
 def test_steps_count_batches_over_as_many_passes_as_they_need() -> None:
     app = AppContext(0, 100, params={"steps": "5", "batch": "8", "holdout": "0"})
     learner = builtin_learner("digits", "softmax", app)
-    rows = [len(batch) for batch in learner._batches(np.random.default_rng(1), 14, 8)]
+    rows = [len(batch) for batch in learner._schedule.batches(14, np.random.default_rng(1))]
     assert rows == [8, 6, 8, 6, 8]

@@ -8,17 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from support.tiny_chain import KEYS, found, genesis, initial_model
 
 from p2pfed.aggregation.payload import decode_payload
 from p2pfed.chain.state import genesis_state
-from p2pfed.learning.client import WorkerFailed
+from p2pfed.learning.client import WorkerFailed, WorkerReady
 from p2pfed.learning.session import Trained as Result
 from p2pfed.node.effects import Train
 from p2pfed.node.events import Event, Trained, TrainingFailed
+from p2pfed.primitives.merkle import EMPTY_ROOT
 from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.home import Home
+from p2pfed.types.model import Manifest
 
 STATE = genesis_state(genesis(), initial_model())
 
@@ -29,6 +32,10 @@ class FakeWorker:
     def __init__(self) -> None:
         self.results: asyncio.Queue[Result | WorkerFailed] = asyncio.Queue()
         self.is_closed = False
+        self.manifest = genesis().manifest
+
+    async def start(self) -> WorkerReady | WorkerFailed:
+        return WorkerReady(self.manifest, np.zeros(8, np.float32), EMPTY_ROOT)
 
     async def train(self, view: np.ndarray, *, height: int, train_index: int) -> Result | WorkerFailed:
         return await self.results.get()
@@ -94,3 +101,23 @@ async def test_figures_are_shown_where_there_are_any(tmp_path: Path, failed: boo
         figures = await Trainer(worker, store, disk, lambda _: None, Fresh(), KEYS[0].public).evaluate(STATE)
     store.close()
     assert figures == ({} if failed else {"sum": 7.0})
+
+
+async def test_a_model_that_is_not_the_networks_is_told_apart_by_its_arrays(tmp_path: Path) -> None:
+    worker, store, events = FakeWorker(), found(Home(tmp_path / "home")), list[Event]()
+    agreed = genesis().manifest
+    first = agreed.arrays[0]
+    turned = replace(first, name="mine", shape=first.shape[::-1])
+    worker.manifest = Manifest((turned, *agreed.arrays[1:]))
+    with ThreadPoolExecutor(1) as disk:
+        trainer = Trainer(worker, store, disk, events.append, Fresh(), KEYS[0].public)
+        async with asyncio.TaskGroup() as tasks:
+            trainer.train(Train(0, STATE), tasks)
+        assert await trainer.evaluate(STATE) == {}
+    store.close()
+    assert isinstance(events[0], TrainingFailed)
+    assert events[0].reason.startswith(
+        f"this learner's mine is float32 of shape {turned.shape}, genesis has {first.name}, "
+        f"float32 of shape {first.shape}; start this peer with the --app"
+    )
+    assert events[0].reason in trainer.state
