@@ -111,6 +111,7 @@ class World:
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
         self.genesis, model = found(keys, scenario)
+        self._shares = sum(one.trains for one in self.genesis.participants)  # Of the data.
         places = (*scenario.trainer_places, *[None] * scenario.observers)
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
@@ -125,9 +126,7 @@ class World:
                     number,
                     key,
                     Disk(self.genesis, model),
-                    learner=session(place, len(self.genesis.trainer_bonds), byzantine)
-                    if place is not None
-                    else None,
+                    learner=session(place, self._shares, byzantine) if place is not None else None,
                     byzantine=byzantine,
                     skew_ms=self._dice.randint(-scenario.skew_ms, scenario.skew_ms),
                 )
@@ -413,7 +412,7 @@ class World:
         return tuple(peer.disk.height for peer in self.peers)
 
     def _accuracy(self, state: ChainState) -> float:
-        founder = session(0, len(self.genesis.trainer_bonds))
+        founder = session(0, self._shares)
         return accuracy(founder, state) if state.model is not None else 0.0
 
     def _result(self) -> Result:
