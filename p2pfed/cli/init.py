@@ -79,7 +79,7 @@ def read_members(path: Path) -> list[Participant]:
         role = next((known for known in ROLES if known == words[-1]), None)
         words = words[:-1] if role else words
         amounts = (*words[1:], *(str(DEFAULT_STAKE), "0")[len(words) - 1 :])
-        if len(words) > 3 or not all(amount.isascii() and amount.isdigit() for amount in amounts):
+        if not 1 <= len(words) <= 3 or not all(amount.isascii() and amount.isdigit() for amount in amounts):
             raise LocalError(
                 f"{path}:{number}: {line.strip()!r} is not KEY [STAKE [BALANCE]] [ROLE], whole numbers and "
                 f"{', '.join(ROLES)}; a stake of 0 has an account and no vote"

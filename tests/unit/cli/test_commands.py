@@ -106,7 +106,7 @@ def test_members_are_keys_or_peer_ids_with_or_without_a_stake(tmp_path: Path) ->
         (b"hello\n", ":1: 'hello' is neither a public key"),
         (PUBLIC.hex().encode() + b"\n" + PUBLIC.hex().encode() + b" -1\n", ":2: "),
         (PUBLIC.hex().encode() + b" 1 2 3\n", "is not KEY [STAKE [BALANCE]]"),
-        (b"trainer\n", "is not KEY"),
+        (b"trainer\n", "is not KEY [STAKE [BALANCE]] [ROLE]"),
         (PUBLIC.hex().encode() + b" tester\n", "whole numbers and both, validator, trainer"),
         (PUBLIC.hex().encode() + b" -3\n", "whole numbers"),
         (PUBLIC.hex().encode() + b" 3 x\n", "whole numbers"),
