@@ -68,7 +68,7 @@ class TensorBoard:
 
 
 class MLflow:
-    """Metrics of one MLflow run; `target` is the tracking URI of a server or a database; the extra `mlflow`."""
+    """Metrics of one MLflow run; `target` is the URI of a server or a database; the extra `mlflow`."""
 
     def __init__(self, target: str) -> None:
         try:
