@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -46,6 +47,8 @@ PRIVACY_NOTE = (
 @click.option("--heights", type=click.IntRange(1), help="Stop this peer after so many more heights.")
 @click.option("--linger", type=click.IntRange(0), metavar="SECONDS", help="Serve others so long at the end.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), help="What the log says.")
+@click.option("--track", multiple=True, metavar="KIND:TARGET",
+              help="Send figures to jsonl:FILE, tensorboard:DIR or mlflow:URI; may be repeated.")  # fmt: skip
 @click.option("--sync", type=click.Choice(SYNC_MODES), default="auto", show_default=True,
               help="How a peer without data starts: from a recent state, or by every block.")  # fmt: skip
 @click.option("--checkpoint", metavar="H:HASH", help="A block that you know is final: a start, and a check.")
@@ -66,6 +69,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         "http.enabled": False if flags["no_http"] else None,
         "run.linger_s": flags["linger"],
         "log.level": flags["log_level"],
+        "tracking.sinks": flags["track"] or None,
     }
     checkpoint = None if flags["checkpoint"] is None else parse_checkpoint(flags["checkpoint"])
     config = load_config(home.config, os.environ, settings)
@@ -76,7 +80,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         read_genesis(home)  # Before anything is made: a mistyped folder stays as it is.
     home.create()
     feed = Feed()
-    with home.lock():
+    with home.lock(), _tracking(config, feed):
         if joined is not None:
             config = asyncio.run(_join(home, config, joined, transport))
         is_first_start = not (home.logs / "peer.log").exists()
@@ -93,6 +97,23 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         ending = asyncio.run(_run(home, config, options, feed))
     click.echo(f"p2pfed: {ending.reason}", err=True)
     raise click.exceptions.Exit(ending.exit_code)
+
+
+@contextmanager
+def _tracking(config: Config, feed: Feed) -> Iterator[None]:
+    """Send figures to the sinks of [tracking], whose libraries are imported only where they are named."""
+    if not config.tracking.sinks:
+        yield
+        return
+    from p2pfed.runtime.tracking import Tracking, make_sink
+
+    sinks = {spelled: make_sink(spelled) for spelled in config.tracking.sinks}
+    tracking = Tracking(sinks, lambda sentence: click.echo(f"p2pfed: {sentence}", err=True))
+    feed.listen(tracking.listen)
+    try:
+        yield
+    finally:
+        tracking.close()
 
 
 async def _run(home: Home, config: Config, options: RunOptions, feed: Feed) -> Ending:
