@@ -13,6 +13,7 @@ from msgspec import Struct
 from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
+from p2pfed.learning.learner import ACCURACY_PUBLIC
 from p2pfed.node import events
 from p2pfed.node.checks import OWN_CHECKS
 from p2pfed.node.effects import CheckProposal
@@ -25,7 +26,7 @@ from p2pfed.sim.accidents import Accidents
 from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.judge import Judge
-from p2pfed.sim.learner import GENESIS_TIME_MS, accuracy, found, session
+from p2pfed.sim.learner import DIGITS, GENESIS_TIME_MS, Learners
 from p2pfed.sim.network import Network
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.scenario import Scenario
@@ -88,8 +89,11 @@ class Result(Struct, frozen=True):
 class World:
     """All peers of a run, their wires and the clock. `facts` is all that was observed, in order."""
 
-    def __init__(self, scenario: Scenario, witness: Witness | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario, witness: Witness | None = None, learners: Learners = DIGITS
+    ) -> None:
         self.scenario = scenario
+        self.learners = learners
         self.now_ms = START_MS
         self.trace = Trace()
         self.facts: list[tuple[int, int, Fact | Boast]] = []  # (virtual time, peer, fact)
@@ -110,16 +114,7 @@ class World:
             for _ in range(scenario.peers + scenario.observers)
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
-        self.genesis, model = found(
-            keys,
-            scenario.bonds,
-            scenario.preset,
-            scenario.heights,
-            scenario.update_lag,
-            scenario.emission,
-            scenario.codec,
-            scenario.height_first,
-        )
+        self.genesis, model = learners.found(keys, scenario)
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
         liars_from = scenario.peers - len(scenario.byzantine)
@@ -132,7 +127,7 @@ class World:
                     number,
                     key,
                     Disk(self.genesis, model),
-                    learner=session(number, scenario.peers, byzantine) if is_member else None,
+                    learner=learners.session(number, scenario.peers, byzantine) if is_member else None,
                     byzantine=byzantine,
                     skew_ms=self._dice.randint(-scenario.skew_ms, scenario.skew_ms),
                 )
@@ -430,7 +425,7 @@ class World:
             events=self.trace.events,
             virtual_ms=self.virtual_ms,
             crashes=self.crashes,
-            accuracy=accuracy(session(0, self.scenario.peers), state) if state.model is not None else 0.0,
+            accuracy=float(self.learners.figures(self.scenario.peers, state).get(ACCURACY_PUBLIC, 0.0)),
             forks=len(self.judge.checkers.forks),
             accused_power=accused,
             included=self.judge.chain.included,
