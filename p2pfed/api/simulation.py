@@ -154,7 +154,7 @@ class _World(World):
         entry = entry_of(fact, START_MS + self.virtual_ms)
         self._tell(entry)
         if entry.event == "block.committed" and self.last is not None:
-            figures = self.learners.figures(self.scenario.peers, self.last)
+            figures = self.figures(self.last)
             self._tell(Entry(entry.time_ms, "block.evaluated", {"height": self.last.height, **figures}))
 
     def _tell(self, entry: Entry) -> None:

@@ -50,9 +50,10 @@ class Learners:
         self._found = lru_cache(maxsize=8)(self._make_model)
 
     def found(self, keys: tuple[PrivateKey, ...], scenario: Scenario) -> tuple[Genesis, ModelState]:
-        """Return the genesis of `keys` (ascending) and the first model."""
-        founder, model = self._found(len(keys))
+        """Return the genesis of `keys`, the members' in ascending order, and the first model."""
+        founder, model = self._found(sum(place is not None for place in scenario.trainer_places))
         codec_name, one_in = parse_codec(scenario.codec)
+        dealt = zip(keys, scenario.bonds, scenario.member_roles, strict=True)
         genesis = Genesis(
             version=1,
             name="simulation",
@@ -73,9 +74,7 @@ class Learners:
                 codec_one_in=one_in,
                 height_first=scenario.height_first,
             ),
-            participants=tuple(
-                Participant(key.public, bond, BALANCE) for key, bond in zip(keys, scenario.bonds, strict=True)
-            ),
+            participants=tuple(Participant(key.public, bond, BALANCE, role) for key, bond, role in dealt),
             manifest=founder.manifest,
             model_root=model.root,
             update_exponents=tuple(model.update_exponents.tolist()),

@@ -13,7 +13,7 @@ from msgspec import Struct
 from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
-from p2pfed.learning.learner import ACCURACY_PUBLIC
+from p2pfed.learning.learner import ACCURACY_PUBLIC, Metrics
 from p2pfed.node import events
 from p2pfed.node.checks import OWN_CHECKS
 from p2pfed.node.effects import CheckProposal
@@ -115,19 +115,22 @@ class World:
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
         self.genesis, model = learners.found(keys, scenario)
+        self._shares = sum(one.trains for one in self.genesis.participants)  # Of the data.
+        places = (*scenario.trainer_places, *[None] * scenario.observers)
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
         liars_from = scenario.peers - len(scenario.byzantine)
         for number, key in enumerate((*keys, *everyone[scenario.peers :])):
             is_member, liar = number < scenario.peers, number - liars_from
             byzantine = scenario.byzantine[liar] if is_member and liar >= 0 else ""
+            place = places[number]
             self.peers.append(
                 SimPeer(
                     self,
                     number,
                     key,
                     Disk(self.genesis, model),
-                    learner=learners.session(number, scenario.peers, byzantine) if is_member else None,
+                    learner=learners.session(place, self._shares, byzantine) if place is not None else None,
                     byzantine=byzantine,
                     skew_ms=self._dice.randint(-scenario.skew_ms, scenario.skew_ms),
                 )
@@ -409,6 +412,10 @@ class World:
         if self._witness is not None:
             self._witness(self.virtual_ms, number, text)
 
+    def figures(self, state: ChainState) -> Metrics:
+        """Return what the first learner measures of the model of `state`."""
+        return self.learners.figures(self._shares, state)
+
     def _heights(self) -> tuple[int, ...]:
         return tuple(peer.disk.height for peer in self.peers)
 
@@ -425,7 +432,7 @@ class World:
             events=self.trace.events,
             virtual_ms=self.virtual_ms,
             crashes=self.crashes,
-            accuracy=float(self.learners.figures(self.scenario.peers, state).get(ACCURACY_PUBLIC, 0.0)),
+            accuracy=float(self.figures(state).get(ACCURACY_PUBLIC, 0.0)),
             forks=len(self.judge.checkers.forks),
             accused_power=accused,
             included=self.judge.chain.included,
