@@ -7,8 +7,9 @@ medians. `ours_ms` goes from int16 rows to the int32 aggregate in model units; `
 where products were measured as the updates came; `merge_ms` is the whole height: it steps the weights and
 adapts the exponents as well. `cpu` figures count the CPU time of all threads, which other programs disturb
 less. `gb_per_s` counts the int16 input once. `--threads` are our own on our side, whose BLAS has one unless
-OPENBLAS_NUM_THREADS says another number, and those of BLAS on byzfl's, which has no others. byzfl's geometric median makes three steps by default; --steps 8 gives it as many as ours
-has. Without --byzfl-python only our side runs.
+OPENBLAS_NUM_THREADS says another number, and those of BLAS on byzfl's, which has no others. byzfl's
+geometric median makes three steps by default; --steps 8 gives it as many as ours has.
+Without --byzfl-python only our side runs.
 """
 
 from __future__ import annotations

@@ -98,5 +98,5 @@ class Rusher(Poisoner):
         friends = {self.key.public, *self.colluders}
         known = work.pool.known
         held = sorted(update_id for update_id in work.pool.held if known[update_id].trainer not in friends)
-        expected = work.collect.expected - friends - work.pool.settled_trainers()
+        expected = work.collecting.clock.expected - friends - work.pool.settled_trainers()
         return tuple(known[update_id].payload_root for update_id in held), len(expected)

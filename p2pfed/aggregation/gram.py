@@ -27,8 +27,8 @@ _Carrier = type[np.number[Any]]
 BLOCK_VALUES = 1 << 18
 STRIP_COLUMNS = 1 << 10
 BLOCK_COLUMNS_MAX = 16 * STRIP_COLUMNS
-# With AVX-512 OpenBLAS multiplies small matrices without copying them first, which costs half of the time of 16
-# rows. It counts as small what has at most 10^6 multiplications: a strip of 1,024 columns of 8 rows by 64.
+# With AVX-512 OpenBLAS multiplies small matrices without copying them first, which costs half of the time of
+# 16 rows. It counts as small what has at most 10^6 multiplications: 1,024 columns of 8 rows by 64.
 PANEL_ROWS = 8
 PANELLED_ROWS_MAX = 64
 
@@ -138,7 +138,7 @@ def _gram(rows: Sequence[Int16Vector], fresh: int, carrier: _Carrier) -> NDArray
 
 
 def _carried(rows: Sequence[IntRow], memory: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows as one matrix of the carrier that fills the front of `memory`: one call for all of them."""
+    """Return the rows as one matrix of the carrier that fills the front of `memory`, in one call."""
     block = memory[: len(rows) * rows[0].size]
     np.concatenate(rows, out=block)
     return block.reshape(len(rows), -1)

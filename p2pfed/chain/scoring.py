@@ -40,10 +40,8 @@ def scores_of(
         parallel: How to map over pieces; it can't change a bit.
     """
     assert state.model is not None
-    manifest, powers = (
-        state.genesis.manifest,
-        {voter.key: voter.power for voter in state.validators.validators},
-    )
+    manifest = state.genesis.manifest
+    powers = dict(zip(state.trainers, state.trainer_bonds, strict=True))
     ages = ages_of(state, updates.updates)
     straight, _ = prepared(manifest, state.model, rows, ages)
     found = contribution(

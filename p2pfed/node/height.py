@@ -14,7 +14,6 @@ from p2pfed.consensus.journal import Began, Entry, Said, input_of
 from p2pfed.consensus.machine import Step
 from p2pfed.consensus.replay import Replayed, replay
 from p2pfed.consensus.signer import (
-    SignAvail,
     SignPrecommit,
     SignPrevote,
     SignProposal,
@@ -22,7 +21,7 @@ from p2pfed.consensus.signer import (
     SignRequest,
 )
 from p2pfed.errors import LocalError
-from p2pfed.node.collect import Collect
+from p2pfed.node.collecting import Collecting
 from p2pfed.node.effects import (
     Append,
     BuildProposal,
@@ -35,7 +34,6 @@ from p2pfed.node.effects import (
 )
 from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalBuilt, ProposalChecked, Timer
 from p2pfed.node.facts import (
-    CollectEnded,
     HeightStarted,
     LeaveReason,
     ProposalRefused,
@@ -89,15 +87,20 @@ class HeightWork:
         self._replayed = replay(self.make_engine, history, record) if history else None
         self._began = Began(self.height, self.own_index, record if record.height == self.height else None)
         self.engine = self._replayed.engine if self._replayed else self.make_engine(self._began.record)
-        self.collect = Collect(shared.preset, frozenset(state.expected_trainers), shared.collect_ms)
-        self._is_collecting = self.engine.current_step is Step.COLLECT
+        self.collecting = Collecting(
+            state,
+            self.pool,
+            shared,
+            self.own_index,
+            lambda: self.engine.proposer(max(self.engine.round, 0)),
+            is_open=self.engine.current_step is Step.COLLECT,
+        )
         shared.rate.forget()
-        self._wake_ms: int | None = None
         self._wanted_round: int | None = None  # GetValue is open for it.
 
     def start(self, now_ms: int) -> None:
         """Begin the height: resume what the signer's record remembers, then wait for updates."""
-        expected = len(self.collect.expected)
+        expected = len(self.collecting.clock.expected)
         self._outbox.append(Observe(HeightStarted(self.height, len(self.state.validators), expected)))
         for header in self.pool.unserved():  # Carried over: its payload is still on the way.
             self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
@@ -109,9 +112,9 @@ class HeightWork:
             self._go_on(self._replayed, now_ms)
         else:
             self._outbox.append(Append(self._began))
-        if self._replayed is None and not self._is_collecting:
+        if self._replayed is None and not self.collecting.is_open:
             self._feed(io.Restarted(), now_ms)
-        elif self._is_collecting and own_avail is not None and own_avail.avail.height == self.height:
+        elif self.collecting.is_open and own_avail is not None and own_avail.avail.height == self.height:
             self._end_collect("restart", now_ms)
         self.refresh(now_ms)
 
@@ -140,8 +143,8 @@ class HeightWork:
         for header in self.pool.unserved():
             if header.update_id in message.update_ids:
                 self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
-        if not self._is_collecting:
-            self._share_headers(message)
+        if not self.collecting.is_open:
+            self.collecting.share_headers(message)
         self.refresh(now_ms)
         return True
 
@@ -207,7 +210,7 @@ class HeightWork:
     def take_timer(self, timer: Timer, now_ms: int) -> None:
         match timer.kind:
             case "collect":
-                self._wake_ms = None
+                self.collecting.woke()
             case "propose" | "prevote" | "precommit":
                 if timer.kind == "propose":
                     self._tell_what_is_missing(timer.round, now_ms)
@@ -220,57 +223,17 @@ class HeightWork:
 
     def refresh(self, now_ms: int) -> None:
         """Do whatever has become possible: end the collecting, build the block that is wanted."""
-        if self._is_collecting:
-            self._check_collect(now_ms)
+        if self.collecting.is_open:
+            reason = self.collecting.check(now_ms)
+            if reason is not None:
+                self._end_collect(reason, now_ms)
         if self._wanted_round is not None:
             self._try_build(self._wanted_round)
 
-    def _check_collect(self, now_ms: int) -> None:
-        validators, neighbours = self.state.validators, self._shared.neighbours
-        if 3 * neighbours.connected_power > 2 * validators.total_power or self.own_index is None:
-            self.collect.run(now_ms)
-        else:
-            self.collect.pause()
-        if self.pool.has_avail_quorum():
-            self._end_collect("quorum", now_ms)
-            return
-        settled = self.pool.settled_trainers()
-        reason = self.collect.check(now_ms, settled, has_header=bool(self.pool.known))
-        if reason is not None:
-            self._end_collect(reason, now_ms)
-            return
-        wait_ms = self.collect.wait_ms(now_ms)
-        if wait_ms is not None and (self._wake_ms is None or now_ms + wait_ms < self._wake_ms):
-            self._wake_ms = now_ms + wait_ms
-            self._outbox.append(ScheduleTimeout(Timer("collect", self.height, 0), wait_ms))
-
     def _end_collect(self, reason: LeaveReason, now_ms: int) -> None:
         """C1: sign the availability vote and enter the rounds."""
-        self._sign_avail(reason, now_ms)
+        self.collecting.sign_avail(reason, now_ms)
         self._feed(io.CollectEnded(), now_ms)
-
-    def _sign_avail(self, reason: LeaveReason, now_ms: int) -> None:
-        """Sign the availability vote over what is held, whatever the way out of COLLECT."""
-        self._is_collecting = False
-        held, expected = len(self.pool.held), len(self.collect.expected)
-        self._outbox.append(Observe(CollectEnded(self.height, held, expected, reason)))
-        if self.collect.started_ms is not None and reason in ("all", "grace", "deadline"):
-            self._shared.collect_times_ms.append(now_ms - self.collect.started_ms)
-        if self.own_index is not None:
-            time_ms = max(now_ms, self.state.time_ms + 1)
-            request = SignAvail(self.height, 0, self.own_index, self.pool.held_ids(), time_ms)
-            message = self._shared.hand.sign(request)
-            if isinstance(message, AvailMessage):
-                self.pool.add_avail(message)
-                self._shared.neighbours.push(message)
-        for _, other in sorted(self.pool.avails.items()):
-            self._share_headers(other)
-
-    def _share_headers(self, message: AvailMessage) -> None:
-        """Tell who proposes soon, as everybody does, the headers it lacks of what we voted to hold."""
-        index, soon = message.avail.validator_index, self.engine.proposer(max(self.engine.round, 0))
-        for header in self.pool.held_but_not_listed(message) if index == soon else ():  # Digests tell others.
-            self._shared.neighbours.tell(self.state.validators.validators[index].key, header)
 
     def _try_build(self, round_: int) -> None:
         """C2: build the block once availability votes of a quorum and everything they call for are here."""
@@ -349,8 +312,8 @@ class HeightWork:
                     # The record keeps one lock's polka; the chain of them must survive the next lock too.
                     self._outbox.append(StorePolkas(self.engine.polkas))
             case io.LeaveCollect():
-                if self._is_collecting:
-                    self._sign_avail("round", now_ms)
+                if self.collecting.is_open:
+                    self.collecting.sign_avail("round", now_ms)
                     return (io.CollectEnded(),)
             case io.GetValue():
                 self._wanted_round = output.round

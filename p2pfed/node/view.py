@@ -43,7 +43,7 @@ def view_of(node: Node, now_ms: int) -> View:
         step=_step(node),
         waiting_for=waiting_for(work) if work else (),
         updates_held=len(work.pool.held) if work else 0,
-        updates_expected=len(work.collect.expected) if work else 0,
+        updates_expected=len(work.collecting.clock.expected) if work else 0,
         connected_power=power,
         total_power=total,
         is_quorum_connected=3 * power > 2 * total,
@@ -63,7 +63,7 @@ def waiting_for(work: HeightWork) -> tuple[bytes, ...]:
     engine, validators = work.engine, work.state.validators.validators
     match engine.current_step:
         case Step.COLLECT:
-            return tuple(sorted(work.collect.expected - work.pool.settled_trainers()))
+            return tuple(sorted(work.collecting.clock.expected - work.pool.settled_trainers()))
         case Step.PROPOSE:
             return (validators[engine.proposer(engine.round)].key,)
         case step:

@@ -42,8 +42,11 @@ from p2pfed.runtime.host import Actor, Ending, Host
 from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.joining import fetch_initial_model
 from p2pfed.runtime.log_reading import open_log
+from p2pfed.runtime.metrics import PeerMetrics
 from p2pfed.runtime.server import Server
 from p2pfed.runtime.state_fetch import StateFetch
+from p2pfed.runtime.status import status_of
+from p2pfed.runtime.traffic import CountedTransport, Traffic
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.files import replace_file
 from p2pfed.storage.home import Home
@@ -146,8 +149,11 @@ async def run_peer(
             checkpoint=options.checkpoint,
         )
         actor, withholds, shown_bytes = _actor(config, node, key)
-        inbox = Inbox()
-        transport = make_transport(genesis.transport, key=key, chain_id=genesis.chain_id, handler=inbox)
+        traffic = Traffic()
+        inbox = Inbox(traffic)
+        transport = CountedTransport(
+            make_transport(genesis.transport, key=key, chain_id=genesis.chain_id, handler=inbox), traffic
+        )
         reading = ThreadPoolExecutor(1, thread_name_prefix="serve")
         stack.callback(reading.shutdown, wait=True)
         shown = await loop.run_in_executor(reading, partial(Store, home, genesis, read_only=True))
@@ -177,6 +183,7 @@ async def run_peer(
             bulk=bulk,
             fresh=fresh,
             heights=options.heights,
+            metrics=PeerMetrics(traffic, lambda: status_of(host)),
         )
         loop.set_exception_handler(partial(_stop_for_bug, host))
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
 
 from p2pfed.adversary.registry import poison_of
 from p2pfed.chain.form import parse_codec, payload_form
@@ -16,6 +15,7 @@ from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext
 from p2pfed.learning.session import Session
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.privacy.mechanism import model_view
+from p2pfed.sim.scenario import Scenario
 from p2pfed.types.genesis import Genesis, Params, Participant, first_model
 from p2pfed.types.model import ModelState
 
@@ -43,40 +43,30 @@ def _found(peers: int) -> tuple[Session, ModelState]:
     return founder, found_in_process(founder, UPDATE_BITS).model
 
 
-def found(
-    keys: tuple[PrivateKey, ...],
-    bonds: tuple[int, ...],
-    preset: Literal["local", "lan", "wan"],
-    heights: int,
-    update_lag: int = 1,
-    emission: int = 0,
-    codec: str = "int16",
-    first: int = 1,
-) -> tuple[Genesis, ModelState]:
-    """Return genesis of `keys` (ascending) with these stakes, for `heights` blocks, and the first model."""
-    founder, model = _found(len(keys))
-    codec_name, one_in = parse_codec(codec)
+def found(keys: tuple[PrivateKey, ...], scenario: Scenario) -> tuple[Genesis, ModelState]:
+    """Return genesis of `keys`, the members' in ascending order, and the first model."""
+    founder, model = _found(sum(place is not None for place in scenario.trainer_places))
+    codec_name, one_in = parse_codec(scenario.codec)
+    first, dealt = scenario.height_first, zip(keys, scenario.bonds, scenario.member_roles, strict=True)
     genesis = Genesis(
         version=1,
         name="simulation",
         time_ms=GENESIS_TIME_MS,
         transport="memory",
         params=Params(
-            preset,
+            scenario.preset,
             ("clip_nnm_trimmed_mean",),
             1,
             UPDATE_BITS,
             4,
-            first - 1 + heights,
-            update_lag=update_lag,
-            emission=emission,
+            first - 1 + scenario.heights,
+            update_lag=scenario.update_lag,
+            emission=scenario.emission,
             codec=codec_name,
             codec_one_in=one_in,
             height_first=first,
         ),
-        participants=tuple(
-            Participant(key.public, bond, BALANCE) for key, bond in zip(keys, bonds, strict=True)
-        ),
+        participants=tuple(Participant(key.public, bond, BALANCE, role) for key, bond, role in dealt),
         manifest=founder.manifest,
         model_root=model.root,
         update_exponents=tuple(model.update_exponents.tolist()),

@@ -110,29 +110,23 @@ class World:
             for _ in range(scenario.peers + scenario.observers)
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
-        self.genesis, model = found(
-            keys,
-            scenario.bonds,
-            scenario.preset,
-            scenario.heights,
-            scenario.update_lag,
-            scenario.emission,
-            scenario.codec,
-            scenario.height_first,
-        )
+        self.genesis, model = found(keys, scenario)
+        self._shares = sum(one.trains for one in self.genesis.participants)  # Of the data.
+        places = (*scenario.trainer_places, *[None] * scenario.observers)
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
         liars_from = scenario.peers - len(scenario.byzantine)
         for number, key in enumerate((*keys, *everyone[scenario.peers :])):
             is_member, liar = number < scenario.peers, number - liars_from
             byzantine = scenario.byzantine[liar] if is_member and liar >= 0 else ""
+            place = places[number]
             self.peers.append(
                 SimPeer(
                     self,
                     number,
                     key,
                     Disk(self.genesis, model),
-                    learner=session(number, scenario.peers, byzantine) if is_member else None,
+                    learner=session(place, self._shares, byzantine) if place is not None else None,
                     byzantine=byzantine,
                     skew_ms=self._dice.randint(-scenario.skew_ms, scenario.skew_ms),
                 )
@@ -417,6 +411,10 @@ class World:
     def _heights(self) -> tuple[int, ...]:
         return tuple(peer.disk.height for peer in self.peers)
 
+    def _accuracy(self, state: ChainState) -> float:
+        founder = session(0, self._shares)
+        return accuracy(founder, state) if state.model is not None else 0.0
+
     def _result(self) -> Result:
         accused, final = self.judge.convict(), self.judge.checkers.final
         best = max(self.honest, key=lambda peer: peer.disk.height)
@@ -430,7 +428,7 @@ class World:
             events=self.trace.events,
             virtual_ms=self.virtual_ms,
             crashes=self.crashes,
-            accuracy=accuracy(session(0, self.scenario.peers), state) if state.model is not None else 0.0,
+            accuracy=self._accuracy(state),
             forks=len(self.judge.checkers.forks),
             accused_power=accused,
             included=self.judge.chain.included,

@@ -386,7 +386,7 @@ def test_heights_without_a_new_model_make_the_next_one_wait_longer_for_updates()
     for headers in (world.updates(), (), (), None):
         commit(lab, world, headers=world.updates() if headers is None else headers)
         assert lab.node.work is not None
-        waits.append(lab.node.work.collect.deadline_ms)
+        waits.append(lab.node.work.collecting.clock.deadline_ms)
     floor, cap = PRESETS["local"].collect_floor_ms, PRESETS["local"].collect_cap_ms
     assert waits == [floor, 2 * cap, 4 * cap, floor]  # Collecting took no time here, so the floor it is.
 
