@@ -7,6 +7,7 @@ from typing import assert_never
 from p2pfed.node.height import HeightWork
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
@@ -14,7 +15,9 @@ from p2pfed.types.wire import ProposalMessage
 EARLY_MESSAGES_MAX = 8_192  # Votes of the largest network.
 EARLY_PER_PEER_MAX = 1_024
 
-HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
+HeightMessage = (
+    UpdateHeader | Pledge | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
+)
 
 
 class EarlyMessages:
@@ -38,7 +41,7 @@ class EarlyMessages:
 def height_of(message: HeightMessage) -> int:
     """Return the height of the block that a message is about."""
     match message:
-        case UpdateHeader():
+        case UpdateHeader() | Pledge():
             return message.base_height + 1
         case AvailMessage():
             return message.avail.height
@@ -58,6 +61,8 @@ def deliver(work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
     match message:
         case UpdateHeader():
             return work.take_update(message, now_ms)
+        case Pledge():
+            return work.take_pledge(message, now_ms)
         case AvailMessage():
             return work.take_avail(message, now_ms)
         case ProposalMessage():
