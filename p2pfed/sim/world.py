@@ -92,8 +92,7 @@ class World:
     def __init__(
         self, scenario: Scenario, witness: Witness | None = None, learners: Learners = DIGITS
     ) -> None:
-        self.scenario = scenario
-        self.learners = learners
+        self.scenario, self.learners = scenario, learners
         self.now_ms = START_MS
         self.trace = Trace()
         self.facts: list[tuple[int, int, Fact | Boast]] = []  # (virtual time, peer, fact)
