@@ -13,6 +13,7 @@ from msgspec import Struct
 from p2pfed.adversary.effects import Boast
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
+from p2pfed.learning.learner import ACCURACY_PUBLIC, Metrics
 from p2pfed.node import events
 from p2pfed.node.checks import OWN_CHECKS
 from p2pfed.node.effects import CheckProposal
@@ -25,7 +26,7 @@ from p2pfed.sim.accidents import Accidents
 from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.judge import Judge
-from p2pfed.sim.learner import GENESIS_TIME_MS, accuracy, found, session
+from p2pfed.sim.learner import DIGITS, GENESIS_TIME_MS, Learners
 from p2pfed.sim.network import Network
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.scenario import Scenario
@@ -88,8 +89,10 @@ class Result(Struct, frozen=True):
 class World:
     """All peers of a run, their wires and the clock. `facts` is all that was observed, in order."""
 
-    def __init__(self, scenario: Scenario, witness: Witness | None = None) -> None:
-        self.scenario = scenario
+    def __init__(
+        self, scenario: Scenario, witness: Witness | None = None, learners: Learners = DIGITS
+    ) -> None:
+        self.scenario, self.learners = scenario, learners
         self.now_ms = START_MS
         self.trace = Trace()
         self.facts: list[tuple[int, int, Fact | Boast]] = []  # (virtual time, peer, fact)
@@ -110,7 +113,7 @@ class World:
             for _ in range(scenario.peers + scenario.observers)
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
-        self.genesis, model = found(keys, scenario)
+        self.genesis, model = learners.found(keys, scenario)
         self._shares = sum(one.trains for one in self.genesis.participants)  # Of the data.
         places = (*scenario.trainer_places, *[None] * scenario.observers)
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
@@ -126,7 +129,7 @@ class World:
                     number,
                     key,
                     Disk(self.genesis, model),
-                    learner=session(place, self._shares, byzantine) if place is not None else None,
+                    learner=learners.session(place, self._shares, byzantine) if place is not None else None,
                     byzantine=byzantine,
                     skew_ms=self._dice.randint(-scenario.skew_ms, scenario.skew_ms),
                 )
@@ -408,12 +411,12 @@ class World:
         if self._witness is not None:
             self._witness(self.virtual_ms, number, text)
 
+    def figures(self, state: ChainState) -> Metrics:
+        """Return what the first learner measures of the model of `state`."""
+        return self.learners.figures(self._shares, state)
+
     def _heights(self) -> tuple[int, ...]:
         return tuple(peer.disk.height for peer in self.peers)
-
-    def _accuracy(self, state: ChainState) -> float:
-        founder = session(0, self._shares)
-        return accuracy(founder, state) if state.model is not None else 0.0
 
     def _result(self) -> Result:
         accused, final = self.judge.convict(), self.judge.checkers.final
@@ -428,7 +431,7 @@ class World:
             events=self.trace.events,
             virtual_ms=self.virtual_ms,
             crashes=self.crashes,
-            accuracy=self._accuracy(state),
+            accuracy=float(self.figures(state).get(ACCURACY_PUBLIC, 0.0)),
             forks=len(self.judge.checkers.forks),
             accused_power=accused,
             included=self.judge.chain.included,
