@@ -10,6 +10,7 @@ from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
 from p2pfed.aggregation.group import ParallelMap
 from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.step import OuterStep
+from p2pfed.chain.evidence import trainer_accusation
 from p2pfed.chain.reward import reward_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet, median_time_ms
@@ -187,11 +188,7 @@ def _executed(
 
 def dropped_trainer(state: ChainState, trainer: bytes) -> Convict:
     """Return the conviction of a trainer of the next block that it drops for two updates (B5, E6)."""
-    validators = state.validators
-    index = validators.index_of(trainer)
-    assert index is not None  # It was a candidate.
-    power = validators.validators[index].power
-    return Convict(trainer, Offence.DUPLICATE_UPDATE, state.next_height, power, validators.total_power)
+    return trainer_accusation(state, trainer, Offence.DUPLICATE_UPDATE, state.next_height)
 
 
 def signs_of_life(state: ChainState, body: Body) -> frozenset[bytes]:

@@ -48,13 +48,11 @@ def accusation_of(state: ChainState, evidence: Evidence) -> Convict:
     Raises:
         OutOfBounds: It accuses nobody whom this network knows.
     """
-    validators = _validators(state, evidence)
     if isinstance(evidence, InvalidUpdate | DuplicateUpdate):
         trainer = _first_update(evidence).trainer
-        place = validators.index_of(trainer)
-        if place is None:
-            raise OutOfBounds(f"{trainer.hex()[:12]}… was no participant of height {evidence.height}")
-    elif isinstance(evidence, LightClientAttack):
+        return trainer_accusation(state, trainer, _OFFENCES[type(evidence)], evidence.height)
+    validators = _validators(state, evidence)
+    if isinstance(evidence, LightClientAttack):
         place = validators.index_of(evidence.signer)
         if place is None:
             raise OutOfBounds(f"{evidence.signer.hex()[:12]}… was no validator of height {evidence.height}")
@@ -65,6 +63,20 @@ def accusation_of(state: ChainState, evidence: Evidence) -> Convict:
     accused = validators.validators[place]
     offence = _OFFENCES[type(evidence)]
     return Convict(accused.key, offence, evidence.height, accused.power, validators.total_power)
+
+
+def trainer_accusation(state: ChainState, trainer: bytes, offence: Offence, height: int) -> Convict:
+    """Return what a lie in the updates of `height` is about: shares are of all who had power then.
+
+    Raises:
+        OutOfBounds: It had none.
+    """
+    members = state.members_at(height)
+    assert members is not None  # They are kept as long as evidence is timely.
+    power = next((member.power for member in members if member.key == trainer), 0)
+    if not power:
+        raise OutOfBounds(f"{trainer.hex()[:12]}… was no participant of height {height}")
+    return Convict(trainer, offence, height, power, sum(member.power for member in members))
 
 
 def conviction_of(state: ChainState, evidence: Evidence) -> Convict:

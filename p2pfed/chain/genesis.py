@@ -18,7 +18,15 @@ from p2pfed.errors import LocalError
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import is_public_key
 from p2pfed.types.availability import IDS_MAX
-from p2pfed.types.genesis import PARAMS_ALWAYS, Genesis, Params, encode_genesis
+from p2pfed.types.genesis import (
+    BOTH,
+    PARAMS_ALWAYS,
+    PARTICIPANT_ALWAYS,
+    Genesis,
+    Params,
+    Participant,
+    encode_genesis,
+)
 from p2pfed.types.model import verify_manifest
 from p2pfed.types.params import (
     EXPONENT_GAP_MAX,
@@ -68,6 +76,9 @@ def dump_genesis(genesis: Genesis) -> str:
     for field in msgspec.structs.fields(Params)[PARAMS_ALWAYS:]:
         if getattr(genesis.params, field.name) == field.default:
             del named["params"][field.name]
+    for participant in named["participants"]:
+        if participant["role"] == BOTH:
+            del participant["role"]
     return json.dumps(named, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -107,10 +118,13 @@ def _verify_participants(genesis: Genesis) -> None:
     for key in keys:
         if not is_public_key(key):
             raise LocalError(f"participant {key.hex()} is no compressed secp256k1 public key")
-    bonded = sum(1 for participant in genesis.participants if participant.bond)
-    bonded_max = min(VALIDATORS_MAX, UPDATES_MAX)  # Each of them votes and may train.
-    if bonded > bonded_max:
-        raise LocalError(f"{bonded} participants have a bond; at most {bonded_max} can vote and train")
+    bonded = [participant for participant in genesis.participants if participant.bond]
+    for does, count, most in (
+        ("vote", sum(one.votes for one in bonded), VALIDATORS_MAX),
+        ("train", sum(one.trains for one in bonded), UPDATES_MAX),
+    ):
+        if count > most:
+            raise LocalError(f"{count} participants have a bond to {does}; at most {most} can")
     bond_min = genesis.params.bond_min
     for participant in genesis.participants:
         if 0 < participant.bond < bond_min:
@@ -118,8 +132,8 @@ def _verify_participants(genesis: Genesis) -> None:
                 f"participant {participant.key.hex()} has a bond of {participant.bond}; "
                 f"bond_min is {bond_min}, and without any bond it would only have an account"
             )
-    if not any(participant.bond for participant in genesis.participants):
-        raise LocalError("no participant has a bond, so nobody would vote")
+    if not any(participant.votes for participant in bonded):
+        raise LocalError("no participant has a bond to vote with")
     total = sum(participant.bond + participant.balance for participant in genesis.participants)
     if total > STAKE_TOTAL_MAX:
         raise LocalError(f"bonds and balances sum to {total}; at most {STAKE_TOTAL_MAX} is allowed")
@@ -153,7 +167,7 @@ def _verify_rules(genesis: Genesis) -> None:
     verify_rules(params.rules)
     if len(frozenset(params.rules)) != len(params.rules):
         raise LocalError(f"a rule is listed twice: {', '.join(params.rules)}")
-    bonds = [participant.bond for participant in genesis.participants if participant.bond]
+    bonds = genesis.trainer_bonds
     trainers, lying = len(bonds), faulty_max(bonds)
     lag = params.update_lag
     if lag > 1 and 2 * lag * trainers > IDS_MAX:
@@ -204,14 +218,16 @@ def _broken_bound(rule: NamedRule, trainers: int, lying: int) -> str:
 
 
 def _verify_byzantine(genesis: Genesis, byzantine: Collection[bytes]) -> None:
-    validators = genesis.validators
-    indices = [validators.index_of(key) for key in sorted(frozenset(byzantine))]
-    power = validators.power_of(index for index in indices if index is not None)
-    if byzantine and 3 * power >= validators.total_power:
-        raise LocalError(
-            f"the Byzantine participants hold {power} of {validators.total_power}: "
-            "agreement needs less than a third"
-        )
+    for what, everybody in (
+        ("agreement", [one for one in genesis.participants if one.votes]),
+        ("training", [one for one in genesis.participants if one.trains]),
+    ):
+        power = sum(one.bond for one in everybody if one.key in byzantine)
+        total = sum(one.bond for one in everybody)
+        if power and 3 * power >= total:
+            raise LocalError(
+                f"the Byzantine participants hold {power} of {total}: {what} needs less than a third"
+            )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -258,12 +274,18 @@ def _fields(kind: type[msgspec.Struct], value: Any, path: str) -> list[Any]:
         if key not in kinds:
             nearest = get_close_matches(key, kinds, n=1, cutoff=0)
             raise LocalError(f"genesis.json: {path} has no key {key!r}; the nearest is {nearest[0]!r}")
-    later = msgspec.structs.fields(kind)[PARAMS_ALWAYS:] if kind is Params else ()
-    given = {field.name: field.default for field in later} | value
+    given = {field.name: field.default for field in _later_fields(kind)} | value
     for name in kinds:
         if name not in given:
             raise LocalError(f"genesis.json: {path} lacks the key {name!r}")
     return [_positional(of, given[name], f"{path}.{name}") for name, of in kinds.items()]
+
+
+@cache
+def _later_fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Return the fields that may be left out: choices that came after the first networks."""
+    always = {Params: PARAMS_ALWAYS, Participant: PARTICIPANT_ALWAYS}
+    return msgspec.structs.fields(kind)[always[kind] :] if kind in always else ()
 
 
 @cache

@@ -12,7 +12,7 @@ from p2pfed.primitives.digest import ZERO_DIGEST
 from p2pfed.types.block import Header
 from p2pfed.types.genesis import Genesis, genesis_exponents_root
 from p2pfed.types.model import ModelState
-from p2pfed.types.validators import ValidatorSet
+from p2pfed.types.validators import Validator, ValidatorSet
 
 __all__ = ["ChainState", "decode_ledger", "encode_ledger", "genesis_state", "restore", "with_model"]
 
@@ -125,6 +125,11 @@ class ChainState(Struct, frozen=True, eq=False):
         """Return the validators of `height`, at most two ahead; None where they are forgotten."""
         assert height <= self.height + 2
         return self.ledger.staking.validators_at(height)
+
+    def members_at(self, height: int) -> tuple[Validator, ...] | None:
+        """Return who has power at `height`, to vote or to train; None where they are forgotten."""
+        assert height <= self.height + 2
+        return self.ledger.staking.members_at(height)
 
     def _known_validators(self, height: int) -> ValidatorSet:
         validators = self.validators_at(height)

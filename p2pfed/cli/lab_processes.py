@@ -84,6 +84,7 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
     plan = network.TestnetPlan(
         peers=scenario.peers,
         stakes=scenario.bonds,
+        roles=scenario.member_roles,
         byzantine=scenario.byzantine,
         learner=LearnerConfig(
             app="digits:softmax",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
-import msgspec
+from msgspec.structs import replace
 
 from p2pfed.cli.options import home_option, parse_checkpoint, parse_digest
 from p2pfed.errors import UsageError
@@ -16,13 +17,14 @@ from p2pfed.runtime.addresses import parse_addresses
 from p2pfed.runtime.beginning import SYNC_MODES
 from p2pfed.runtime.config import Config, LearnerConfig, load_config
 from p2pfed.runtime.feed import Feed
-from p2pfed.runtime.founding import write_home
+from p2pfed.runtime.founding import share_of, write_home
 from p2pfed.runtime.host import Ending
 from p2pfed.runtime.joining import fetch_founding
 from p2pfed.runtime.logs import open_log, open_log_file
 from p2pfed.runtime.peer import Interface, RunOptions, read_genesis, run_peer
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key, new_key
+from p2pfed.types.genesis import Participant
 
 PRIVACY_NOTE = (
     "note: your updates are visible to all members and can leak training data; "
@@ -45,6 +47,8 @@ PRIVACY_NOTE = (
 @click.option("--heights", type=click.IntRange(1), help="Stop this peer after so many more heights.")
 @click.option("--linger", type=click.IntRange(0), metavar="SECONDS", help="Serve others so long at the end.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), help="What the log says.")
+@click.option("--track", multiple=True, metavar="KIND:TARGET",
+              help="Send figures to jsonl:FILE, tensorboard:DIR or mlflow:URI; may be repeated.")  # fmt: skip
 @click.option("--sync", type=click.Choice(SYNC_MODES), default="auto", show_default=True,
               help="How a peer without data starts: from a recent state, or by every block.")  # fmt: skip
 @click.option("--checkpoint", metavar="H:HASH", help="A block that you know is final: a start, and a check.")
@@ -65,6 +69,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         "http.enabled": False if flags["no_http"] else None,
         "run.linger_s": flags["linger"],
         "log.level": flags["log_level"],
+        "tracking.sinks": flags["track"] or None,
     }
     checkpoint = None if flags["checkpoint"] is None else parse_checkpoint(flags["checkpoint"])
     config = load_config(home.config, os.environ, settings)
@@ -75,7 +80,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         read_genesis(home)  # Before anything is made: a mistyped folder stays as it is.
     home.create()
     feed = Feed()
-    with home.lock():
+    with home.lock(), _tracking(config, feed):
         if joined is not None:
             config = asyncio.run(_join(home, config, joined, transport))
         is_first_start = not (home.logs / "peer.log").exists()
@@ -92,6 +97,23 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         ending = asyncio.run(_run(home, config, options, feed))
     click.echo(f"p2pfed: {ending.reason}", err=True)
     raise click.exceptions.Exit(ending.exit_code)
+
+
+@contextmanager
+def _tracking(config: Config, feed: Feed) -> Iterator[None]:
+    """Send figures to the sinks of [tracking], whose libraries are imported only where they are named."""
+    if not config.tracking.sinks:
+        yield
+        return
+    from p2pfed.runtime.tracking import Tracking, make_sink
+
+    sinks = {spelled: make_sink(spelled) for spelled in config.tracking.sinks}
+    tracking = Tracking(sinks, lambda sentence: click.echo(f"p2pfed: {sentence}", err=True))
+    feed.listen(tracking.listen)
+    try:
+        yield
+    finally:
+        tracking.close()
 
 
 async def _run(home: Home, config: Config, options: RunOptions, feed: Feed) -> Ending:
@@ -116,7 +138,7 @@ async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> 
     key = load_key(home.key) if home.key.exists() else new_key()
     contacts = parse_addresses(config.network.join, config.network.port)
     genesis = await fetch_founding(key, contacts, chain_id, transport)
-    config = with_own_share(config, key.public, [participant.key for participant in genesis.participants])
+    config = with_own_share(config, key.public, genesis.participants)
     write_home(home, genesis, None, config, None if home.key.exists() else key)
     if key.public not in [participant.key for participant in genesis.participants]:
         click.echo(
@@ -127,12 +149,13 @@ async def _join(home: Home, config: Config, chain_id: bytes, transport: str) -> 
     return config
 
 
-def with_own_share(config: Config, own: bytes, members: Sequence[bytes]) -> Config:
-    """Return the settings in which a member's learner has its own share of the data, one for each member.
+def with_own_share(config: Config, own: bytes, members: Sequence[Participant]) -> Config:
+    """Return the settings in which a member's learner has its own share of the data, one for each trainer.
 
     Shares go by the order of keys, as in `init`; whoever set [learner] peers chose and is left alone.
     """
-    if own not in members or config.learner.peers != LearnerConfig().peers:
+    is_member = any(member.key == own for member in members)
+    if not is_member or config.learner.peers != LearnerConfig().peers:
         return config
-    share = msgspec.structs.replace(config.learner, index=sorted(members).index(own), peers=len(members))
-    return msgspec.structs.replace(config, learner=share)
+    index, shares = share_of(members, own)
+    return replace(config, learner=replace(config.learner, index=index, peers=shares))

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from p2pfed.chain.roles import parse_roles
 from p2pfed.cli.founding_options import (
     founding_options,
     learner_config,
@@ -41,6 +42,8 @@ def testnet() -> None:
 @click.option("--byzantine", multiple=True, metavar="COUNT:KIND[:key=value,…]",
               help="Make the last peers lie; may be repeated.")  # fmt: skip
 @click.option("--stake", help="Bonds, one a peer, separated by commas; 10 each by default.")
+@click.option("--role", multiple=True, metavar="COUNT:ROLE",
+              help="From the first peer on, whose stake is for what: validator, trainer, both.")  # fmt: skip
 @click.option("--balance", type=click.IntRange(0), default=100, show_default=True,
               help="What each peer can bond or transfer.")  # fmt: skip
 @click.option(
@@ -55,11 +58,19 @@ def testnet() -> None:
 @click.option("--linger", type=click.IntRange(0), default=30, show_default=True, metavar="SECONDS")
 @click.option("--unsafe", is_flag=True, help="Allow a third of the stake or more to lie.")
 @founding_options(preset="local", app="digits:mlp")
-def create(peers: int, byzantine: tuple[str, ...], stake: str | None, output: Path, **given: Any) -> None:
+def create(
+    peers: int,
+    byzantine: tuple[str, ...],
+    stake: str | None,
+    role: tuple[str, ...],
+    output: Path,
+    **given: Any,
+) -> None:
     """Write a home for each peer; nothing runs yet."""
     plan = network.TestnetPlan(
         peers=peers,
         stakes=parse_stakes(stake, peers),
+        roles=parse_roles(role, peers),
         balance=given["balance"],
         byzantine=parse_byzantine(byzantine, peers),
         learner=learner_config(given, peers),

@@ -94,7 +94,9 @@ CHOICES: dict[str, Any] = {
     "codec": "int16",
     "codec_one_in": 1,
     "height_first": 1,
+    "role": "both",
 }
+PARAMS_LATER = [name for name in CHOICES if name != "role"]
 GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple for a list of objects.
     **dict.fromkeys(("version", "name", "time_ms", "transport")),
     "params": dict.fromkeys(
@@ -108,10 +110,10 @@ GENESIS: dict[str, Any] = {  # Field -> the fields of an object in it; a tuple f
             "unbonding_ms",
             "unbonding_heights",
             "bond_min",
-            *CHOICES,
+            *PARAMS_LATER,
         )
     ),
-    "participants": (dict.fromkeys(("key", "bond", "balance")),),
+    "participants": (dict.fromkeys(("key", "bond", "balance", "role")),),
     "manifest": {"arrays": (dict.fromkeys(("name", "shape", "dtype", "kind", "nonnegative")),)},
     **dict.fromkeys(("model_root", "update_exponents", "model_exponents", "evaluation_root")),
 }
@@ -292,7 +294,7 @@ class Stake:
         flags = [self.since, self.jailed_at, self.tombstoned, bits]
         return [key, self.bond, self.exiting, *flags, self.powers, self.waiting]
 
-    def may_vote(self, least: int) -> bool:
+    def may_serve(self, least: int) -> bool:
         return (self.bond >= least or self.exiting > 0) and not self.tombstoned and not self.jailed_at
 
 
@@ -306,24 +308,31 @@ class Ledger:
         self.models: list[list[Any]] = []  # These: [height, root, new models so far].
         first = choice(genesis, "height_first")
         self.seed, self.burned = chain_id, 0
-        self.accounts = {key: [balance, 0] for key, _, balance in genesis[5]}  # [balance, nonce]
+        self.accounts = {key: [balance, 0] for key, _, balance, *_ in genesis[5]}  # [balance, nonce]
         self.stakes: dict[bytes, Stake] = {}
-        for key, bond, _ in genesis[5]:
+        for key, bond, *_ in genesis[5]:
             if bond:
                 self.stakes[key] = Stake()
                 self.stakes[key].bond, self.stakes[key].powers = bond, [[first, bond]]
         self.oldest, self.marks = first, list[list[int]]()
-        self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
+        self.only_train = [key for key, _, _, *role in genesis[5] if role == ["trainer"]]
+        self.only_vote = [key for key, _, _, *role in genesis[5] if role == ["validator"]]
+        self.epochs = self._epochs()  # Of who votes, and of who only trains.
         self.bases: dict[bytes, int] = {}
         self.last_trainers: list[bytes] = []
         self.paused: dict[bytes, int] = {}
         self.convicted: dict[tuple[bytes, int], list[Any]] = {}
         self.standings: dict[bytes, list[int]] = {}  # [earned, last score]
         self.past: list[bytes] = []
-        total = sum(bond + balance for _, bond, balance in genesis[5])
+        total = sum(bond + balance for _, bond, balance, *_ in genesis[5])
         self.left = (1 << 60) - total if self.emission else 0
 
     def validators(self, height: int) -> Validators:
+        pairs = self.members(height).pairs
+        return Validators([pair for pair in pairs if pair[0] not in self.only_train])
+
+    def members(self, height: int) -> Validators:
+        """Everybody with power, to vote or to train."""
         if height < self.oldest:
             raise Damage("validators of a height", f"{self.oldest} at least", height)
         powers = [(key, self.stakes[key].power(height)) for key in sorted(self.stakes)]
@@ -331,15 +340,21 @@ class Ledger:
 
     def may_train(self, key: bytes, height: int) -> bool:
         stake = self.stakes.get(key)
-        is_voting = stake is not None and stake.power(height) > 0 and not stake.tombstoned
-        return is_voting and self.paused.get(key, 0) < height
+        has_power = stake is not None and stake.power(height) > 0 and not stake.tombstoned
+        return has_power and key not in self.only_vote and self.paused.get(key, 0) < height
 
-    def trainer_bonds(self, height: int) -> list[int]:
-        return [power for key, power in self.validators(height).pairs if self.may_train(key, height)]
+    def trainers(self, height: int) -> dict[bytes, int]:
+        return {key: power for key, power in self.members(height).pairs if self.may_train(key, height)}
+
+    def _epochs(self) -> list[list[int]]:
+        """Begin an epoch: [power, added, removed] for the vote, and for who trains without one."""
+        powers = {key: stake.power() for key, stake in self.stakes.items()}
+        groups = (self.only_train, self.only_vote)
+        return [[sum(powers[key] for key in powers if key not in group), 0, 0] for group in groups]
 
     def convict(self, key: bytes, offence: int, at: int, height: int) -> None:
         """L6: once for each key and kind; lies against agreement cost more where many lie together."""
-        voters = self.validators(at)
+        voters = self.members(at) if offence in (5, 6) else self.validators(at)
         kind = 1 if offence in (1, 2, 4) else offence
         if (key, kind) in self.convicted:
             raise Damage("a conviction", "the first of its kind", f"E{offence} of {key.hex()} again")
@@ -439,8 +454,11 @@ class Ledger:
             self._pay(reward)
         self._jail(height, present)
         if (height - 1) % EPOCH == 0:
-            self.epoch = [sum(stake.power() for stake in self.stakes.values()), 0, 0]
-        powers = self._powers()
+            self.epochs = self._epochs()
+        voting = [key for key in sorted(self.stakes) if key not in self.only_train]
+        powers = self._powers(voting, self.epochs[0], 0)
+        training = sorted(set(self.stakes) - set(voting))
+        powers |= self._powers(training, self.epochs[1], sum(powers.values()))
         self._age(height, time_ms)
         for key in sorted(self.stakes):
             self._settle(key, self.stakes[key], powers[key], height)
@@ -476,7 +494,7 @@ class Ledger:
         for key, stake in self.stakes.items():
             if stake.power(height):
                 stake.missed.discard(height % PRESENCE)
-                if key not in present:
+                if key not in present and key not in self.only_train:
                     stake.missed.add(height % PRESENCE)
         voting = [key for key in sorted(self.stakes) if self._is_voting(key)]
         for key in list(voting):
@@ -485,14 +503,15 @@ class Ledger:
                 voting.remove(key)
 
     def _is_voting(self, key: bytes) -> bool:
-        return self.stakes[key].may_vote(self.least) and self.stakes[key].power() > 0
+        is_able = self.stakes[key].may_serve(self.least) and self.stakes[key].power() > 0
+        return is_able and key not in self.only_train
 
-    def _powers(self) -> dict[bytes, int]:
+    def _powers(self, group: list[bytes], epoch: list[int], beside: int) -> dict[bytes, int]:
         """S5, S6: what can't wait at once, the rest as far as the epoch allows, first come first served."""
-        stakes, least = self.stakes, self.least
-        able = [key for key in sorted(stakes) if stakes[key].may_vote(least)]
+        stakes, least = {key: self.stakes[key] for key in group}, self.least
+        able = [key for key in sorted(stakes) if stakes[key].may_serve(least)]
         powers = {key: min(stakes[key].power(), stakes[key].bond) * (key in able) for key in stakes}
-        if not any(powers.values()):
+        if not any(powers.values()) and not beside:
             powers = {key: stakes[key].power() for key in stakes}
         wanted = {key: stakes[key].bond - stakes[key].exiting for key in able}
         seated = sorted(able, key=lambda key: (-wanted[key], key))[:SEATS]
@@ -501,17 +520,17 @@ class Ledger:
             (key for key in able if len(stakes[key].powers) < CHANGES),
             key=lambda key: (stakes[key].since, key),
         )
-        budget = max(1, self.epoch[0] // 8)
+        budget = max(1, epoch[0] // 8)
         for key in queue:
-            step = min(powers[key] - aims[key], budget - self.epoch[2])
-            if 0 < step < sum(powers.values()):
+            step = min(powers[key] - aims[key], budget - epoch[2])
+            if 0 < step < sum(powers.values()) + beside:
                 powers[key] -= step
-                self.epoch[2] += step
+                epoch[2] += step
         for key in queue:
-            step = min(aims[key] - powers[key], budget - self.epoch[1])
+            step = min(aims[key] - powers[key], budget - epoch[1])
             if step > 0 and (powers[key] or sum(map(bool, powers.values())) < SEATS):
                 powers[key] += step
-                self.epoch[1] += step
+                epoch[1] += step
         return powers
 
     def _age(self, height: int, time_ms: int) -> None:
@@ -553,7 +572,12 @@ class Ledger:
         standings, self.past, self.left = more[0] if more else ([], [], 0)
         self.standings = {key: [earned, score] for key, earned, score in standings}
         self.accounts = {key: [balance, nonce] for key, balance, nonce in accounts}
-        stakes, _, self.oldest, self.marks, self.epoch = staking
+        stakes, _, self.oldest, self.marks, epoch, *roles = staking
+        if roles:
+            self.only_train, self.only_vote, other_epoch = roles[0]
+            self.epochs = [epoch, other_epoch]
+        else:
+            self.only_train, self.only_vote, self.epochs = [], [], [epoch, [0, 0, 0]]
         self.stakes = {}
         for key, bond, exiting, since, jailed_at, tombstoned, missed, powers, waiting in stakes:
             stake = self.stakes[key] = Stake()
@@ -571,7 +595,9 @@ class Ledger:
         leaves = {b"seed": self.seed, b"accounts/burned": pack(self.burned)}
         leaves |= {b"accounts/" + key: pack([key, *account]) for key, account in self.accounts.items()}
         leaves |= {b"staking/present": pack([]), b"staking/oldest": pack(self.oldest)}
-        leaves |= {b"staking/marks": pack(self.marks), b"staking/epoch": pack(self.epoch)}
+        leaves |= {b"staking/marks": pack(self.marks), b"staking/epoch": pack(self.epochs[0])}
+        if self.only_train or self.only_vote:
+            leaves[b"staking/roles"] = pack([self.only_train, self.only_vote, self.epochs[1]])
         leaves |= {b"staking/" + key: pack(stake.leaf(key)) for key, stake in self.stakes.items()}
         leaves |= {b"training/last_trainers": pack(self.last_trainers)}
         leaves |= {b"training/paused": pack([[key, self.paused[key]] for key in sorted(self.paused)])}
@@ -631,7 +657,7 @@ class Chain:
         avails, candidates, updates, transactions, evidence, last_commit = body
         scores = self._scores(head, transactions)
         voters, value_id = self.validators(height), tagged("hdr", pack(list(head.values())))
-        self.trainer_bonds = self.ledger.trainer_bonds(height)
+        self.trainer_bonds = list(self.ledger.trainers(height).values())
         models = [*self.ledger.models, [self.height, self.model_root, self.train_index]]
         self.ages = {base: self.train_index - count for base, _, count in models}
         self.seed = self.ledger.seed
@@ -717,7 +743,7 @@ class Chain:
         avails, _, updates, transactions, _, last_commit = body
         ledger, height, proposer = self.ledger, head["height"], head["proposer"]
         voters = self.validators(height)
-        bonds = {key: power for key, power in voters.pairs if ledger.may_train(key, height)}
+        bonds = ledger.trainers(height)
         reward = Reward(bonds, proposer)
         reward.votes.append(({voters.key(entry[0]) for entry in avails}, voters))
         if last_commit is not None:
@@ -798,7 +824,7 @@ class Chain:
             expected = [1, roots[base_height], self.form.length, self.form.number]
             same("fields of an update", expected, [tag, base_root, payload_bytes, codec])
             if not self.ledger.may_train(trainer, self.height + 1):
-                raise Damage("trainer of an update", "a validator that may train", trainer)
+                raise Damage("trainer of an update", "a member that may train", trainer)
             self.signatures.verify(trainer, "update", update[1:-1], signature)
 
     def _convicted(self, evidence: list[Any], height: int) -> list[tuple[bytes, int, int]]:
@@ -810,8 +836,8 @@ class Chain:
             at = parts[2][1] if kind == 45 else parts[0][2] + 1 if kind in (40, 41) else parts[0][1]
             if not self.ledger.oldest <= at <= height:
                 raise Damage("height of evidence", f"{self.ledger.oldest} to {height}", at)
-            if kind in (40, 41) and not self.validators(at).power(parts[0][1]):
-                raise Damage("trainer that is accused", f"a validator of height {at}", parts[0][1])
+            if kind in (40, 41) and not self.ledger.members(at).power(parts[0][1]):
+                raise Damage("trainer that is accused", f"a member of height {at}", parts[0][1])
             if kind == 40:
                 self._broken_update(*parts)
                 convicted.append((parts[0][1], 5, at))
@@ -886,7 +912,7 @@ class Chain:
 
 def choice(genesis: list[Any], name: str) -> Any:
     """What a network chose, or what the absence of a choice stands for."""
-    place = 9 + list(CHOICES).index(name)
+    place = 9 + PARAMS_LATER.index(name)
     return genesis[4][place] if place < len(genesis[4]) else CHOICES[name]
 
 
@@ -1048,7 +1074,7 @@ def ledger_root(data: bytes) -> bytes:
     leaves = [(b"seed", seed), (b"accounts/burned", pack(accounts[1]))]
     leaves += [(b"accounts/" + account[0], pack(account)) for account in accounts[0]]
     leaves += [(b"staking/" + stake[0], pack(stake)) for stake in staking[0]]
-    names = (b"present", b"oldest", b"marks", b"epoch")
+    names = (b"present", b"oldest", b"marks", b"epoch", b"roles")[: len(staking) - 1]
     leaves += [(b"staking/" + name, pack(value)) for name, value in zip(names, staking[1:], strict=True)]
     leaves += [(b"training/last_trainers", pack(training[1])), (b"training/paused", pack(training[2]))]
     leaves += [(b"training/" + key, pack(base)) for key, base in training[0]]

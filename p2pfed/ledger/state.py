@@ -11,7 +11,7 @@ from p2pfed.ledger.modules import accounts, contribution, slashing, staking, tra
 from p2pfed.ledger.modules.accounts import Account, AccountsState
 from p2pfed.ledger.modules.contribution import ContributionState
 from p2pfed.ledger.modules.slashing import SlashingState
-from p2pfed.ledger.modules.staking import Epoch, StakingState
+from p2pfed.ledger.modules.staking import Epoch, Roles, StakingState
 from p2pfed.ledger.modules.training import TrainingState
 from p2pfed.ledger.stake import PowerFrom, Stake, new_stake
 from p2pfed.primitives import codec, merkle
@@ -58,17 +58,18 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
     def trainers_at(self, height: int) -> tuple[Validator, ...]:
         """Return who may train for the block of `height`, the next one, in ascending order of key.
 
-        Those are its validators, but for who lied about votes or has to sit out. So trainers weigh as much
-        as they vote, and their weight moves no faster than the set does.
+        Those are all who have power then, but for who only votes, lied about votes or has to sit out. So who
+        votes too weighs as much as it votes, and nobody's weight moves faster than the set does.
         """
         if height not in self._trainers:
-            validators = self.staking.validators_at(height)
-            assert validators is not None
+            members = self.staking.members_at(height)
+            assert members is not None
             tombstoned = frozenset(stake.key for stake in self.staking.stakes if stake.tombstoned)
+            barred = tombstoned | self.staking.only_vote
             self._trainers[height] = tuple(
-                validator
-                for validator in validators.validators
-                if validator.key not in tombstoned and not self.training.is_paused(validator.key, height)
+                member
+                for member in members
+                if member.key not in barred and not self.training.is_paused(member.key, height)
             )
         return self._trainers[height]
 
@@ -119,11 +120,20 @@ def genesis_ledger(genesis: Genesis) -> LedgerState:
             oldest=genesis.params.height_first,
             marks=(),
             epoch=Epoch(genesis.validators.total_power, 0, 0),
+            roles=_roles(genesis),
         ),
         training=TrainingState((), (), ()),
         slashing=SlashingState(()),
         contribution=_first_contribution(genesis),
     )
+
+
+def _roles(genesis: Genesis) -> Roles | None:
+    """Return who only trains and who only votes, None where all do both."""
+    trainers = tuple(one.key for one in genesis.participants if not one.votes)
+    validators = tuple(one.key for one in genesis.participants if not one.trains)
+    epoch = Epoch(sum(genesis.trainer_bonds), 0, 0)
+    return Roles(trainers, validators, epoch) if trainers or validators else None
 
 
 def _first_contribution(genesis: Genesis) -> ContributionState:
@@ -142,10 +152,12 @@ def next_seed(seed: bytes, parent_hash: bytes) -> bytes:
 def encode_ledger(ledger: LedgerState) -> bytes:
     """Return the canonical bytes to store; `root` is taken over leaves, not over these.
 
-    Where updates may be one height old only, the slice of trainers ends before its models; where nobody is
-    paid for work there is no slice `contribution`.
+    Where updates may be one height old only, the slice of trainers ends before its models; where all vote
+    and train, that of stake before its roles; where nobody is paid for work there is no slice `contribution`.
     """
     slices = {name: getattr(ledger, name) for name in ledger.__struct_fields__}
+    if ledger.staking.roles is None:
+        slices["staking"] = msgspec.structs.astuple(ledger.staking)[:-1]
     if not ledger.training.bases:
         slices["training"] = msgspec.structs.astuple(ledger.training)[:-1]
     if ledger.contribution == ContributionState():

@@ -41,6 +41,7 @@ from p2pfed.types.block import Block, Body
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage, Digest, PeerRecords
@@ -154,7 +155,7 @@ class Node:
                 self._start_height(now_ms)
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
-                    words = self.hand.words(self.state.next_height, self.state.oldest_base)
+                    words = self._own.words(self.state, self.work)
                     self._repair.greet(event.peer, self.state, self.work, words, now_ms)
                     for missed in (*self._shared.evidence.select(), *self.transactions.waiting()):
                         self.neighbours.tell(event.peer, missed)
@@ -233,7 +234,7 @@ class Node:
         self, peer: bytes, message: HeightMessage, message_id: bytes, now_ms: int
     ) -> None:
         height, current = height_of(message), self.state.next_height
-        if isinstance(message, UpdateHeader) and self.state.oldest_base < height <= current:
+        if isinstance(message, UpdateHeader | Pledge) and self.state.oldest_base < height <= current:
             height = current  # An older update may stand in this block.
         if self.twin.is_listening:
             self.twin.hear(self.state, message)

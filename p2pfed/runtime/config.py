@@ -59,6 +59,12 @@ class LogConfig(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True)
     format: Literal["auto", "text", "json"] = "auto"
 
 
+class TrackingConfig(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where figures of heights go besides the log: KIND:TARGET of jsonl, tensorboard or mlflow."""
+
+    sinks: tuple[str, ...] = ()
+
+
 class RunConfig(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a run ends: how long a peer that is done still serves the others."""
 
@@ -80,6 +86,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     learner: LearnerConfig = LearnerConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
+    tracking: TrackingConfig = TrackingConfig()
     run: RunConfig = RunConfig()
     laboratory: LaboratoryConfig = LaboratoryConfig()
 
@@ -103,6 +110,7 @@ def load_config(path: Path, environment: Mapping[str, str], flags: Mapping[str, 
             settings.setdefault(section, {})[key] = _from_text(kind, text, name)
     for place, value in flags.items():
         section, _, key = place.partition(".")
+        _key_type(section, key, f"setting {place}")
         if value is not None:
             settings.setdefault(section, {})[key] = value
     try:

@@ -25,6 +25,15 @@ from p2pfed.types.model import ModelState
 TOKEN_BYTES = 32
 
 
+def share_of(participants: Sequence[Participant], own: bytes) -> tuple[int, int]:
+    """Return the place of a member among those who train, by the order of keys, and how many they are.
+
+    That is its share of data that ships. Who only votes looks at the public part, and is given the first.
+    """
+    trainers = sorted(participant.key for participant in participants if participant.trains)
+    return trainers.index(own) if own in trainers else 0, max(1, len(trainers))
+
+
 async def found_network(
     learner: LearnerConfig,
     participants: Sequence[Participant],

@@ -41,6 +41,7 @@ from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.measuring import Measuring
+from p2pfed.runtime.metrics import PeerMetrics
 from p2pfed.runtime.state_fetch import StateFetch
 from p2pfed.runtime.trainer import Trainer
 from p2pfed.storage.log import Log
@@ -101,8 +102,11 @@ class Host:
         bulk: ThreadPoolExecutor,
         fresh: Fresh,
         heights: int | None,
+        metrics: PeerMetrics,
     ) -> None:
         self.node = node
+        self.metrics = metrics
+        feed.listen(metrics.listen)
         self.feed = feed
         self._actor = actor
         self._store = store
@@ -144,6 +148,7 @@ class Host:
                 self._tasks = tasks
                 self._fetcher.run_in(tasks)
                 tasks.create_task(self._work(), name="node")
+                tasks.create_task(self.metrics.watch_loop(), name="loop-lag")
                 ending = await self._ending
                 raise _Stopped
         except* _Stopped:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from p2pfed.errors import PeerFault
 from p2pfed.node.events import Event, MessageReceived, PeerConnected, PeerDisconnected, PeerMisbehaved
 from p2pfed.primitives.digest import sha256
+from p2pfed.runtime.traffic import Traffic
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.wire import decode_control
 
@@ -20,7 +21,8 @@ Server = Callable[[bytes, bytes], Awaitable[bytes]]
 class Inbox:
     """The queue of one node. Our own answers always fit; peers' messages wait for a place."""
 
-    def __init__(self) -> None:
+    def __init__(self, traffic: Traffic | None = None) -> None:
+        self._traffic = traffic or Traffic()
         self._queue: asyncio.Queue[tuple[Event, bool]] = asyncio.Queue()
         self._places = asyncio.Semaphore(MESSAGES_WAITING_MAX)
         self._server: Server | None = None
@@ -49,6 +51,7 @@ class Inbox:
         self.put(PeerDisconnected(peer))
 
     async def message(self, peer: bytes, data: bytes) -> None:
+        self._traffic.add("in", data)
         try:
             message = decode_control(data)
         except PeerFault as fault:
@@ -59,4 +62,7 @@ class Inbox:
 
     async def serve(self, peer: bytes, data: bytes) -> bytes:
         assert self._server is not None
-        return await self._server(peer, data)
+        self._traffic.add("in", data)
+        answer = await self._server(peer, data)
+        self._traffic.add("out", answer)
+        return answer

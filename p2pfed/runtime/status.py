@@ -62,7 +62,11 @@ def status_of(host: Host) -> dict[str, Any]:
 
 def stake_list(ledger: LedgerState) -> list[dict[str, Any]]:
     """Return who has something at stake, ascending by key."""
-    return [{"id": peer_id(stake.key), **stake_row(stake)} for stake in ledger.staking.stakes]
+    staking = ledger.staking
+    return [
+        {"id": peer_id(stake.key), "role": staking.role_of(stake.key), **stake_row(stake)}
+        for stake in staking.stakes
+    ]
 
 
 def earning_list(ledger: LedgerState) -> list[dict[str, Any]]:
@@ -76,7 +80,9 @@ def earning_list(ledger: LedgerState) -> list[dict[str, Any]]:
 def own_account(ledger: LedgerState, key: bytes) -> dict[str, Any] | None:
     """Return what `key` owns and has at stake, None without an account."""
     account = ledger.account(key)
-    return None if account is None else account_row(account, ledger.stake(key))
+    if account is None:
+        return None
+    return {"role": ledger.staking.role_of(key), **account_row(account, ledger.stake(key))}
 
 
 def _account(host: Host) -> dict[str, Any] | None:

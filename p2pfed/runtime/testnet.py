@@ -27,11 +27,11 @@ from p2pfed.runtime.config import (
     NetworkConfig,
     RunConfig,
 )
-from p2pfed.runtime.founding import found_network, write_home
+from p2pfed.runtime.founding import found_network, share_of, write_home
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import new_key
 from p2pfed.types.address import Multiaddr, peer_id
-from p2pfed.types.genesis import Params, Participant, TransportName
+from p2pfed.types.genesis import BOTH, Params, Participant, Role, TransportName
 
 PORT_FIRST, HTTP_PORT_FIRST = 7400, 8400
 PEERS_MAX = 128
@@ -51,6 +51,7 @@ class TestnetPlan(Struct, frozen=True):
     """What `testnet create` is asked for.
 
     stakes: The bond of each peer. balance: What each can bond or transfer besides.
+    roles: What each bond is for; none: all vote and train.
     byzantine: The kinds of the last peers, which lie (`sign_flip:scale=4`).
     pipes: Who dials whom, and peers exchange no addresses; none: all ask the first peer and find each other.
     hosts: Addresses of machines, one a peer or fewer (then they take turns); empty: all on this machine.
@@ -63,6 +64,7 @@ class TestnetPlan(Struct, frozen=True):
     params: Params
     transport: TransportName
     name: str = "testnet"
+    roles: tuple[Role, ...] = ()
     pipes: tuple[Pipe, ...] = ()
     hosts: tuple[str, ...] = ()
     port: int = PORT_FIRST
@@ -70,6 +72,11 @@ class TestnetPlan(Struct, frozen=True):
     linger_s: int = 30
     balance: int = 0
     seed: int = 0
+
+    def participants(self, keys: Sequence[PrivateKey]) -> tuple[Participant, ...]:
+        """Return the peers, whose keys are `keys`, as genesis lists them."""
+        dealt = zip(keys, self.stakes, self.roles or (BOTH,) * self.peers, strict=True)
+        return tuple(Participant(key.public, stake, self.balance, role) for key, stake, role in dealt)
 
 
 class TestnetPeer(msgspec.Struct, frozen=True):
@@ -91,14 +98,16 @@ class Testnet(msgspec.Struct, frozen=True):
 
 
 def verify_byzantine_stake(plan: TestnetPlan, *, unsafe: bool) -> None:
-    """Raise UsageError where the liars hold a third of the stake or more, unless that is wanted."""
-    lying = sum(plan.stakes[plan.peers - len(plan.byzantine) :]) if plan.byzantine else 0
-    total = sum(plan.stakes)
-    if 3 * lying >= total and lying and not unsafe:
-        raise UsageError(
-            f"the Byzantine peers hold {lying} of {total} stake, a third or more: nothing can be promised; "
-            "use fewer, or --unsafe to watch it fail"
-        )
+    """Raise UsageError where liars hold a third of the stake that votes or trains, unless that is wanted."""
+    roles = plan.roles or (BOTH,) * plan.peers
+    for other, does in (("trainer", "votes"), ("validator", "trains")):
+        stakes = [0 if role == other else stake for stake, role in zip(plan.stakes, roles, strict=True)]
+        lying, total = sum(stakes[plan.peers - len(plan.byzantine) :]), sum(stakes)
+        if 3 * lying >= total and lying and not unsafe:
+            raise UsageError(
+                f"the Byzantine peers hold {lying} of {total} stake that {does}, a third or more: nothing "
+                "can be promised; use fewer, or --unsafe to watch it fail"
+            )
 
 
 def create_testnet(folder: Path, plan: TestnetPlan) -> Testnet:
@@ -110,9 +119,7 @@ def create_testnet(folder: Path, plan: TestnetPlan) -> Testnet:
     if folder.exists() and any(folder.iterdir()):
         raise LocalError(f"{folder} is not empty; name another folder, or remove it with `testnet clean`")
     keys = sorted((new_key() for _ in range(plan.peers)), key=lambda key: key.public)
-    participants = [
-        Participant(key.public, stake, plan.balance) for key, stake in zip(keys, plan.stakes, strict=True)
-    ]
+    participants = plan.participants(keys)
     genesis, model = asyncio.run(
         found_network(
             plan.learner,
@@ -211,7 +218,7 @@ def _config(
     plan: TestnetPlan, keys: Sequence[PrivateKey], peers: Sequence[TestnetPeer], index: int
 ) -> Config:
     """Return the settings of one peer: it knows the first one's address, or those that `pipes` says."""
-    own = peers[index]
+    own, (place, shares) = peers[index], share_of(plan.participants(keys), keys[index].public)
     pipes = plan.pipes or tuple(Pipe(other, 0) for other in range(1, plan.peers))
     contacts = [
         Multiaddr(
@@ -233,7 +240,7 @@ def _config(
             join=tuple(map(str, contacts)),
             exchange=not plan.pipes,
         ),
-        learner=msgspec.structs.replace(plan.learner, index=index, peers=plan.peers),
+        learner=msgspec.structs.replace(plan.learner, index=place, peers=shares),
         http=HttpConfig(port=own.http_port),
         run=RunConfig(linger_s=plan.linger_s),
         laboratory=LaboratoryConfig(byzantine=own.byzantine, colluders=tuple(colluders), seed=plan.seed),

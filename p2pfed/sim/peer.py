@@ -307,7 +307,11 @@ class SimPeer:
         if self._learner is None or not self._world.can_train(self):
             self.handle(events.TrainingFailed(effect.base_height, "no data this time"))
             return
-        payload, examples, self._left = train(self._learner, effect.state, self._left, self.public)
+        try:
+            payload, examples, self._left = train(self._learner, effect.state, self._left, self.public)
+        except LocalError as error:
+            self.handle(events.TrainingFailed(effect.base_height, str(error)))
+            return
         root = self.disk.put(payload)
         self.handle(events.Trained(effect.base_height, root, len(payload), examples))
 

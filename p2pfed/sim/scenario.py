@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import count
 from random import Random
 from typing import Literal
 
@@ -10,9 +11,11 @@ import msgspec
 from msgspec import Struct
 
 from p2pfed.adversary.registry import verify_spec
+from p2pfed.chain.roles import parse_roles
 from p2pfed.errors import UsageError
 from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.sim.faults import BRIDGE, Fault, FaultKind, verify_fault
+from p2pfed.types.genesis import Role
 from p2pfed.types.params import (
     EMISSION_MAX,
     HEIGHT_FIRST_MAX,
@@ -111,6 +114,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     byzantine: A liar for each entry, as `adversary.registry` spells them.
     observers: Peers that genesis doesn't list, numbered after the members.
     stakes: The bond of each member; none: BOND each.
+    roles: COUNT:ROLE as `chain.roles` reads it, from the first member on: `64:validator`, `128:trainer`.
     preset: Of waits, as genesis names it.
     topology: Who dials whom, [dialler, listener], and nobody tells addresses; none: all find each other.
     mesh_degree: To how many members a peer pushes; as many as there are: pushed directly, never passed on.
@@ -136,6 +140,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     byzantine: tuple[str, ...] = ()
     observers: int = 0
     stakes: tuple[int, ...] = ()
+    roles: tuple[str, ...] = ()
     preset: Literal["local", "lan", "wan"] = "local"
     topology: tuple[tuple[int, int], ...] = ()
     mesh_degree: int = MESH_DEGREE
@@ -172,6 +177,16 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     def bonds(self) -> tuple[int, ...]:
         return self.stakes or (BOND,) * self.peers
 
+    @property
+    def member_roles(self) -> tuple[Role, ...]:
+        return parse_roles(self.roles, self.peers)
+
+    @property
+    def trainer_places(self) -> tuple[int | None, ...]:
+        """The place of each member among those who train, its share of the data; None: it only votes."""
+        places = count()
+        return tuple(None if role == "validator" else next(places) for role in self.member_roles)
+
     def dialled_by(self, peer: int) -> tuple[int, ...]:
         """Return whom a peer dials at its start; without a topology peer 0, who tells of the others.
 
@@ -183,8 +198,11 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     @property
     def is_safe(self) -> bool:
-        """Answer whether less than a third of the stake is faulty, so that there must be no fork."""
-        return 3 * sum(self.bonds[peer] for peer in self.faulty) < sum(self.bonds)
+        """Answer whether less than a third of the votes is faulty, so that there must be no fork."""
+        powers = [
+            bond if role != "trainer" else 0 for bond, role in zip(self.bonds, self.member_roles, strict=True)
+        ]
+        return 3 * sum(powers[peer] for peer in self.faulty) < sum(powers)
 
     @property
     def parts(self) -> tuple[Fault | Crash, ...]:
@@ -293,6 +311,10 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         raise UsageError(f"{where}: {len(scenario.stakes)} stakes for {scenario.peers} peers")
     if any(stake < 1 for stake in scenario.stakes) or sum(scenario.bonds) > STAKE_TOTAL_MAX // 2:
         raise UsageError(f"{where}: each stake is 1 or more, all of them at most {STAKE_TOTAL_MAX // 2}")
+    if not {"both", "validator"} & {*scenario.member_roles}:
+        raise UsageError(f"{where}: nobody votes")
+    if not {"both", "trainer"} & {*scenario.member_roles}:
+        raise UsageError(f"{where}: nobody trains")
     for spec in scenario.byzantine:
         verify_spec(spec)
     for number, fault in enumerate(scenario.faults):

@@ -12,6 +12,7 @@ from p2pfed.adversary.effects import Boast
 from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
+from p2pfed.learning.learner import ACCURACY_PUBLIC, Metrics
 from p2pfed.node import events
 from p2pfed.node.checks import OWN_CHECKS
 from p2pfed.node.effects import CheckProposal
@@ -25,7 +26,7 @@ from p2pfed.sim.agenda import Action, Agenda
 from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.judge import Judge
-from p2pfed.sim.learner import GENESIS_TIME_MS, accuracy, found, session
+from p2pfed.sim.learner import DIGITS, GENESIS_TIME_MS, Learners
 from p2pfed.sim.network import Network
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.post import Post
@@ -84,8 +85,10 @@ class Result(Struct, frozen=True):
 class World:
     """All peers of a run, their wires and the clock. `facts` is all that was observed, in order."""
 
-    def __init__(self, scenario: Scenario, witness: Witness | None = None) -> None:
-        self.scenario = scenario
+    def __init__(
+        self, scenario: Scenario, witness: Witness | None = None, learners: Learners = DIGITS
+    ) -> None:
+        self.scenario, self.learners = scenario, learners
         self.agenda = Agenda(START_MS)
         self.trace = Trace()
         self.facts: list[tuple[int, int, Fact | Boast]] = []  # (virtual time, peer, fact)
@@ -107,29 +110,23 @@ class World:
             for _ in range(scenario.peers + scenario.observers)
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
-        self.genesis, model = found(
-            keys,
-            scenario.bonds,
-            scenario.preset,
-            scenario.heights,
-            scenario.update_lag,
-            scenario.emission,
-            scenario.codec,
-            scenario.height_first,
-        )
+        self.genesis, model = learners.found(keys, scenario)
+        self._shares = sum(one.trains for one in self.genesis.participants)  # Of the data.
+        places = (*scenario.trainer_places, *[None] * scenario.observers)
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
         self.peers: list[SimPeer] = []
         liars_from = scenario.peers - len(scenario.byzantine)
         for number, key in enumerate((*keys, *everyone[scenario.peers :])):
             is_member, liar = number < scenario.peers, number - liars_from
             byzantine = scenario.byzantine[liar] if is_member and liar >= 0 else ""
+            place = places[number]
             self.peers.append(
                 SimPeer(
                     self,
                     number,
                     key,
                     Disk(self.genesis, model),
-                    learner=session(number, scenario.peers, byzantine) if is_member else None,
+                    learner=learners.session(place, self._shares, byzantine) if place is not None else None,
                     byzantine=byzantine,
                     skew_ms=self._dice.randint(-scenario.skew_ms, scenario.skew_ms),
                 )
@@ -338,6 +335,10 @@ class World:
         if self._witness is not None:
             self._witness(self.virtual_ms, number, text)
 
+    def figures(self, state: ChainState) -> Metrics:
+        """Return what the first learner measures of the model of `state`."""
+        return self.learners.figures(self._shares, state)
+
     def _heights(self) -> tuple[int, ...]:
         return tuple(peer.disk.height for peer in self.peers)
 
@@ -354,7 +355,7 @@ class World:
             events=self.trace.events,
             virtual_ms=self.virtual_ms,
             crashes=self.crashes,
-            accuracy=accuracy(session(0, self.scenario.peers), state) if state.model is not None else 0.0,
+            accuracy=float(self.figures(state).get(ACCURACY_PUBLIC, 0.0)),
             forks=len(self.judge.checkers.forks),
             accused_power=accused,
             included=self.judge.chain.included,

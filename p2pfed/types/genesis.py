@@ -28,17 +28,32 @@ from p2pfed.types.update import CodecName
 from p2pfed.types.validators import Power, ValidatorSet, validator_set
 
 TransportName = Literal["tcp", "libp2p", "memory"]
+Role = Literal["both", "validator", "trainer"]  # What a bond is for: to vote and train, or one of them.
+BOTH: Role = "both"
 RuleName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class Participant(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An account: it votes and trains with `bond`. `balance` is what it can transfer or bond."""
+    """An account: it votes and trains with `bond`, or does one of them. `balance` can be moved or bonded.
+
+    In canonical bytes a role of "both" is not spelled: so were networks before there were others.
+    """
 
     key: PublicKey
     bond: Amount
     balance: Amount
+    role: Role = BOTH
+
+    @property
+    def votes(self) -> bool:
+        return self.role != "trainer"
+
+    @property
+    def trains(self) -> bool:
+        return self.role != "validator"
 
 
+PARTICIPANT_ALWAYS = 3  # So many fields of a Participant are always spelled.
 PARAMS_ALWAYS = 9  # So many fields of Params are always spelled; later ones only up to the last that differs.
 
 
@@ -108,16 +123,25 @@ class Genesis(Message, frozen=True, array_like=True, forbid_unknown_fields=True,
     @cached_property
     def validators(self) -> ValidatorSet:
         """Who votes on the first blocks; `verify_genesis` has made sure that somebody does."""
-        return validator_set(
-            (participant.key, participant.bond) for participant in self.participants if participant.bond
-        )
+        return validator_set((one.key, one.bond) for one in self.participants if one.bond and one.votes)
+
+    @property
+    def trainer_bonds(self) -> tuple[int, ...]:
+        """The bond of each who may train for the first block, in ascending order of key."""
+        return tuple(one.bond for one in self.participants if one.bond and one.trains)
 
 
 def encode_genesis(genesis: Genesis) -> bytes:
     """Return the canonical bytes of a genesis."""
-    values = list(msgspec.structs.astuple(genesis))
-    values[genesis.__struct_fields__.index("params")] = spelled_params(genesis.params)
-    return codec.encode(values)
+    values = dict(zip(genesis.__struct_fields__, msgspec.structs.astuple(genesis), strict=True))
+    values["params"] = spelled_params(genesis.params)
+    values["participants"] = [_spelled_participant(one) for one in genesis.participants]
+    return codec.encode(list(values.values()))
+
+
+def _spelled_participant(participant: Participant) -> tuple[object, ...]:
+    values = msgspec.structs.astuple(participant)
+    return values[:-1] if participant.role == BOTH else values
 
 
 def exponent_bytes(genesis: Genesis) -> int:

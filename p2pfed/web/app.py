@@ -1,4 +1,4 @@
-"""GET /v1/status, GET /v1/events and POST /v1/transactions of one peer; also /livez and /readyz."""
+"""GET /v1/status, GET /v1/events and POST /v1/transactions of one peer; also /metrics, /livez and /readyz."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from p2pfed.errors import PeerFault
 from p2pfed.runtime.host import Host
+from p2pfed.runtime.metrics import CONTENT_TYPE
 from p2pfed.runtime.status import status_of
 from p2pfed.types.params import TRANSACTION_BYTES_MAX
 from p2pfed.types.transaction import Transaction
@@ -66,6 +67,9 @@ def make_app(host: Host, port: int) -> ASGIApp:
         refusal = host.submit(transaction)
         return PlainTextResponse(f"{refusal or 'it waits for a block'}\n", 422 if refusal else 202)
 
+    async def metrics(_: Request) -> Response:
+        return Response(host.metrics.text(), media_type=CONTENT_TYPE)
+
     async def live(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -77,6 +81,7 @@ def make_app(host: Host, port: int) -> ASGIApp:
         Route("/v1/status", status),
         Route("/v1/events", events),
         Route("/v1/transactions", transactions, methods=["POST"]),
+        Route("/metrics", metrics),
         Route("/livez", live),
         Route("/readyz", ready),
     ]

@@ -13,6 +13,7 @@ from p2pfed.chain.evidence import duplicate_update
 from p2pfed.chain.form import payload_form
 from p2pfed.chain.invalid_update import opening
 from p2pfed.chain.propose import ProposalInputs, build
+from p2pfed.chain.roles import parse_roles
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.consensus.certificates import commit_cert
 from p2pfed.consensus.evidence import duplicate_avail, duplicate_proposal, duplicate_vote
@@ -75,8 +76,11 @@ def small_model() -> ModelState:
     return ModelState(weights, np.array([14, 15], np.int8), np.array([20, 21], np.int8))
 
 
-def make_genesis(bonds: Sequence[int], **changes: Any) -> Genesis:
-    """Return a genesis of one participant a bond; `changes` go to its params or, by name, to itself."""
+def make_genesis(bonds: Sequence[int], *, roles: Sequence[str] = (), **changes: Any) -> Genesis:
+    """Return a genesis of one participant a bond; `changes` go to its params or, by name, to itself.
+
+    Roles are dealt out as `chain.roles` spells them.
+    """
     model = small_model()
     params = Params("local", ("clip_nnm_trimmed_mean",), 2, 12, 4, 0)
     names = {field.name for field in msgspec.structs.fields(Params)}
@@ -89,8 +93,10 @@ def make_genesis(bonds: Sequence[int], **changes: Any) -> Genesis:
         transport="memory",
         params=msgspec.structs.replace(params, **for_params),
         participants=tuple(
-            Participant(key.public, bond, BALANCE)
-            for key, bond in zip(private_keys(len(bonds)), bonds, strict=True)
+            Participant(key.public, bond, BALANCE, role)
+            for key, bond, role in zip(
+                private_keys(len(bonds)), bonds, parse_roles(roles, len(bonds)), strict=True
+            )
         ),
         manifest=small_manifest(),
         model_root=model.root,

@@ -22,8 +22,8 @@ BELOW_THE_LINE = (
 # Floats end in the first; the second carries integers in float64 and proves that they stay exact.
 FLOAT_EXEMPT = ("p2pfed/privacy/mechanism.py", "p2pfed/aggregation/gram.py")
 
-# Foreign code may raise anything: a learner's, and py-libp2p on a stranger's bytes.
-CATCH_ALL_EXEMPT = ("p2pfed/learning/worker.py", "p2pfed/net/libp2p/")
+# Foreign code may raise anything: a learner's, a tracker's, and py-libp2p on a stranger's bytes.
+CATCH_ALL_EXEMPT = ("p2pfed/learning/worker.py", "p2pfed/net/libp2p/", "p2pfed/runtime/tracking.py")
 PICKLES = ("pickle", "marshal", "shelve", "dill", "cloudpickle")
 
 Finding = tuple[int, str]

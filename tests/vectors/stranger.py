@@ -201,6 +201,12 @@ def check_messages() -> None:
                 check_certificate(message)
 
 
+def voters_of(founding: dict[str, Any]) -> list[list[Any]]:
+    """Return who votes on the first block: who has a bond, and no role or one that votes."""
+    members = founding["participants"]
+    return sorted([key, bond] for key, bond, _, *role in members if bond and role != ["trainer"])
+
+
 def check_digests() -> None:
     """The names by which messages point at each other."""
     rows = {row["name"]: row["message"] for row in VECTORS["messages"]}
@@ -208,8 +214,11 @@ def check_digests() -> None:
     header, body = block["header"], block["body"]
     genesis = plain(rows["genesis"]["data"])
     founding = named(msgpack.unpackb(genesis), "Genesis")
-    powers = sorted((key, bond) for key, bond, _ in founding["participants"])
+    powers = voters_of(founding)
     assert [key for key, _ in powers] == VALIDATORS
+    other = plain(rows["genesis with roles"]["data"])
+    others = voters_of(named(msgpack.unpackb(other), "Genesis"))
+    assert [key for key, _ in others] == [VALIDATORS[0], VALIDATORS[3]]
     names = {
         "chain_id of the genesis": tagged("genesis", genesis),
         "params_hash of the header": tagged("params", pack(founding["params"])),
@@ -222,10 +231,12 @@ def check_digests() -> None:
         "body_hash of the block": blob_root(pack(plain(body))),
         "state_root after the block": plain(header["state_root"]),  # A proof leads to it, below.
         "root of the blob": blob_root(bytes(place % 251 for place in range(CHUNK_BYTES + 100))),
+        "chain_id of the genesis with roles": tagged("genesis", other),
+        "validators_hash of the genesis with roles": tagged("vals", pack([others])),
     }
     assert {name: found.hex() for name, found in names.items()} == VECTORS["digests"]
     for name in ("validators_hash", "params_hash", "updates_root", "transactions_root", "evidence_root"):
-        found = next(digest for what, digest in names.items() if what.startswith(name))
+        found = names[f"{name} of the {'block' if name.endswith('_root') else 'header'}"]
         assert plain(header[name]) == found
     assert plain(header["body_hash"]) == names["body_hash of the block"]
     assert plain(header["avail_root"]) == merkle([pack(item) for item in plain(body["avails"])])

@@ -16,7 +16,7 @@ import msgspec
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.chain import NO_SIGNATURE, World, signed
+from support.chain import NO_SIGNATURE, World, make_genesis, signed
 
 from p2pfed.chain.proofs import account_key, prove_leaf, prove_update
 from p2pfed.chain.snapshot import snapshot_of
@@ -33,9 +33,12 @@ from p2pfed.types.genesis import Genesis, encode_genesis
 from p2pfed.types.light import LightBlock
 from p2pfed.types.message import Message, SignedMessage
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.vote import Precommit, Prevote
 
+# The first member only votes, the second and third only train, the fourth does both.
+WITH_ROLES = make_genesis([10, 10, 10, 10], roles=["1:validator", "2:trainer"])
 PATH = Path(__file__).with_name("messages.json")
 KINDS = {
     "control": (wire.ControlMessage, wire.decode_control),
@@ -76,6 +79,7 @@ def samples(world: World) -> tuple[dict[str, Message], dict[str, Any]]:
     missing = prove_update(block.body.updates, bytes(32))
     found: dict[str, Message] = {
         "update": updates[0],
+        "pledge": by(0, Pledge(updates[0].trainer, 0, updates[0].update_id, NO_SIGNATURE)),
         "availability vote": before.avail(1, updates),
         "availability vote for nothing": before.avail(2, ()),
         "prevote for a fresh value": prevotes[0],
@@ -103,6 +107,7 @@ def samples(world: World) -> tuple[dict[str, Message], dict[str, Any]]:
         "chunk": wire.Chunk(2, blob[1 << 20 :], path_of_hashes(chunk_hashes(blob), 1)),
         "blocks": wire.Blocks((block, world.advance())),
         "genesis": wire.GenesisBytes(encode_genesis(world.genesis)),
+        "genesis with roles": wire.GenesisBytes(encode_genesis(WITH_ROLES)),
         "light block": light,
         "snapshot": snapshot_of(light, ledger_bytes, len(codec.encode(block.body)), world.genesis),
         "proof": proof,
@@ -129,6 +134,8 @@ def derived(world: World, block: Block, blob: bytes) -> dict[str, str]:
             "body_hash of the block": body.hash(),
             "state_root after the block": block.header.state_root,
             "root of the blob": chunk_root(blob),
+            "chain_id of the genesis with roles": WITH_ROLES.chain_id,
+            "validators_hash of the genesis with roles": WITH_ROLES.validators.hash,
         }.items()
     }
 

@@ -3,14 +3,14 @@
 # The arguments are the contract of a module, used or not.
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, assert_never
 
 import msgspec
 
 from p2pfed.errors import InvalidTransaction
-from p2pfed.ledger.churn import exempt_powers, may_vote, moved_powers
+from p2pfed.ledger.churn import exempt_powers, may_serve, moved_powers
 from p2pfed.ledger.module import (
     AddBond,
     AskExit,
@@ -36,6 +36,7 @@ from p2pfed.ledger.stake import (
     without_past,
 )
 from p2pfed.primitives import codec
+from p2pfed.types.genesis import Role
 from p2pfed.types.message import Amount, Height, Message, PublicKey, TimeMs
 from p2pfed.types.params import (
     ACTIVATION_HEIGHTS,
@@ -45,7 +46,7 @@ from p2pfed.types.params import (
     MARKS_PER_PERIOD,
     PARTICIPANTS_MAX,
 )
-from p2pfed.types.validators import ValidatorSet, validator_set
+from p2pfed.types.validators import Validator, ValidatorSet
 
 name = "staking"
 
@@ -68,10 +69,21 @@ class Epoch(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     removed: Amount
 
 
+class Roles(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Who does one of the two only, by genesis and for good: keys ascending, with or without a stake.
+
+    epoch: As of the whole, of the power of those who train without a vote: nobody's vote moves by it.
+    """
+
+    trainers: Annotated[tuple[PublicKey, ...], msgspec.Meta(max_length=PARTICIPANTS_MAX)]
+    validators: Annotated[tuple[PublicKey, ...], msgspec.Meta(max_length=PARTICIPANTS_MAX)]
+    epoch: Epoch
+
+
 class StakingState(Message, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
     """Stakes in ascending order of key. Evidence of heights below `oldest` does not count any more.
 
-    `present` is whom this block shows alive; it is empty between blocks.
+    `present` is whom this block shows alive; it is empty between blocks. `roles` is None where all do both.
     """
 
     stakes: Annotated[tuple[Stake, ...], msgspec.Meta(min_length=1, max_length=PARTICIPANTS_MAX)]
@@ -79,10 +91,25 @@ class StakingState(Message, frozen=True, array_like=True, forbid_unknown_fields=
     oldest: Height
     marks: Annotated[tuple[Mark, ...], msgspec.Meta(max_length=MARKS_MAX)]
     epoch: Epoch
+    roles: Roles | None = None
 
     @cached_property
-    def _sets(self) -> dict[int, ValidatorSet]:
+    def _sets(self) -> dict[int, tuple[ValidatorSet, tuple[Validator, ...]]]:
         return {}
+
+    @cached_property
+    def only_train(self) -> frozenset[bytes]:
+        """The keys whose stake has no vote."""
+        return frozenset(self.roles.trainers) if self.roles else frozenset()
+
+    @cached_property
+    def only_vote(self) -> frozenset[bytes]:
+        """The keys that send no updates."""
+        return frozenset(self.roles.validators) if self.roles else frozenset()
+
+    def role_of(self, key: bytes) -> Role:
+        """Return what the stake of `key` is for, whether it has any or not."""
+        return "trainer" if key in self.only_train else "validator" if key in self.only_vote else "both"
 
     @property
     def total(self) -> int:
@@ -95,13 +122,20 @@ class StakingState(Message, frozen=True, array_like=True, forbid_unknown_fields=
 
     def validators_at(self, height: int) -> ValidatorSet | None:
         """Return the set that votes at `height`, None where it is forgotten."""
-        if height < self.oldest:
-            return None
+        return None if height < self.oldest else self._sets_at(height)[0]
+
+    def members_at(self, height: int) -> tuple[Validator, ...] | None:
+        """Return who has power at `height`, to vote or to train, ascending; None where it is forgotten."""
+        return None if height < self.oldest else self._sets_at(height)[1]
+
+    def _sets_at(self, height: int) -> tuple[ValidatorSet, tuple[Validator, ...]]:
         if height not in self._sets:
             if len(self._sets) >= SETS_AT_HAND_MAX:
                 self._sets.clear()
             powers = ((stake.key, stake.power_at(height)) for stake in self.stakes)
-            self._sets[height] = validator_set((key, power) for key, power in powers if power)
+            members = tuple(Validator(key, power) for key, power in powers if power)
+            voters = (member for member in members if member.key not in self.only_train)
+            self._sets[height] = ValidatorSet(tuple(voters)), members
         return self._sets[height]
 
 
@@ -130,18 +164,15 @@ def execute(
 
 def end_block(context: Context, state: StakingState) -> tuple[StakingState, tuple[Payload, ...]]:
     """Jail who is missing, fix the set of `height + 2`, and free what no evidence can reach any more."""
-    stakes = _with_presence(context, state)
-    epoch = _epoch(context, state)
-    bond_min, height = context.params.bond_min, context.height
-    budget = max(1, epoch.power // CHURN_DENOMINATOR)
-    powers, added, removed = moved_powers(
-        stakes,
-        exempt_powers(stakes, bond_min),
-        bond_min,
-        budget - epoch.added,
-        budget - epoch.removed,
-    )
-    epoch = Epoch(epoch.power, epoch.added + added, epoch.removed + removed)
+    stakes, height = _with_presence(context, state), context.height
+    voting = [stake for stake in stakes if stake.key not in state.only_train]
+    powers, epoch = _moved(voting, _epoch(state, state.epoch, state.only_train, height), context)
+    roles = state.roles
+    if roles is not None:
+        training = [stake for stake in stakes if stake.key in state.only_train]
+        beside = sum(powers.values())
+        more, moved = _moved(training, _epoch(state, roles.epoch, state.only_vote, height), context, beside)
+        powers, roles = powers | more, Roles(roles.trainers, roles.validators, moved)
     marks, oldest = _aged(context, state)
     kept, calls = [], list[Payload]()
     for stake in stakes:
@@ -153,7 +184,7 @@ def end_block(context: Context, state: StakingState) -> tuple[StakingState, tupl
             kept.append(stake)
     if oldest != state.oldest:
         calls.append(Expire(oldest))
-    return StakingState(tuple(kept), (), oldest, marks, epoch), tuple(calls)
+    return StakingState(tuple(kept), (), oldest, marks, epoch, roles), tuple(calls)
 
 
 def leaves(state: StakingState) -> Iterator[tuple[bytes, bytes]]:
@@ -162,6 +193,8 @@ def leaves(state: StakingState) -> Iterator[tuple[bytes, bytes]]:
     yield b"oldest", codec.encode(state.oldest)
     yield b"marks", codec.encode(state.marks)
     yield b"epoch", codec.encode(state.epoch)
+    if state.roles is not None:
+        yield b"roles", codec.encode(state.roles)
     for stake in state.stakes:
         yield stake.key, codec.encode(stake)
 
@@ -208,27 +241,47 @@ def _release(payload: Release, context: Context, state: StakingState) -> Staking
 def _with_presence(context: Context, state: StakingState) -> tuple[Stake, ...]:
     """Return the stakes with the signs of life of this block; who was missing too often is jailed.
 
-    The last one that could vote is not: a jail that would leave nobody helps no one.
+    The last one that could vote is not: a jail that would leave nobody helps no one. Who has no vote holds
+    nobody up and is never missing.
     """
     height, bond_min = context.height, context.params.bond_min
-    present = frozenset(state.present)
+    present = frozenset(state.present) | state.only_train
     stakes = [
         with_presence(stake, height, is_present=stake.key in present) if stake.power_at(height) else stake
         for stake in state.stakes
     ]
-    voting = sum(1 for stake in stakes if may_vote(stake, bond_min) and stake.power)
+    voting = sum(
+        1 for one in stakes if may_serve(one, bond_min) and one.power and one.key not in state.only_train
+    )
     for place, stake in enumerate(stakes):
-        if is_absent(stake) and may_vote(stake, bond_min) and voting > 1:
+        if is_absent(stake) and may_serve(stake, bond_min) and voting > 1:
             # Its power goes when this block ends, and its absences with it (`_settled`).
             stakes[place] = msgspec.structs.replace(stake, jailed_at=height)
             voting -= 1
     return tuple(stakes)
 
 
-def _epoch(context: Context, state: StakingState) -> Epoch:
-    if (context.height - 1) % EPOCH_HEIGHTS:
-        return state.epoch
-    return Epoch(sum(stake.power for stake in state.stakes), 0, 0)
+def _moved(
+    stakes: Sequence[Stake], epoch: Epoch, context: Context, beside: int = 0
+) -> tuple[dict[bytes, int], Epoch]:
+    """Return the new power of each of these stakes, and what the epoch has moved with them."""
+    bond_min, budget = context.params.bond_min, max(1, epoch.power // CHURN_DENOMINATOR)
+    powers, added, removed = moved_powers(
+        stakes,
+        exempt_powers(stakes, bond_min, beside),
+        bond_min,
+        budget - epoch.added,
+        budget - epoch.removed,
+        beside,
+    )
+    return powers, Epoch(epoch.power, epoch.added + added, epoch.removed + removed)
+
+
+def _epoch(state: StakingState, epoch: Epoch, without: frozenset[bytes], height: int) -> Epoch:
+    """Return `epoch`, or a new one that begins with the power of all but the keys in `without`."""
+    if (height - 1) % EPOCH_HEIGHTS:
+        return epoch
+    return Epoch(sum(stake.power for stake in state.stakes if stake.key not in without), 0, 0)
 
 
 def _settled(stake: Stake, power: int, height: int) -> Stake:

@@ -135,7 +135,10 @@ TWO_ARRAYS = small_manifest().arrays
         (with_participants(B, A, C), "not in ascending order"),
         (with_participants(Participant(bytes(33), 1, 0), A), "is no compressed"),
         (with_participants(A, B, Participant(bytes([5]) * 33, 1, 0)), "is no compressed"),
-        (with_participants(*people(401)), "401 participants have a bond; at most 400"),
+        (with_participants(*people(401)), "401 participants have a bond to vote; at most 400 can"),
+        (make_genesis(EQUAL, roles=["4:trainer"]), "no participant has a bond to vote with"),
+        (make_genesis(EQUAL, roles=["4:validator"], updates_min=1), "updates_min is 1, but only 0"),
+        (make_genesis([9, 9, 9, 1, 1, 9], roles=["3:validator"]), "can't stand 2 liars among 3"),
         (with_participants(replace(A, bond=1 << 60), B), "at most 1152921504606846976"),
         (with_participants(replace(A, balance=1 << 60), B), "at most 1152921504606846976"),
         (make_genesis(EQUAL, model_exponents=(20,)), "1 model_exponents for a model of 2 groups"),
@@ -210,6 +213,7 @@ def test_a_choice_that_came_later_is_spelled_only_where_it_was_made() -> None:
     # Networks that were founded before there was a choice keep their name.
     values = list(msgspec.structs.astuple(plain))
     values[4] = msgspec.structs.astuple(plain.params)[:9]
+    values[5] = [msgspec.structs.astuple(participant)[:3] for participant in plain.participants]
     assert plain.chain_id == tagged("genesis", codec.encode(values))
 
 

@@ -91,9 +91,10 @@ def test_the_home_comes_from_the_flag_then_the_environment_then_the_state_folder
 def test_members_are_keys_or_peer_ids_with_or_without_a_stake(tmp_path: Path) -> None:
     other, third = (PrivateKey(bytes([seed]) * 32).public for seed in (8, 9))
     path = tmp_path / "members"
-    path.write_text(f"# the founders\n\n{PUBLIC.hex()}  # me\n{peer_id(other)} 25\n{peer_id(third)} 0 7\n")
-    members = [(member.key, member.bond, member.balance) for member in read_members(path)]
-    assert members == [(PUBLIC, 10, 0), (other, 25, 0), (third, 0, 7)]
+    lines = (f"{PUBLIC.hex()} trainer # me", f"{peer_id(other)} 25", f"{peer_id(third)} 0 7 validator", "")
+    path.write_text("# the founders\n\n" + "\n".join(lines))
+    members = [(member.key, member.bond, member.balance, member.role) for member in read_members(path)]
+    assert members == [(PUBLIC, 10, 0, "trainer"), (other, 25, 0, "both"), (third, 0, 7, "validator")]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,8 @@ def test_members_are_keys_or_peer_ids_with_or_without_a_stake(tmp_path: Path) ->
         (b"hello\n", ":1: 'hello' is neither a public key"),
         (PUBLIC.hex().encode() + b"\n" + PUBLIC.hex().encode() + b" -1\n", ":2: "),
         (PUBLIC.hex().encode() + b" 1 2 3\n", "is not KEY [STAKE [BALANCE]]"),
+        (b"trainer\n", "is not KEY [STAKE [BALANCE]] [ROLE]"),
+        (PUBLIC.hex().encode() + b" tester\n", "whole numbers and both, validator, trainer"),
         (PUBLIC.hex().encode() + b" -3\n", "whole numbers"),
         (PUBLIC.hex().encode() + b" 3 x\n", "whole numbers"),
         ("٣".encode(), "is neither a public key"),

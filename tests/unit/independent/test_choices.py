@@ -87,6 +87,20 @@ def test_blocks_of_compressed_updates_are_recomputed_by_both_programs(
     assert_sound(home, 3)
 
 
+def test_blocks_of_a_network_with_roles_are_recomputed_by_both_programs(tmp_path: Path) -> None:
+    world, home = World([10] * 8, roles=["3:validator", "4:trainer"], emission=500), Home(tmp_path / "home")
+
+    def headers(height: int) -> tuple[UpdateHeader, ...]:
+        twice = [world.update(4, examples=7)] if height == 2 else []  # Convicted of E6 by this very block.
+        return (*world.updates(), *twice)
+
+    store = keep_chain(home, world, 4, headers)
+    assert [result.problem for result in deep_check(store)] == [""] * 4
+    store.close()
+    assert [entry.key for entry in world.state.ledger.slashing.convictions] == [world.publics[4]]
+    assert_sound(home, 4)
+
+
 def store_updates(home: Home, height: int) -> tuple[UpdateHeader, ...]:
     from p2pfed.storage.block_store import BlockStore
 

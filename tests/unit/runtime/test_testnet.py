@@ -43,6 +43,28 @@ def test_a_third_of_the_stake_or_more_may_not_lie() -> None:
     verify_byzantine_stake(replace(third, byzantine=()), unsafe=False)
 
 
+def test_liars_are_held_against_those_who_vote_and_those_who_train() -> None:
+    trainers = replace(PLAN, roles=("validator", "both", "both", "trainer"), byzantine=("sign_flip",))
+    verify_byzantine_stake(trainers, unsafe=False)
+    with pytest.raises(UsageError, match="20 of 40 stake that trains"):
+        verify_byzantine_stake(
+            replace(trainers, roles=("validator", "both", "validator", "trainer")), unsafe=False
+        )
+    with pytest.raises(UsageError, match="20 of 60 stake that votes"):
+        verify_byzantine_stake(
+            replace(trainers, roles=("validator", "trainer", "both", "validator")), unsafe=False
+        )
+
+
+def test_who_only_votes_takes_no_share_of_the_data(tmp_path: Path) -> None:
+    plan = replace(PLAN, roles=("validator", "trainer", "both", "validator"), byzantine=())
+    made = create_testnet(tmp_path / "net", plan)
+    homes = [Home(tmp_path / "net" / peer.name) for peer in made.peers]
+    assert [one.role for one in read_genesis(homes[0]).participants] == list(plan.roles)
+    learners = [load_config(home.config, {}, {}).learner for home in homes]
+    assert [(learner.index, learner.peers) for learner in learners] == [(0, 2), (0, 2), (1, 2), (0, 2)]
+
+
 def test_a_testnet_is_a_home_for_each_peer_that_knows_only_the_first(tmp_path: Path) -> None:
     made = create_testnet(tmp_path / "net", replace(PLAN, hosts=("10.0.0.1", "10.0.0.2")))
     assert load_testnet(tmp_path / "net") == made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from support.chain import make_genesis, private_keys
 
+from p2pfed.chain.roles import parse_roles
 from p2pfed.errors import InvalidTransaction
 from p2pfed.ledger.churn import moved_powers
 from p2pfed.ledger.module import (
@@ -46,8 +47,9 @@ STEP_MS = 10
 class Chain:
     """The staking slice of a network, block after block; everybody is alive unless a block says who is."""
 
-    def __init__(self, *bonds: int, **params: Any) -> None:
-        participants = tuple(Participant(key, bond, 0) for key, bond in zip(KEYS, bonds, strict=False))
+    def __init__(self, *bonds: int, roles: Sequence[str] = (), **params: Any) -> None:
+        dealt = zip(KEYS, bonds, parse_roles(roles, len(bonds)), strict=False)
+        participants = tuple(Participant(key, bond, 0, role) for key, bond, role in dealt)
         period = {"unbonding_ms": 0, "unbonding_heights": 16}
         genesis = make_genesis(bonds, participants=participants, **(period | params))
         self.genesis = genesis
@@ -81,6 +83,12 @@ class Chain:
         validators = self.state.validators_at(self.height + 2 if height is None else height)
         assert validators is not None
         return {validator.key: validator.power for validator in validators.validators}
+
+    def weights(self, height: int | None = None) -> dict[bytes, int]:
+        """Return the powers of all, with or without a vote, that the last block fixed, or of `height`."""
+        members = self.state.members_at(self.height + 2 if height is None else height)
+        assert members is not None
+        return {member.key: member.power for member in members}
 
     def stake(self, key: bytes) -> Stake:
         stake = self.state.stake(key)
@@ -438,3 +446,49 @@ def test_who_would_keep_less_than_the_least_bond_leaves_whole() -> None:
     slashed = msgspec.structs.replace(slashed, exiting=5)
     moved, _, removed = moved_powers((slashed, other), {slashed.key: 7, other.key: 100}, 5, 0, 50)
     assert (moved[slashed.key], removed) == (0, 7)
+
+
+# Who only trains, and who only votes.
+
+
+def test_stake_without_a_vote_has_power_and_moves_like_any_other() -> None:
+    chain = Chain(10, 10, 16, 16, roles=["2:validator", "2:trainer"]).block(AskExit(C, 16), AddBond(D, 9))
+    assert chain.powers() == {A: 10, B: 10}
+    assert chain.weights() == {A: 10, B: 10, C: 12, D: 20}  # An eighth of the 32 that train, each way.
+    chain.blocks(EPOCH_HEIGHTS - 1)
+    assert chain.weights() == {A: 10, B: 10, C: 12, D: 20}
+    assert chain.block().weights() == {A: 10, B: 10, C: 8, D: 24}
+    assert chain.stake(C).bond == 8
+
+
+def test_a_large_stake_without_a_vote_lets_no_vote_move_faster() -> None:
+    chain = Chain(8, 8, 1000, roles=["2:both", "1:trainer"]).block(AskExit(A, 8), AddBond(B, 100))
+    assert chain.powers() == {A: 6, B: 10}
+    chain = Chain(1000, 1000, 8, roles=["2:validator", "1:trainer"]).block(AddBond(C, 100))
+    assert chain.weights() == {A: 1000, B: 1000, C: 9}
+
+
+def test_the_last_that_only_trains_may_leave_and_come_back_as_it_was() -> None:
+    chain = Chain(8, 8, 2, roles=["2:both", "1:trainer"]).block(AskExit(C, 2))
+    assert chain.weights() == {A: 8, B: 8}
+    chain.blocks(200)
+    assert chain.state.stake(C) is None
+    assert Credit(C, 2) not in chain.calls
+    chain.block(AddBond(C, 2))
+    assert chain.powers() == {A: 8, B: 8}
+    assert chain.weights() == {A: 8, B: 8, C: 2}
+
+
+def test_who_has_no_vote_is_never_missing_and_no_vote_to_keep_a_jail_from() -> None:
+    chain = Chain(10, 10, 10, roles=["2:both", "1:trainer"]).blocks(3 * ABSENCES_MAX, alive=[A])
+    assert chain.stake(C).jailed_at == 0
+    assert chain.stake(B).jailed_at == ABSENCES_MAX + 1
+    assert chain.weights() == {A: 10, C: 10}
+    alone = Chain(10, 10, roles=["1:both", "1:trainer"]).blocks(3 * ABSENCES_MAX, alive=[])
+    assert alone.powers() == {A: 10}
+
+
+def test_a_conviction_may_take_the_last_that_only_trains() -> None:
+    chain = Chain(10, 10, roles=["1:both", "1:trainer"]).block(Slash(B, 10))
+    assert chain.powers() == {A: 10}
+    assert chain.weights() == {A: 10}
