@@ -27,7 +27,7 @@ from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateRefused
 from p2pfed.node.height import HeightWork
-from p2pfed.node.height_messages import EarlyMessages, HeightMessage, deliver, height_of
+from p2pfed.node.height_messages import HEIGHT_MESSAGES, EarlyMessages, HeightMessage, deliver, height_of
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.repair import GOSSIP_MS, Repair
 from p2pfed.node.shared import Shared
@@ -145,6 +145,9 @@ class Node:
 
     def _dispatch(self, event: Event, now_ms: int) -> None:
         match event:
+            case events.MessageReceived():  # By far the most frequent: each miss costs.
+                if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
+                    self._take_message(event.peer, event.message, event.message_id, now_ms)
             case events.Started():
                 self.neighbours.recall(*self._remembered, now_ms)
                 self.neighbours.dial(now_ms)
@@ -173,9 +176,6 @@ class Node:
                 self.neighbours.table.dial_failed(event.addresses, now_ms)
             case events.AddressesChanged():
                 self.neighbours.announce(event.addresses, now_ms)
-            case events.MessageReceived():
-                if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
-                    self._take_message(event.peer, event.message, event.message_id, now_ms)
             case events.TransactionSubmitted():
                 if self._take_in(event.transaction):
                     self.neighbours.push(event.transaction)
@@ -212,18 +212,16 @@ class Node:
     def _take_message(self, peer: bytes, message: ControlMessage, message_id: bytes, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
-            if isinstance(message, Evidence | Transaction):
-                # Without a state nobody can tell whether it is good.
-                if self.sync is None and self._take_in(message):
-                    self.neighbours.forward(peer, message, message_id)
-                return
-            match message:
-                case PeerRecords():
-                    self.neighbours.learn(peer, message, now_ms)
-                case Digest():
-                    self._take_digest(peer, message, now_ms)
-                case _:
-                    self._take_height_message(peer, message, message_id, now_ms)
+            if isinstance(message, HEIGHT_MESSAGES):
+                self._take_height_message(peer, message, message_id, now_ms)
+            elif isinstance(message, Digest):
+                self._take_digest(peer, message, now_ms)
+            elif isinstance(message, PeerRecords):
+                self.neighbours.learn(peer, message, now_ms)
+            elif self.sync is None and self._take_in(
+                message
+            ):  # Without a state nobody can tell if it is good.
+                self.neighbours.forward(peer, message, message_id)
         except PeerFault as fault:
             self.neighbours.blame(peer, fault, now_ms)
 

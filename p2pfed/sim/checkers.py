@@ -68,8 +68,9 @@ class Checkers:
         if said is None:
             self._said[peer, place] = words
             # Who was alone when it voted says so once somebody listens, and may be in a later round by then.
-            records = (disk.load_record(), *self._durable.get(peer, ()))
-            if not any(_is_durable(message, record) for record in records):
+            if not _is_durable(message, disk.load_record()) and not any(
+                _is_durable(message, record) for record in self._durable.get(peer, ())
+            ):
                 self._fail(peer, f"it spoke at {place} before that was durable")
         elif said != words:
             self._fail(peer, f"it signed twice at {place}")
