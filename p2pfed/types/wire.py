@@ -59,8 +59,8 @@ class Digest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, 
 
     `height` is the one it works on: its last final block is `height - 1`. `updates` is a bitmap over the
     trainers of that height in key order: whose update header it holds. Where work is paid, whose pledge, and
-    from its own second part of COLLECT on whose pledge and header. `step` is LISTENS where it works on no height
-    before it has listened (R6).
+    from its own second part of COLLECT on whose pledge and header. `step` is LISTENS where it works on no
+    height before it has listened (R6).
     """
 
     height: Height
