@@ -5,6 +5,7 @@ and the scores are those that every peer would compute. Pay is summed over heigh
 
     python benchmarks/contribution.py            # all set-ups, about a minute of CPU
     python benchmarks/contribution.py --cost     # the time of scores beside that of one aggregation
+    python benchmarks/contribution.py --copies   # what copiers earn in networks of whole simulated peers
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from p2pfed.learning.builtin import builtin_learner
 from p2pfed.learning.founding import found_in_process
 from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext
 from p2pfed.learning.session import Session
+from p2pfed.node import pledges
 from p2pfed.privacy.mechanism import model_view, quantise
+from p2pfed.sim.scenario import Scenario
+from p2pfed.sim.world import World
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
 
 HONEST, BOND, PARTS = 8, 100, 10
@@ -241,16 +245,45 @@ def cost(updates: int, size: int) -> dict[str, object]:
     return {"n": updates, "d": size, **times, "share_known": round(share, 2)}
 
 
+def copies(kind: str, peers: int, seed: int, *, is_pledged: bool) -> float:
+    """Return what a copier among whole peers was paid for its updates, as a share of an honest trainer.
+
+    Where nothing `is_pledged`, updates are shown as soon as they are made, as where nothing is paid.
+    """
+    scenario = Scenario(peers=peers, heights=12, emission=1 << 40, byzantine=(kind,), seed=seed)
+    are_asked_for = pledges.are_asked_for
+    if not is_pledged:
+        pledges.are_asked_for = lambda _: False
+    try:
+        world = World(scenario)
+        violations = world.run().violations
+    finally:
+        pledges.are_asked_for = are_asked_for
+    assert not violations
+    earned = [world.judge.earned.get(peer, 0) for peer in range(peers)]
+    return earned[-1] * (peers - 1) / sum(earned[:-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cost", action="store_true", help="only the time that scores take")
+    parser.add_argument("--copies", action="store_true", help="only copiers in simulated networks")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     if arguments.cost:
         for updates, size in COSTS:
             print(json.dumps(cost(updates, size)), flush=True)
+        return
+    if arguments.copies:
+        for peers in (4, 8):
+            for kind in ("copier", "copier:noise=0.2"):
+                shares = {
+                    name: [round(copies(kind, peers, seed, is_pledged=is_pledged), 3) for seed in range(1, 6)]
+                    for name, is_pledged in (("pledged", True), ("not_pledged", False))
+                }
+                print(json.dumps({"peers": peers, "kind": kind, **shares}), flush=True)
         return
     for entry in SETUPS:
         print(json.dumps(setup(*entry, seed=arguments.seed)), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2pfed.chain.state import ChainState
+from p2pfed.node import pledges as pledging
 from p2pfed.node.effects import Effect, Observe, Train
 from p2pfed.node.events import Trained, TrainingFailed
 from p2pfed.node.facts import UpdateMade, UpdateSkipped
@@ -73,7 +74,7 @@ class OwnUpdates:
         """Return our own words about the next block that have left, for a peer that has missed them."""
         words: list[ControlMessage] = []
         for word in self._hand.words(state.next_height, state.oldest_base):
-            if isinstance(word, UpdateHeader) and state.genesis.params.emission:
+            if isinstance(word, UpdateHeader) and pledging.are_asked_for(state):
                 words.append(self._hand.pledge(word))
                 if work is None or word.update_id not in work.pool.known:
                     continue  # Not shown yet.

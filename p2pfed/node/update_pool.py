@@ -16,7 +16,7 @@ from p2pfed.chain.state import ChainState
 from p2pfed.consensus.evidence import duplicate_avail
 from p2pfed.consensus.quorum import has_quorum
 from p2pfed.errors import BadSignature, OutOfBounds, PeerFault, WrongHeight
-from p2pfed.node.pledges import Pledges
+from p2pfed.node import pledges as pledging
 from p2pfed.types.availability import Avail, AvailMessage, list_hash, signed_avail
 from p2pfed.types.block import Body
 from p2pfed.types.evidence import Evidence
@@ -39,7 +39,7 @@ class UpdatePool(Struct):
     held: set[bytes] = field(default_factory=set)
     refused: set[bytes] = field(default_factory=set)
     avails: dict[int, AvailMessage] = field(default_factory=dict)
-    pledges: Pledges | None = None  # Only where work is paid.
+    pledges: pledging.Pledges | None = None  # Only where work is paid.
     _author_bits: int = 0  # Bit i: a header of trainer i is known.
     avail_bits: int = 0  # Bit i: the vote of validator i is known.
     lies: list[Evidence] = field(default_factory=list)  # Proofs found on the way; whoever asks takes them.
@@ -52,8 +52,8 @@ class UpdatePool(Struct):
 
     def __post_init__(self) -> None:
         self._places.update((key, place) for place, key in enumerate(self.state.trainers))
-        if self.state.genesis.params.emission:
-            self.pledges = Pledges(self.state, self.is_signed_by)
+        if pledging.are_asked_for(self.state):
+            self.pledges = pledging.Pledges(self.state, self.is_signed_by)
 
     def add_header(self, header: UpdateHeader, *, is_in_block: bool = False) -> bool:
         """Verify and keep a header; False where it is known, used up, or one too many of its trainer.

@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from p2pfed.adversary.effects import Boast
-from p2pfed.node.pledges import Pledges
-from p2pfed.sim.scenario import Scenario
+from p2pfed.node import pledges
+from p2pfed.sim.campaign import find_scenario
+from p2pfed.sim.earnings import rider_objections
+from p2pfed.sim.scenario import Expect, Scenario
 from p2pfed.sim.world import World
 
-HEIGHTS = 7
+HEIGHTS = 5
+COPIER = Scenario(
+    peers=4, heights=HEIGHTS, emission=1 << 40, byzantine=("copier",), expect=Expect(unpaid=True)
+)
 
 
-def scores(kind: str) -> tuple[list[int], int]:
-    """Return what honest trainers scored over a run, and the liar; the updates of the first block too."""
-    scenario = Scenario(peers=4, heights=HEIGHTS, emission=1 << 40, byzantine=(kind,))
+def test_copies_exact_and_in_disguise_earn_nothing_and_take_nothing_from_their_victims() -> None:
+    scenario = msgspec.structs.replace(find_scenario("copiers"), heights=4)
     world = World(scenario)
     result = world.run()
-    assert not result.violations
-    assert (
-        sum(isinstance(fact, Boast) and "copy of" in fact.detail for *_, fact in world.facts) >= HEIGHTS - 1
-    )
-    earned = {peer.public: 0 for peer in world.peers}
-    for block in world.honest[0].disk.blocks(1, HEIGHTS) or ():
-        assert block.body.scores is not None
-        for update, score in zip(block.body.updates, block.body.scores.scores, strict=True):
-            earned[update.trainer] += score.value
-    *honest, liar = (earned[peer.public] for peer in world.peers)
-    return honest, liar
+    assert result.violations == ()
+    copies = [fact for *_, fact in world.facts if isinstance(fact, Boast) and "copy of" in fact.detail]
+    assert len(copies) >= 2 * (scenario.heights - 1)
+    earned = [world.judge.earned.get(peer, 0) for peer in range(scenario.peers)]
+    assert earned[-2:] == [0, 0]
+    assert 2 * min(earned[:-2]) > max(earned[:-2])
 
 
-@pytest.mark.parametrize("noise", [0, 0.2])
-def test_a_copy_earns_nothing_and_takes_nothing_from_its_victim(noise: float) -> None:
-    honest, liar = scores(f"copier:noise={noise}")
-    assert liar == 0
-    assert all(2 * score > max(honest) for score in honest)
-
-
-def test_where_a_pledge_could_come_at_any_time_the_copy_would_be_paid(
+def test_if_updates_were_shown_before_all_are_pledged_a_copy_would_be_paid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Pledges, "is_due", lambda *_: True)
-    honest, liar = scores("copier")
-    assert 2 * liar * len(honest) > sum(honest)
+    monkeypatch.setattr(pledges, "are_asked_for", lambda _: False)
+    (objection,) = World(COPIER).run().violations
+    assert objection.startswith("peer 3 scores ")
+
+
+def test_a_rider_may_earn_a_tenth_of_the_mean_and_no_more() -> None:
+    assert rider_objections({0: 100, 1: 140, 2: 12}, 3, 1) == []
+    assert len(rider_objections({0: 100, 1: 140, 2: 13}, 3, 1)) == 1
+    assert rider_objections({2: 13}, 3, 1) == ["nobody honest is paid for an update"]
