@@ -46,7 +46,8 @@ class _Flight(Struct, frozen=True):
     """What one peer sends to some at once: the sender's pipes, the bytes, and what each is told of them."""
 
     pipes: Mapping[int, int]
-    data: bytes
+    size: int
+    message_id: bytes
     event: Event
     summary: str
 
@@ -88,8 +89,12 @@ class Post:
         data = codec.encode(message)
         letter = self._letters.get(data)
         if letter is None:
-            letter = Letter(data, decode_control(data), sha256(data))
-            if not isinstance(message, PeerRecords | Digest):  # Those are long, and nobody passes them on.
+            read, message_id = decode_control(data), sha256(data)
+            if isinstance(message, PeerRecords | Digest):  # Nobody passes these on, so they are not kept.
+                # Who learns an equal record keeps the same one: thousands of copies fill a memory.
+                letter = Letter(data, message if message == read else read, message_id)
+            else:
+                letter = Letter(data, read, message_id)
                 self._keep(letter)
         self._written = (message, letter)
         return letter
@@ -103,22 +108,25 @@ class Post:
     def send(self, peer: SimPeer, publics: tuple[bytes, ...], letter: Letter) -> None:
         """Carry a message to these peers, as far as pipes lead to them."""
         received = events.MessageReceived(peer.public, letter.message, len(letter.data), letter.message_id)
-        self._launch(peer, publics, letter.data, received, kind_of(letter.message))
+        pipes = self._network.pipes(peer.number)
+        kind, size = kind_of(letter.message), len(letter.data)
+        self._launch(
+            peer, publics, _Flight(pipes, size, letter.message_id, received, summary(received)), kind
+        )
 
     def send_bytes(self, peer: SimPeer, publics: tuple[bytes, ...], data: bytes) -> None:
         """Carry whatever a liar says; what is no message arrives as its misdeed."""
         event: Event
+        message_id = sha256(data)
         try:
-            event = events.MessageReceived(peer.public, decode_control(data), len(data), sha256(data))
+            event = events.MessageReceived(peer.public, decode_control(data), len(data), message_id)
         except PeerFault as fault:
             event = events.PeerMisbehaved(peer.public, fault)
-        self._launch(peer, publics, data, event, GARBAGE)
+        pipes = self._network.pipes(peer.number)
+        self._launch(peer, publics, _Flight(pipes, len(data), message_id, event, summary(event)), GARBAGE)
 
-    def _launch(
-        self, peer: SimPeer, publics: tuple[bytes, ...], data: bytes, event: Event, kind: str
-    ) -> None:
-        sender, size, pipes = peer.number, len(data), self._network.pipes(peer.number)
-        flight = _Flight(pipes, data, event, summary(event))
+    def _launch(self, peer: SimPeer, publics: tuple[bytes, ...], flight: _Flight, kind: str) -> None:
+        sender, size, pipes = peer.number, flight.size, flight.pipes
         peers, numbers = self._world.peers, self._world.numbers
         delays, after, at_ms = self._network.delays, self._agenda.after, self._world.virtual_ms
         for public in publics:
@@ -132,13 +140,12 @@ class Post:
         """Hand over what came, unless its pipe is closed by now."""
         if flight.pipes.get(other.number) != pipe:
             return
-        data = flight.data
         self.messages += 1
-        self.message_bytes += len(data)
-        if data in other.heard:
+        self.message_bytes += flight.size
+        if flight.message_id in other.heard:
             self.duplicates += 1
         else:
-            other.heard.add(data)
+            other.heard.add(flight.message_id)
         other.handle(flight.event, flight.summary)
 
     def request(

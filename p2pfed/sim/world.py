@@ -27,6 +27,7 @@ from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.judge import Judge
 from p2pfed.sim.learner import DIGITS, GENESIS_TIME_MS, Learners
+from p2pfed.sim.meter import Meter
 from p2pfed.sim.network import Network
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.post import Post
@@ -90,7 +91,7 @@ class World:
     ) -> None:
         self.scenario, self.learners = scenario, learners
         self.agenda = Agenda(START_MS)
-        self.trace = Trace()
+        self.trace, self.meter = Trace(), Meter()
         self.facts: list[tuple[int, int, Fact | Boast]] = []  # (virtual time, peer, fact)
         self.blames: list[tuple[int, bytes, PeerFault]] = []  # (peer, culprit, fault)
         self.crashes = 0
