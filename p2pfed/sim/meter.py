@@ -11,7 +11,7 @@ from p2pfed.node.events import Event
 T = TypeVar("T")
 Asked = TypeVar("Asked", covariant=True)
 
-ONE_IN = 16  # Steps of which one is measured: to look at the clock costs a tenth of a short step.
+ONE_IN = 128  # Steps of which one is measured: to look at the clock costs as much as a short step.
 
 
 class Stepping(Protocol[Asked]):
