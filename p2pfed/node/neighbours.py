@@ -19,6 +19,7 @@ from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.quality import Quality
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.wire import ControlMessage, PeerRecords, ProposalMessage
@@ -180,7 +181,7 @@ class Neighbours:
         if not self._seen.first_time(message_id):
             return
         table = self.table
-        is_rare = isinstance(message, ProposalMessage | Evidence | Transaction)
+        is_rare = isinstance(message, ProposalMessage | Evidence | Transaction | Quality)
         reaches_all = len(table.connected_members()) == len(self._members) <= table.mesh_degree
         if not is_rare and (reaches_all or not table.is_member(table.own)):
             self._send(tuple(peer for peer in table.connected_observers() if peer != source), message)

@@ -12,6 +12,7 @@ from p2pfed.learning.builtin import builtin_learner
 from p2pfed.learning.feedback import Feedback, payload_of
 from p2pfed.learning.founding import found_in_process
 from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext
+from p2pfed.learning.quality import quality_of
 from p2pfed.learning.session import Session
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.privacy.mechanism import model_view
@@ -55,13 +56,15 @@ def found(keys: tuple[PrivateKey, ...], scenario: Scenario) -> tuple[Genesis, Mo
         transport="memory",
         params=Params(
             scenario.preset,
-            ("clip_nnm_trimmed_mean",),
+            scenario.rules,
             1,
             UPDATE_BITS,
             4,
             first - 1 + scenario.heights,
             update_lag=scenario.update_lag,
             emission=scenario.emission,
+            gate_drop=scenario.gate_drop,
+            gate_patience=scenario.gate_patience,
             codec=codec_name,
             codec_one_in=one_in,
             height_first=first,
@@ -95,6 +98,13 @@ def train(
         base_height=state.height, last_base=state.ledger.training.last_base(public),
     )  # fmt: skip
     return payload, trained.examples, left
+
+
+def quality(learner: Session, state: ChainState) -> tuple[int, bytes] | None:
+    """Return what a peer says of the model of `state`: it holds nothing out, so all say the same."""
+    assert state.model is not None
+    view = model_view(state.model, state.genesis.manifest.groups)
+    return quality_of(learner.evaluate(view, state.height, state.train_index))
 
 
 def accuracy(learner: Session, state: ChainState) -> float:
