@@ -2,11 +2,11 @@
 
     python benchmarks/gate.py [--seeds 40] [--data-dir mnist5k.npz] --json
 
-Ten validators train digits (or images of --data-dir) with the rule `mean`, three of them lie about quality. A
-height is what the network does: the product's learners, integers, merge and ledger module; only votes are left
-out, which change no value. Without a backdoor the three say, height by height, either all or nothing. With one
-they vouch for it, and replace the model at height 11: their updates make the mean the model that one of them
-trained. A backdoor counts as taken where it is right about at least half of what it aims at.
+Ten validators train digits (or images of --data-dir) with the rule `mean`, three of them lie about quality.
+A height is what the network does: the product's learners, integers, merge and ledger module; only votes are
+left out, which change no value. Without a backdoor the three say, height by height, either all or nothing.
+With one they vouch for it, and replace the model at height 11: their updates make the mean the model that one
+of them trained. A backdoor counts as taken where it is right about at least half of what it aims at.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from measuring import machine
 
 from p2pfed.aggregation.engine import merge
 from p2pfed.cli.founding_options import founding_defaults, network_params, parse_gate
-from p2pfed.ledger.module import BaseModel, Context, Judge, Word
-from p2pfed.ledger.modules import quality
-from p2pfed.ledger.modules.quality import QualityState
 from p2pfed.learning.adapters.numpy_models import ClassifierLearner
 from p2pfed.learning.apps import load_learner
 from p2pfed.learning.founding import found_in_process
@@ -32,6 +29,9 @@ from p2pfed.learning.poison import marked
 from p2pfed.learning.quality import quality_of
 from p2pfed.learning.session import Session
 from p2pfed.learning.shares import Labelled
+from p2pfed.ledger.module import BaseModel, Context, Judge, Word
+from p2pfed.ledger.modules import quality
+from p2pfed.ledger.modules.quality import QualityState
 from p2pfed.privacy.mechanism import model_view, quantise
 from p2pfed.types.model import ModelState
 from p2pfed.types.quality import CLASS_ONE, QUALITY_ONE
@@ -118,7 +118,9 @@ class Trial:
         rows = [quantise(turn.delta, groups, self.model.update_exponents) for turn in turns]
         examples = [turn.examples for turn in turns]
         if self.bad is not None and height == STRIKE:
-            wanted = quantise(self.bad.train(view, height, height - 1).delta, groups, self.model.update_exponents)
+            wanted = quantise(
+                self.bad.train(view, height, height - 1).delta, groups, self.model.update_exponents
+            )
             others = sum(
                 row.astype(np.float64) * count
                 for peer, (row, count) in enumerate(zip(rows, examples, strict=True))

@@ -501,11 +501,13 @@ class Ledger:
         drop, class_drop, patience = self.gate
         is_worse = best is not None and (
             score << 16 < best[3] * (65536 - drop)
-            or (class_drop > 0
-            and any(
-                255 not in (now, then) and then - now << 16 > class_drop * 254
-                for now, then in zip(classes, best[4], strict=False)
-            ))
+            or (
+                class_drop > 0
+                and any(
+                    255 not in (now, then) and then - now << 16 > class_drop * 254
+                    for now, then in zip(classes, best[4], strict=False)
+                )
+            )
         )
         if not is_worse:
             self.window = [*self.window, [*model, score, bytes(classes)]][-20:]
