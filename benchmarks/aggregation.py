@@ -6,9 +6,10 @@ byzfl 0.0.11 is asked in an environment of its own, one pair after the other, ou
 medians. `ours_ms` goes from int16 rows to the int32 aggregate in model units; `late_ms` is what is left of it
 where products were measured as the updates came; `merge_ms` is the whole height: it steps the weights and
 adapts the exponents as well. `cpu` figures count the CPU time of all threads, which other programs disturb
-less. `gb_per_s` counts the int16 input once. BLAS has one thread on both sides unless OPENBLAS_NUM_THREADS
-says another number. byzfl's geometric median makes three steps by default; --steps 8 gives it as many as ours
-has. Without --byzfl-python only our side runs.
+less. `gb_per_s` counts the int16 input once. `--threads` are our own on our side, whose BLAS has one unless
+OPENBLAS_NUM_THREADS says another number, and those of BLAS on byzfl's, which has no others. byzfl's
+geometric median makes three steps by default; --steps 8 gives it as many as ours has.
+Without --byzfl-python only our side runs.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ COMPARED = (
 class Byzfl:
     """byzfl in a process of its own."""
 
-    def __init__(self, python: str, rows: Sequence[Int16Vector], dtype: str) -> None:
+    def __init__(self, python: str, rows: Sequence[Int16Vector], dtype: str, threads: int = 1) -> None:
         self._folder = tempfile.TemporaryDirectory()
         here = Path(__file__).with_name("byzfl_side.py")
         self._process = subprocess.Popen(
@@ -69,6 +70,7 @@ class Byzfl:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": str(threads)},
         )
         self._dtype = dtype
         self.machine = self.load(rows)
@@ -284,7 +286,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = drawn_rows(options.n, options.d)
     past = rows[0] // 2
-    byzfl = Byzfl(options.byzfl_python, rows, options.byzfl_dtype) if options.byzfl_python else None
+    byzfl = None
+    if options.byzfl_python:
+        byzfl = Byzfl(options.byzfl_python, rows, options.byzfl_dtype, options.threads)
     results = []
     with ThreadPoolExecutor(options.threads) as pool:
         reads = bandwidth(pool, options.threads)

@@ -12,9 +12,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import byzfl as rules
 import numpy as np
+import torch
 from blas_kernel import kernel_in_use
+
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:  # Built for CUDA beside a torch that is not. byzfl imports it; its rules don't use it.
+    for operator in ("nms", "qnms"):
+        torch.library.define(
+            f"torchvision::{operator}", "(Tensor boxes, Tensor scores, float most) -> Tensor"
+        )
+import byzfl as rules
 
 Vectors = Any
 

@@ -5,6 +5,7 @@ and the scores are those that every peer would compute. Pay is summed over heigh
 
     python benchmarks/contribution.py            # all set-ups, about a minute of CPU
     python benchmarks/contribution.py --cost     # the time of scores beside that of one aggregation
+    python benchmarks/contribution.py --copies   # what copiers earn in networks of whole simulated peers
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from collections.abc import Callable
 import numpy as np
 from msgspec import Struct
 
-from p2pfed.aggregation.contribution import contribution
+from p2pfed.aggregation.contribution import contribution, group_products
 from p2pfed.aggregation.engine import Merge, merge
+from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.past import Past, past_direction
 from p2pfed.aggregation.sketch import UNIT, signs
 from p2pfed.aggregation.staleness import aligned
@@ -26,12 +28,16 @@ from p2pfed.learning.builtin import builtin_learner
 from p2pfed.learning.founding import found_in_process
 from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext
 from p2pfed.learning.session import Session
+from p2pfed.node import pledges
 from p2pfed.privacy.mechanism import model_view, quantise
+from p2pfed.sim.scenario import Scenario
+from p2pfed.sim.world import World
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
 
 HONEST, BOND, PARTS = 8, 100, 10
 SPREADS = (0.0, 0.15, 0.25, 0.5)
 CHAIN = bytes(range(32))
+COSTS = ((16, 1_000_000), (100, 1_000_000), (16, 10_000_000))
 SETUPS = (
     ("softmax", "iid", "1", "64", "0.5", 20),
     ("softmax", "dirichlet:1.0", "1", "64", "0.5", 20),
@@ -194,41 +200,68 @@ def disturbed(row: Row, spread: float, count: int, dice: np.random.Generator) ->
     return found
 
 
-def merged(manifest: Manifest, state: ModelState, rows: list[Row]) -> Merge:
+def merged(manifest: Manifest, state: ModelState, rows: list[Row], products: Tables | None = None) -> Merge:
     count = len(rows)
     return merge(
         manifest, state, rows, [1] * count, faulty_max=(count - 1) // 3, rule="clip_nnm_trimmed_mean",
-        update_bits=12, examples_cap=4,
+        update_bits=12, examples_cap=4, products=products,
     )  # fmt: skip
 
 
 def cost(updates: int, size: int) -> dict[str, object]:
-    """Return the CPU time of one aggregation and of its scores, in ms; best of three."""
+    """Return the CPU time of one aggregation and of its scores, in ms; best of three.
+
+    `known` is a peer's: it multiplies updates with each other as they come, for rule and scores alike.
+    """
     dice = np.random.default_rng(1)
     manifest = Manifest((ArraySpec("w", (size,), "float32", "trained", nonnegative=False),))
     common = dice.normal(0, 500, size)
     rows = [clipped(common + dice.normal(0, 700, size)) for _ in range(updates)]
     ones = np.ones(len(manifest.groups), np.int8)
     state = ModelState(np.zeros(size, np.int32), 12 * ones, 20 * ones)
-    times: tuple[list[float], list[float]] = ([], [])
+    tables = group_products(manifest.groups, rows, map)
+    best: dict[str, float] = {}
     for _ in range(3):
-        start = time.process_time()
-        result = merged(manifest, state, rows)
-        middle = time.process_time()
-        contribution(
-            manifest.groups,
-            rows,
-            [10] * updates,
-            update_exponents=(12 * ones).tolist(),
-            aggregate=result.aggregate,
-            model_exponents=(20 * ones).tolist(),
-            sign=signs(CHAIN, size),
-            past=(bytes(256),) * (updates + 1),
-        )
-        times[0].append(middle - start)
-        times[1].append(time.process_time() - middle)
-    aggregation_ms, scores_ms = (round(1000 * min(of)) for of in times)
-    return {"n": updates, "d": size, "aggregation_ms": aggregation_ms, "scores_ms": scores_ms}
+        for name, known in (("", None), ("_known", tables)):
+            start = time.process_time()
+            result = merged(manifest, state, rows, known)
+            middle = time.process_time()
+            contribution(
+                manifest.groups,
+                rows,
+                [10] * updates,
+                update_exponents=(12 * ones).tolist(),
+                aggregate=result.aggregate,
+                model_exponents=(20 * ones).tolist(),
+                sign=signs(CHAIN, size),
+                past=(bytes(256),) * (updates + 1),
+                products=known,
+            )
+            spent = {"aggregation": middle - start, "scores": time.process_time() - middle}
+            for what, seconds in spent.items():
+                best[what + name] = min(seconds, best.get(what + name, seconds))
+    times = {f"{name}_ms": round(1000 * seconds) for name, seconds in best.items()}
+    share = best["scores_known"] / best["aggregation_known"]
+    return {"n": updates, "d": size, **times, "share_known": round(share, 2)}
+
+
+def copies(kind: str, peers: int, seed: int, *, is_pledged: bool) -> float:
+    """Return what a copier among whole peers was paid for its updates, as a share of an honest trainer.
+
+    Where nothing `is_pledged`, updates are shown as soon as they are made, as where nothing is paid.
+    """
+    scenario = Scenario(peers=peers, heights=12, emission=1 << 40, byzantine=(kind,), seed=seed)
+    are_asked_for = pledges.are_asked_for
+    if not is_pledged:
+        pledges.are_asked_for = lambda _: False
+    try:
+        world = World(scenario)
+        violations = world.run().violations
+    finally:
+        pledges.are_asked_for = are_asked_for
+    assert not violations
+    earned = [world.judge.earned.get(peer, 0) for peer in range(peers)]
+    return earned[-1] * (peers - 1) / sum(earned[:-1])
 
 
 def main() -> None:
@@ -236,11 +269,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cost", action="store_true", help="only the time that scores take")
+    parser.add_argument("--copies", action="store_true", help="only copiers in simulated networks")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     if arguments.cost:
-        for updates, size in ((16, 1_000_000), (100, 1_000_000)):
+        for updates, size in COSTS:
             print(json.dumps(cost(updates, size)), flush=True)
+        return
+    if arguments.copies:
+        for peers in (4, 8):
+            for kind in ("copier", "copier:noise=0.2"):
+                shares = {
+                    name: [round(copies(kind, peers, seed, is_pledged=is_pledged), 3) for seed in range(1, 6)]
+                    for name, is_pledged in (("pledged", True), ("not_pledged", False))
+                }
+                print(json.dumps({"peers": peers, "kind": kind, **shares}), flush=True)
         return
     for entry in SETUPS:
         print(json.dumps(setup(*entry, seed=arguments.seed)), flush=True)

@@ -6,6 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from p2pfed.api.chain import Chain, open  # noqa: A004 - p2pfed.open
+    from p2pfed.api.estimator import FederatedClassifier
+    from p2pfed.api.happenings import (
+        Block,
+        Callbacks,
+        PeerJoined,
+        PeerSuspected,
+        UpdateMade,
+        UpdateRefused,
+        UpdateSkipped,
+    )
+    from p2pfed.api.peer import Peer
+    from p2pfed.api.simulation import Simulated, simulate
+    from p2pfed.learning.adapters.flower import FlowerLearner
+    from p2pfed.learning.adapters.jax import JaxLearner
     from p2pfed.learning.adapters.sklearn import SklearnLearner
     from p2pfed.learning.adapters.torch import TorchLearner
     from p2pfed.learning.learner import AppContext, Learner, Metrics, TrainContext, TrainResult
@@ -17,31 +32,61 @@ __version__ = "0.1.0"
 # Loaded when somebody asks: `import p2pfed` takes a millisecond, and no framework comes along unasked.
 _PLACES = {
     "AppContext": "learning.learner",
+    "Block": "api.happenings",
+    "Callbacks": "api.happenings",
+    "Chain": "api.chain",
+    "FederatedClassifier": "api.estimator",
+    "FlowerLearner": "learning.adapters.flower",
+    "JaxLearner": "learning.adapters.jax",
     "Learner": "learning.learner",
     "Metrics": "learning.learner",
+    "Peer": "api.peer",
+    "PeerJoined": "api.happenings",
+    "PeerSuspected": "api.happenings",
     "Schedule": "learning.schedule",
+    "Simulated": "api.simulation",
     "SklearnLearner": "learning.adapters.sklearn",
     "TorchLearner": "learning.adapters.torch",
     "TrainContext": "learning.learner",
     "TrainResult": "learning.learner",
+    "UpdateMade": "api.happenings",
+    "UpdateRefused": "api.happenings",
+    "UpdateSkipped": "api.happenings",
     "digits": "learning.shares",
+    "open": "api.chain",
     "schedule_of": "learning.schedule",
     "share": "learning.shares",
+    "simulate": "api.simulation",
 }
 
 __all__ = [
     "AppContext",
+    "Block",
+    "Callbacks",
+    "Chain",
+    "FederatedClassifier",
+    "FlowerLearner",
+    "JaxLearner",
     "Learner",
     "Metrics",
+    "Peer",
+    "PeerJoined",
+    "PeerSuspected",
     "Schedule",
+    "Simulated",
     "SklearnLearner",
     "TorchLearner",
     "TrainContext",
     "TrainResult",
+    "UpdateMade",
+    "UpdateRefused",
+    "UpdateSkipped",
     "__version__",
     "digits",
+    "open",
     "schedule_of",
     "share",
+    "simulate",
 ]
 
 

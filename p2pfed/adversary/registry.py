@@ -29,6 +29,7 @@ from p2pfed.adversary.attacks.tie_crafting import TieCrafting
 from p2pfed.adversary.availability_liar import AvailabilityLiar
 from p2pfed.adversary.base import Adversary, Means
 from p2pfed.adversary.censor import Censor
+from p2pfed.adversary.copier import Copier
 from p2pfed.adversary.flooder import Flooder
 from p2pfed.adversary.forger import Forger
 from p2pfed.adversary.late_voter import LateVoter
@@ -84,6 +85,7 @@ KINDS: dict[str, Kind] = {
     "withholder": Kind(Withholder),
     "availability_liar": Kind(AvailabilityLiar),
     "censor": Kind(Censor),
+    "copier": Kind(Copier, {"noise": 0.0}),
     "forger": Kind(Forger),
     "replayer": Kind(Replayer),
     "flooder": Kind(Flooder, {"messages": 2_500.0}),

@@ -12,6 +12,7 @@ from p2pfed.node.effects import Effect, Send
 from p2pfed.node.events import Event
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.message import SignedMessage
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ControlMessage, ProposalMessage
@@ -35,7 +36,7 @@ class Rewriter(Adversary):
     def is_own(self, message: ControlMessage) -> bool:
         """Answer whether this liar speaks for itself by `message`."""
         match message:
-            case UpdateHeader():
+            case UpdateHeader() | Pledge():
                 return message.trainer == self.key.public
             case AvailMessage():
                 index = message.avail.validator_index

@@ -17,6 +17,7 @@ from msgspec import Struct
 from p2pfed.aggregation.division import Int64Vector
 from p2pfed.aggregation.gram import partial_gram, self_test
 from p2pfed.aggregation.group import ParallelMap, pieces
+from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.rule import Gram
 from p2pfed.aggregation.sketch import UNIT, Signs, cosine, cosines_with, sketch
 from p2pfed.types.model import Group, Int16Vector, Int32Vector
@@ -48,6 +49,7 @@ def contribution(
     past: Sequence[bytes],
     ages: Sequence[int] = (),
     update_lag: int = 1,
+    products: Tables | None = None,
     parallel: ParallelMap = map,
 ) -> Contribution:
     """Return what the updates of a height score.
@@ -63,30 +65,23 @@ def contribution(
         past: The sketches of the last height that merged: of its aggregate and its updates.
         ages: How many models older each update is; none: all 0.
         update_lag: How old they may be, of genesis.
+        products: The inner products of `rows` in each group, where somebody has them already.
         parallel: How to map over pieces of groups.
 
     Source:
         docs/spec/contribution.md.
     """
     sketches = tuple(parallel(lambda row: sketch(row, update_exponents, groups, sign), rows))
-    products = common_products(groups, rows, update_exponents, parallel)
+    tables = group_products(groups, rows, parallel) if products is None else products
+    inner = common_products(tables, update_exponents)
     replays = [max(found, default=0) for found in cosines_with(sketches, past)]
     lateness = [(update_lag + 1 - age, update_lag + 1) for age in ages or [0] * len(rows)]
-    values = score_values(pairwise_cosines(products), replays, bonds, lateness, rows[0].size)
+    values = score_values(pairwise_cosines(inner), replays, bonds, lateness, rows[0].size)
     return Contribution(values, sketches, sketch(aggregate, model_exponents, groups, sign))
 
 
-def common_products(
-    groups: Sequence[Group],
-    rows: Sequence[Int16Vector],
-    exponents: Sequence[int],
-    parallel: ParallelMap = map,
-) -> Gram:
-    """Return the inner products of whole updates, in units of the finest group (K1).
-
-    Bounds:
-        Those of a group are below 2^52; a shift of at most 76 bits makes Python integers of them.
-    """
+def group_products(groups: Sequence[Group], rows: Sequence[Int16Vector], parallel: ParallelMap) -> Tables:
+    """Return the inner products of all pairs of rows in each group."""
     self_test()  # Before threads could ask it twice.
     work = [(index, *piece) for index, group in enumerate(groups) for piece in pieces(group.size)]
 
@@ -98,8 +93,17 @@ def common_products(
     sums = [np.zeros((len(rows), len(rows)), np.int64) for _ in groups]
     for (index, _, _), part in zip(work, parallel(products_of, work), strict=True):
         sums[index] += part
-    total = np.zeros((len(rows), len(rows)), object)
-    for of, exponent in zip(sums, exponents, strict=True):
+    return sums
+
+
+def common_products(tables: Tables, exponents: Sequence[int]) -> Gram:
+    """Return the inner products of whole updates, in units of the finest group (K1).
+
+    Bounds:
+        Those of a group are below 2^52; a shift of at most 76 bits makes Python integers of them.
+    """
+    total = np.zeros(tables[0].shape, object)
+    for of, exponent in zip(tables, exponents, strict=True):
         total += of.astype(object) << 2 * (max(exponents) - exponent)
     products: Gram = total.tolist()
     return products

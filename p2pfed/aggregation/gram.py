@@ -27,8 +27,8 @@ _Carrier = type[np.number[Any]]
 BLOCK_VALUES = 1 << 18
 STRIP_COLUMNS = 1 << 10
 BLOCK_COLUMNS_MAX = 16 * STRIP_COLUMNS
-# OpenBLAS multiplies small matrices without copying them first, which costs half of the time of 16 rows. It
-# counts as small what has at most 10^6 multiplications: a strip of 1,024 columns of 8 rows by 64.
+# With AVX-512 OpenBLAS multiplies small matrices without copying them first, which costs half of the time of
+# 16 rows. It counts as small what has at most 10^6 multiplications: 1,024 columns of 8 rows by 64.
 PANEL_ROWS = 8
 PANELLED_ROWS_MAX = 64
 
@@ -84,14 +84,11 @@ def weighted_sum(weights: Sequence[int], elements: int) -> Adder:
 def _weighted_sum(weights: Sequence[int], elements: int, carrier: _Carrier) -> Adder:
     # Buffers are made once: a fresh one for each block costs as much as the sums.
     factors: NDArray[Any] = np.array(weights, carrier)
-    block: NDArray[Any] = np.empty((len(weights), elements), carrier)
+    memory: NDArray[Any] = np.empty(len(weights) * elements, carrier)
     sums: NDArray[Any] = np.empty(elements, carrier)
 
     def add(rows: Sequence[IntRow], out: Sums) -> None:
-        part = block[:, : out.size]
-        for index, row in enumerate(rows):
-            part[index] = row
-        np.matmul(factors, part, out=sums[: out.size])
+        np.matmul(factors, _carried(rows, memory), out=sums[: out.size])
         out[:] = sums[: out.size]
 
     return add
@@ -101,15 +98,13 @@ def _neighbour_sums(mask: Mask, elements: int, carrier: _Carrier) -> Mixer:
     count, received = mask.shape
     assert received <= UPDATES_MAX
     factors: NDArray[Any] = mask.astype(carrier)
-    block: NDArray[Any] = np.empty((received, elements), carrier)
+    memory: NDArray[Any] = np.empty(received * elements, carrier)
     sums: NDArray[Any] = np.empty((count, elements), carrier)
     result = np.empty((count, elements), np.int32)
 
     def mix(rows: Sequence[IntRow]) -> NDArray[np.int32]:
         size = rows[0].size
-        for index, row in enumerate(rows):
-            block[index, :size] = row
-        np.matmul(factors, block[:, :size], out=sums[:, :size])
+        np.matmul(factors, _carried(rows, memory), out=sums[:, :size])
         result[:, :size] = sums[:, :size]
         return result[:, :size]
 
@@ -121,14 +116,13 @@ def _gram(rows: Sequence[Int16Vector], fresh: int, carrier: _Carrier) -> NDArray
     assert fresh <= n <= UPDATES_MAX
     assert size <= GROUP_ELEMENTS_MAX
     columns = max(STRIP_COLUMNS, min(BLOCK_COLUMNS_MAX, BLOCK_VALUES // n // STRIP_COLUMNS * STRIP_COLUMNS))
-    block: NDArray[Any] = np.empty((n, min(columns, size)), carrier)
+    memory: NDArray[Any] = np.empty(n * min(columns, size), carrier)
     total: NDArray[Any] = np.zeros((fresh, n), carrier)
-    panels = _panels(fresh, n)
-    strip = STRIP_COLUMNS if n <= PANELLED_ROWS_MAX else columns
+    is_panelled = 1 < n <= PANELLED_ROWS_MAX and has_small_products()
+    panels = _panels(fresh, n) if is_panelled else [(0, fresh, 0)]
+    strip = STRIP_COLUMNS if is_panelled else columns
     for begin in range(0, size, columns):
-        part = block[:, : min(columns, size - begin)]
-        for index, row in enumerate(rows):
-            part[index] = row[begin : begin + columns]
+        part = _carried([row[begin : begin + columns] for row in rows], memory)
         whole = part.shape[1] // strip * strip
         strips = part[:, :whole].reshape(n, -1, strip).transpose(1, 0, 2)
         rest = part[:, whole:]
@@ -143,14 +137,30 @@ def _gram(rows: Sequence[Int16Vector], fresh: int, carrier: _Carrier) -> NDArray
     return total.astype(np.int64)
 
 
+def _carried(rows: Sequence[IntRow], memory: NDArray[Any]) -> NDArray[Any]:
+    """Return the rows as one matrix of the carrier that fills the front of `memory`, in one call."""
+    block = memory[: len(rows) * rows[0].size]
+    np.concatenate(rows, out=block)
+    return block.reshape(len(rows), -1)
+
+
+@lru_cache(maxsize=1)
+def has_small_products() -> bool:
+    """Answer whether OpenBLAS has kernels for small matrices here, as it does with AVX-512.
+
+    It decides how a product is cut, never its bits: without them `syrk` over long strips takes two thirds of
+    the time of panels, with them twice as much.
+    """
+    found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    return any(name == "X86_V4" or name.startswith("AVX512") for name in found)
+
+
 def _panels(fresh: int, n: int) -> list[tuple[int, int, int]]:
     """Return `(low, high, first)` of the panels: the rows from `low` to `high` are multiplied with those from
     `first` on.
 
     A panel times itself would be handed to `syrk`, which copies; so it gets one row more than it has itself.
     """
-    if n > PANELLED_ROWS_MAX or n == 1:
-        return [(0, fresh, 0)]
     rows = min(PANEL_ROWS, (n + 1) // 2)
     panels = [(low, min(low + rows, fresh), low) for low in range(0, fresh, rows)]
     if fresh == n:

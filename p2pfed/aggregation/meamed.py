@@ -31,7 +31,7 @@ class NearestToMedian:
         )
 
     def start(self, elements: int, dtype: type[np.integer[Any]]) -> BlockFunction:
-        network, kept, wide = self._network, self._kept, accumulator(dtype)
+        network, kept, wide = self._network, self._kept, accumulator(dtype, max(self._kept, 2))
         scratch = network.scratch(elements, dtype)
         work = np.empty((4, elements), wide)
         moves = np.empty(elements, np.bool_)

@@ -64,7 +64,7 @@ class SumOfRanks:
     def start(self, elements: int, dtype: type[np.integer[Any]]) -> BlockFunction:
         network = self._network
         scratch = network.scratch(elements, dtype)
-        sums = np.empty(elements, accumulator(dtype))
+        sums = np.empty(elements, accumulator(dtype, len(network.summed)))
 
         def run(rows: Sequence[IntRow], out: Sums) -> None:
             registers = [*rows, *(register[: out.size] for register in scratch)]
@@ -78,11 +78,13 @@ class SumOfRanks:
         return run
 
 
-def accumulator(dtype: type[np.integer[Any]]) -> type[np.signedinteger[Any]]:
-    """Return the type that holds a sum of UPDATES_MAX values: 2^9 * 2^15 for int16, 2^9 * 2^24 for mixed
-    rows.
+def accumulator(dtype: type[np.integer[Any]], count: int) -> type[np.signedinteger[Any]]:
+    """Return the narrowest type that holds a sum of `count` values, which is added up fastest.
+
+    Bounds:
+        int32 holds `2^9 * 2^15` of int16 and `127 * 2^24` of mixed rows, int64 `2^9 * 2^24`.
     """
-    return np.int32 if dtype is np.int16 else np.int64
+    return np.int32 if dtype is np.int16 or count < 1 << 7 else np.int64
 
 
 def add_up(rows: Sequence[IntRow], out: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[Any]]:

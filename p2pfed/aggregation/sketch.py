@@ -19,12 +19,14 @@ BUCKETS = SKETCH_BYTES // 2
 VALUE_MAX = 32767
 UNIT = 1 << 16  # Of cosines and scores.
 _BLOCK_BITS = 256
+# Rows of so many columns are added while they are in the cache; int16 signs need no conversion.
+_COLUMNS, _BLOCK_ELEMENTS = 1 << 13, 1 << 17
 
-Signs = NDArray[np.int8]
+Signs = NDArray[np.int16]
 
 
 def signs(chain_id: bytes, size: int) -> Signs:
-    """Return the signs of the coordinates of a network's model, int8 of shape `(size,)`, each 1 or -1 (K5).
+    """Return the signs of the coordinates of a network's model, int16 of shape `(size,)`, each 1 or -1 (K5).
 
     Coordinate i has the bit i mod 256, lowest first, of SHA-256(H("signs", chain id) || i div 256, 8 bytes).
     """
@@ -35,7 +37,7 @@ def signs(chain_id: bytes, size: int) -> Signs:
         digest.update(struct.pack(">Q", block))
         blocks.append(digest.digest())
     bits = np.unpackbits(np.frombuffer(b"".join(blocks), np.uint8), bitorder="little")[:size]
-    result: Signs = bits.view(np.int8) * np.int8(-2) + np.int8(1)
+    result: Signs = bits * np.int16(-2) + np.int16(1)
     return result
 
 
@@ -65,12 +67,25 @@ def sketch(
 
 
 def _bucket_sums(values: NDArray[np.integer[Any]], sign: Signs, start: int) -> list[int]:
-    """Return the sum of each bucket; the coordinate i of the model is in bucket i mod 128."""
-    lead = start % BUCKETS
-    padded = np.zeros(-(-(lead + values.size) // BUCKETS) * BUCKETS, values.dtype)
-    np.multiply(values, sign, out=padded[lead : lead + values.size], casting="same_kind")
-    sums: list[int] = padded.reshape(-1, BUCKETS).sum(axis=0, dtype=np.int64).tolist()
-    return sums
+    """Return the sum of each bucket; the coordinate i of the model is in bucket i mod 128.
+
+    Bounds:
+        A block has 16 rows of columns: of int16 they sum to less than 2^19, of int32 below 2^29 in int64.
+    """
+    sums = np.zeros(BUCKETS, np.int64)
+    carrier = np.int32 if values.dtype == np.int16 else np.int64
+    for begin in range(0, values.size, _BLOCK_ELEMENTS):
+        block = slice(begin, begin + _BLOCK_ELEMENTS)
+        signed = values[block] * sign[block]
+        whole = signed.size // _COLUMNS * _COLUMNS
+        columns = np.add.reduce(signed[:whole].reshape(-1, _COLUMNS), axis=0, dtype=carrier)
+        sums += columns.reshape(-1, BUCKETS).sum(axis=0, dtype=np.int64)
+        if whole < signed.size:
+            rest = np.zeros(_COLUMNS, signed.dtype)
+            rest[: signed.size - whole] = signed[whole:]
+            sums += rest.reshape(-1, BUCKETS).sum(axis=0, dtype=np.int64)
+    result: list[int] = np.roll(sums, start % BUCKETS).tolist()
+    return result
 
 
 def cosines_with(sketches: Sequence[bytes], past: Sequence[bytes]) -> list[list[int]]:

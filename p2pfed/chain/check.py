@@ -118,7 +118,7 @@ def check(
         if own != claimed:
             raise InvalidBlock(f"{name} is {claimed.hex()}, recomputed {own.hex()}")
     if has_scores(state, checked.rule):
-        scores = scores_of(state, checked.updates, rows, result, parallel)
+        scores = scores_of(state, checked.updates, rows, result, parallel, products)
         verify_equal_scores(body.scores, scores)
     return after(state.genesis, header, checked.ledger, result.model)
 

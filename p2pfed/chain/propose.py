@@ -115,7 +115,7 @@ def build(
         result = merge_updates(state, updates, rule, rows, parallel, products)
         model, roots = result.model, merged_roots(result)
         if has_scores(state, rule):
-            scores = (scores_of(state, updates, rows, result, parallel),)
+            scores = (scores_of(state, updates, rows, result, parallel, products),)
     room = TRANSACTIONS_PER_BLOCK_MAX - len(scores)
     words = chosen_words(state, inputs.qualities, room)
     room -= len(words)

@@ -9,7 +9,7 @@ from p2pfed.aggregation.engine import Merge
 from p2pfed.aggregation.group import ParallelMap
 from p2pfed.aggregation.sketch import signs
 from p2pfed.aggregation.staleness import prepared
-from p2pfed.chain.derive import ages_of
+from p2pfed.chain.derive import Products, ages_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet
 from p2pfed.errors import InvalidBlock
@@ -29,6 +29,7 @@ def scores_of(
     rows: Sequence[Int16Vector],
     result: Merge,
     parallel: ParallelMap = map,
+    products: Products | None = None,
 ) -> Scores:
     """Return the scores of the next block.
 
@@ -38,6 +39,7 @@ def scores_of(
         rows: The payloads, in the same order.
         result: Their merge.
         parallel: How to map over pieces; it can't change a bit.
+        products: What somebody has measured of these payloads already, as for the merge.
     """
     assert state.model is not None
     manifest = state.genesis.manifest
@@ -55,6 +57,7 @@ def scores_of(
         past=state.ledger.contribution.past,
         ages=ages,
         update_lag=state.genesis.params.update_lag,
+        products=None if products is None or any(ages) else products(updates.updates),
         parallel=parallel,
     )
     scores = tuple(Score(value, of) for value, of in zip(found.values, found.sketches, strict=True))

@@ -9,8 +9,8 @@ import click
 from p2pfed.cli.model_file import write_model
 from p2pfed.cli.options import home_option
 from p2pfed.errors import LocalError
+from p2pfed.runtime.model_reading import stored_model
 from p2pfed.runtime.peer import read_genesis
-from p2pfed.storage import retention
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
 
@@ -25,26 +25,12 @@ def export(home: Home, height: str, form: str, output: Path) -> None:
     genesis = read_genesis(home)
     store = Store(home, genesis, read_only=True)
     try:
-        tip = store.chain.height
         if height != "latest" and not height.isdigit():
             raise LocalError(f"--height takes a number or `latest`, not {height!r}")
-        wanted = tip if height == "latest" else int(height)
-        if wanted > tip:
-            raise LocalError(f"there is no height {wanted} yet; the last final one is {tip}")
-        model = store.load_model(wanted)
-        if model is None:
-            raise LocalError(f"the model of height {wanted} is pruned; {_nearest(store, wanted, tip)}")
+        wanted, model = stored_model(store, None if height == "latest" else int(height))
         block = store.chain.block(wanted)
     finally:
         store.close()
     certified = (block.header, block.commit) if block is not None else None
     write_model(output, form, genesis, model, wanted, certified)
     click.echo(f"model of height {wanted}, {genesis.manifest.size} parameters, in {output}", err=True)
-
-
-def _nearest(store: Store, wanted: int, tip: int) -> str:
-    kept = [h for h in range(tip + 1) if retention.keeps_model(h, tip) and store.load_model(h) is not None]
-    if not kept:
-        return "no model is kept here"
-    nearest = min(kept, key=lambda height: abs(height - wanted))
-    return f"the nearest one kept is {nearest}"

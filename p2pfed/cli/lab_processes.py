@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,7 @@ from p2pfed.runtime.config import LearnerConfig
 from p2pfed.runtime.demo.network import ended_by_signals, free_ports
 from p2pfed.runtime.joining import Deaf
 from p2pfed.runtime.peer import read_genesis
+from p2pfed.sim.earnings import scores_in
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.handing import double_vote
 from p2pfed.sim.scenario import Handed, Scenario, disappointments
@@ -251,6 +253,7 @@ def judge(
     final: dict[int, bytes] = {}
     violations: list[str] = []
     convicted: set[bytes] = set()
+    scores: Counter[bytes] = Counter()
     keys: list[bytes] = []
     best = max(honest, key=lambda home: tip_of(Home(home))[0])
     for home in honest:
@@ -259,9 +262,11 @@ def judge(
             continue
         with open_chain(Home(home)) as chain:
             for at in range(scenario.height_first, height + 1):
-                header = chain.header(at)
-                if header is not None and final.setdefault(at, header.value_id) != header.value_id:
+                block = chain.block(at)
+                if block is not None and final.setdefault(at, block.header.value_id) != block.header.value_id:
                     violations.append(f"{home.name}: a fork at height {at}")
+                if block is not None and home == best:
+                    scores += scores_in(block)
             stored = chain.ledger(height) if home == best else None
         if stored is not None:
             ledger = decode_ledger(stored)
@@ -270,8 +275,9 @@ def judge(
     numbers = {keys.index(key) for key in convicted}
     innocent = sorted(numbers & set(range(len(honest))) - set(scenario.faulty))
     violations += [f"peer {number} is honest and was convicted" for number in innocent]
+    earned = {keys.index(key): score for key, score in scores.items()}
     if not violations:
-        violations += disappointments(scenario, max(heights[: len(honest)]), numbers)
+        violations += disappointments(scenario, max(heights[: len(honest)]), numbers, earned)
     return heights, tuple(violations)
 
 

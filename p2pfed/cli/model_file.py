@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from p2pfed.learning.delta import named
 from p2pfed.privacy.mechanism import model_view
 from p2pfed.storage.files import disk_errors, replace_file
 from p2pfed.types.block import Header
@@ -48,12 +49,7 @@ def write_model(
 
 
 def _write_arrays(output: Path, form: str, genesis: Genesis, view: Float32Vector) -> None:
-    tensors: dict[str, Float32Vector] = {}
-    start = 0
-    for spec in genesis.manifest.arrays:
-        if spec.kind != "local":
-            tensors[spec.name] = view[start : start + spec.elements].reshape(spec.shape)
-        start += spec.elements
+    tensors = named(view, genesis.manifest)
     temporary = output.with_name(output.name + ".part")
     with disk_errors(f"write {output}"), temporary.open("wb") as file:
         if form == "npz":

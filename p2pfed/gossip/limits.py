@@ -11,31 +11,14 @@ BURST_SECONDS = 4  # A round of 400 validators, or the records of a network, may
 _MILLI = 1_000
 
 
-class _Bucket:
-    """Tokens in thousandths, so that one millisecond's share of the rate is a whole number."""
-
-    __slots__ = ("_capacity", "_rate", "_tokens")
-
-    def __init__(self, per_second: int) -> None:
-        assert per_second > 0
-        self._rate = per_second
-        self._capacity = per_second * BURST_SECONDS * _MILLI
-        self._tokens = self._capacity
-
-    def refill(self, elapsed_ms: int) -> None:
-        self._tokens = min(self._capacity, self._tokens + elapsed_ms * self._rate)
-
-    def has(self, count: int) -> bool:
-        return self._tokens >= count * _MILLI
-
-    def take(self, count: int) -> None:
-        self._tokens -= count * _MILLI
-
-
 class RateLimiter:
-    """The limits of one peer. Both buckets start full."""
+    """The limits of one peer. Both buckets start full.
 
-    __slots__ = ("_bytes", "_messages", "_now_ms")
+    Tokens are in thousandths, so that one millisecond's share of a rate is a whole number. The buckets are
+    plain numbers and filled where they are asked: every message passes here.
+    """
+
+    __slots__ = ("_byte_tokens", "_bytes_rate", "_message_tokens", "_messages_rate", "_now_ms")
 
     def __init__(
         self,
@@ -44,9 +27,12 @@ class RateLimiter:
         messages_per_second: int = MESSAGES_PER_SECOND_MAX,
         bytes_per_second: int = BYTES_PER_SECOND_MAX,
     ) -> None:
+        assert messages_per_second > 0
+        assert bytes_per_second > 0
         self._now_ms = now_ms
-        self._messages = _Bucket(messages_per_second)
-        self._bytes = _Bucket(bytes_per_second)
+        self._messages_rate, self._bytes_rate = messages_per_second, bytes_per_second
+        self._message_tokens = messages_per_second * BURST_SECONDS * _MILLI
+        self._byte_tokens = bytes_per_second * BURST_SECONDS * _MILLI
 
     def take(self, message_bytes: int, now_ms: int) -> None:
         """Account for one message of `message_bytes`; a refused one costs no tokens.
@@ -55,13 +41,18 @@ class RateLimiter:
             RateExceeded: The peer sent more than its limits allow; both values are in the text.
         """
         assert message_bytes >= 0
-        elapsed_ms = max(0, now_ms - self._now_ms)  # A clock that is set back refills nothing.
-        self._now_ms = max(self._now_ms, now_ms)
-        self._messages.refill(elapsed_ms)
-        self._bytes.refill(elapsed_ms)
-        if not self._messages.has(1):
-            raise RateExceeded(f"more than {self._messages._rate} messages a second")
-        if not self._bytes.has(message_bytes):
-            raise RateExceeded(f"{message_bytes} bytes more than {self._bytes._rate} a second allow")
-        self._messages.take(1)
-        self._bytes.take(message_bytes)
+        if now_ms > self._now_ms:  # A clock that is set back refills nothing.
+            self._refill(now_ms - self._now_ms)
+            self._now_ms = now_ms
+        if self._message_tokens < _MILLI:
+            raise RateExceeded(f"more than {self._messages_rate} messages a second")
+        if self._byte_tokens < message_bytes * _MILLI:
+            raise RateExceeded(f"{message_bytes} bytes more than {self._bytes_rate} a second allow")
+        self._message_tokens -= _MILLI
+        self._byte_tokens -= message_bytes * _MILLI
+
+    def _refill(self, elapsed_ms: int) -> None:
+        messages = self._message_tokens + elapsed_ms * self._messages_rate
+        self._message_tokens = min(messages, self._messages_rate * BURST_SECONDS * _MILLI)
+        octets = self._byte_tokens + elapsed_ms * self._bytes_rate
+        self._byte_tokens = min(octets, self._bytes_rate * BURST_SECONDS * _MILLI)

@@ -99,6 +99,17 @@ def difference(arrays: Sequence[Array], view: Float32Vector | None, manifest: Ma
     return flat
 
 
+def named(view: Float32Vector, manifest: Manifest) -> dict[str, Array]:
+    """Return the shared arrays in `view`, float32 of shape `(manifest.size,)`, by name; no copies."""
+    arrays: dict[str, Array] = {}
+    start = 0
+    for spec in manifest.arrays:
+        if spec.kind != "local":
+            arrays[spec.name] = view[start : start + spec.elements].reshape(spec.shape)
+        start += spec.elements
+    return arrays
+
+
 def unflatten(view: Float32Vector, manifest: Manifest, local: Sequence[Array]) -> list[Array]:
     """Return the arrays that a learner sees: copies of `view`, and of `local` where an array is never shared.
 

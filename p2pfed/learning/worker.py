@@ -21,7 +21,7 @@ import numpy as np
 
 from p2pfed.errors import P2PFedError
 from p2pfed.learning.apps import load_learner
-from p2pfed.learning.learner import AppContext, LearnerError
+from p2pfed.learning.learner import AppContext, Learner, LearnerError
 from p2pfed.learning.pipe import (
     HEAD,
     MESSAGE_BYTES_MAX,
@@ -52,7 +52,8 @@ Frame = tuple[Request, Float32Vector]
 class Worker:
     """What is asked and answered, without the pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: Callable[[str, AppContext], Learner] = load_learner) -> None:
+        self._load_learner = load
         self._session: Session | None = None
         self._is_limited = False
 
@@ -90,7 +91,7 @@ class Worker:
         if hello.memory_mb:
             _limit_memory(hello.memory_mb << 20)
             self._is_limited = True
-        self._session = session = Session(load_learner(hello.app, app), app)
+        self._session = session = Session(self._load_learner(hello.app, app), app)
         return Ready(session.manifest, session.evaluation_root), session.initial
 
 

@@ -47,12 +47,14 @@ class Collect(Struct):
         """
         if self.started_ms is None:
             return None
-        if self.expected <= settled:
+        count, needed = len(settled), len(self.expected)  # Sets are compared only where that can matter.
+        if count >= needed and self.expected <= settled:
             return "all"
         if settled and self._first_payload_ms is None:
             self._first_payload_ms = now_ms
         elapsed_ms = now_ms - self.started_ms
-        if 3 * len(self.expected & settled) > 2 * len(self.expected) and self._grace_ends_ms is None:
+        may_be_most = self._grace_ends_ms is None and 3 * count > 2 * needed
+        if may_be_most and 3 * len(self.expected & settled) > 2 * needed:
             self._grace_ends_ms = now_ms + max(self.preset.grace_ms, elapsed_ms // 2)
         if self._grace_ends_ms is not None and now_ms >= self._grace_ends_ms:
             return "grace"

@@ -1,4 +1,8 @@
-"""COLLECT of one height: wait for updates while its clock runs, then sign the availability vote (C1)."""
+"""COLLECT of one height: wait for updates while its clock runs, then sign the availability vote (C1).
+
+Where work is paid it has two parts: first everybody pledges an update, then all are shown. Whoever waits to
+see another's before it makes its own has pledged nothing by then (docs/spec/contribution.md).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,15 @@ from collections.abc import Callable
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.signer import SignAvail
 from p2pfed.node.collect import Collect
-from p2pfed.node.effects import Observe, ScheduleTimeout
+from p2pfed.node.effects import FetchPayload, Observe, ScheduleTimeout
 from p2pfed.node.events import Timer
-from p2pfed.node.facts import CollectEnded, LeaveReason
+from p2pfed.node.facts import CollectEnded, LeaveReason, PledgesEnded
 from p2pfed.node.shared import Shared
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.types.availability import AvailMessage
+from p2pfed.types.update import UpdateHeader
+
+OF_ITSELF = ("all", "grace", "deadline")  # Reasons that tell how long the waiting takes, for later heights.
 
 
 class Collecting:
@@ -28,8 +35,12 @@ class Collecting:
         *,
         is_open: bool,
     ) -> None:
+        expected = frozenset(state.expected_trainers)
         self.is_open = is_open
-        self.clock = Collect(shared.preset, frozenset(state.expected_trainers), shared.collect_ms)
+        self.clock = Collect(shared.preset, expected, shared.collect_ms)
+        self.own: UpdateHeader | None = None  # Our update, while it is pledged and not shown.
+        self._pledging = Collect(shared.preset, expected, shared.pledge_ms)
+        self._show_ms = 0  # When the second part begins.
         self._state = state
         self._pool = pool
         self._shared = shared
@@ -40,30 +51,55 @@ class Collecting:
 
     def check(self, now_ms: int) -> LeaveReason | None:
         """Return why COLLECT is over; None while it is not, with a timer for when to look again."""
-        validators, neighbours = self._state.validators, self._shared.neighbours
-        if 3 * neighbours.connected_power > 2 * validators.total_power or self._own_index is None:
-            self.clock.run(now_ms)
-        else:
-            self.clock.pause()
         if self._pool.has_avail_quorum():
             return "quorum"
+        if not self._is_showing(now_ms):
+            return None
+        self._run(self.clock, now_ms)
         settled = self._pool.settled_trainers()
-        reason = self.clock.check(now_ms, settled, has_header=bool(self._pool.known))
+        is_any = bool(self._pool.known) or self._pool.pledges is not None
+        reason = self.clock.check(now_ms, settled, has_header=is_any)
         if reason is None:
             self._wake_in(self.clock.wait_ms(now_ms), now_ms)
         return reason
+
+    def awaited(self) -> frozenset[bytes]:
+        """Return the trainers whose pledge or payload is waited for now."""
+        pledges = self._pool.pledges
+        if pledges is not None and pledges.is_open:
+            return self._pledging.expected - pledges.trainers
+        return self.clock.expected - self._pool.settled_trainers()
 
     def woke(self) -> None:
         """Note that the timer fired."""
         self._wake_ms = None
 
+    def show(self, now_ms: int) -> None:
+        """Begin the second part: our own update is shown, if its pledge was in time."""
+        pledges, header, self.own = self._pool.pledges, self.own, None
+        if pledges is None:
+            return
+        pledges.close()
+        self._show_ms = min(self._show_ms, now_ms)
+        self.clock.expected = pledges.due_trainers()
+        if header is not None and self._pool.is_due(header):
+            self._shared.neighbours.push(header)
+            if self._pool.add_header(header):
+                self.fetch(header, now_ms)
+
+    def fetch(self, header: UpdateHeader, now_ms: int) -> None:
+        self._shared.rate.asked(header.update_id, now_ms)
+        self._outbox.append(FetchPayload(header, self._pool.holders_of(header)))
+
     def sign_avail(self, reason: LeaveReason, now_ms: int) -> None:
         """Sign the availability vote over what is held, whatever the way out of COLLECT."""
+        self._end_pledges(reason, now_ms)
+        self.show(now_ms)
         self.is_open = False
         height, clock = self._state.next_height, self.clock
         held, expected = len(self._pool.held), len(clock.expected)
         self._outbox.append(Observe(CollectEnded(height, held, expected, reason)))
-        if clock.started_ms is not None and reason in ("all", "grace", "deadline"):
+        if clock.started_ms is not None and reason in OF_ITSELF:
             self._shared.collect_times_ms.append(now_ms - clock.started_ms)
         if self._own_index is not None:
             time_ms = max(now_ms, self._state.time_ms + 1)
@@ -81,6 +117,49 @@ class Collecting:
         is_soon = index == self._proposer()
         for header in self._pool.held_but_not_listed(message) if is_soon else ():  # Digests tell others.
             self._shared.neighbours.tell(self._state.validators.validators[index].key, header)
+
+    def _is_showing(self, now_ms: int) -> bool:
+        """Answer whether updates are shown now, as they are from the first where nothing is pledged."""
+        pledges = self._pool.pledges
+        if pledges is None:
+            return True
+        if pledges.is_open:
+            self._run(self._pledging, now_ms)
+            reason = self._pledging.check(now_ms, pledges.trainers, has_header=bool(pledges.first))
+            if reason is None:
+                self._wake_in(self._pledging.wait_ms(now_ms), now_ms)
+                return False
+            self._end_pledges(reason, now_ms)
+        if now_ms < self._show_ms:
+            self._wake_in(self._show_ms - now_ms, now_ms)
+            return False
+        self.show(now_ms)
+        return True
+
+    def _end_pledges(self, reason: LeaveReason, now_ms: int) -> None:
+        """Take no more pledges. While anybody could still make one, others are given a flight to end theirs.
+
+        What is shown here is copied elsewhere no sooner than it comes there; by then their clocks have ended
+        the first part too. Where every trainer has pledged there is nothing to copy it into.
+        """
+        pledges, clock = self._pool.pledges, self._pledging
+        if pledges is None or not pledges.is_open:
+            return
+        pledges.close()
+        pledged, expected = len(pledges.trainers), len(clock.expected)
+        self._outbox.append(Observe(PledgesEnded(self._state.next_height, pledged, expected, reason)))
+        if clock.started_ms is not None and reason in OF_ITSELF:
+            self._shared.pledge_times_ms.append(now_ms - clock.started_ms)
+        is_everybody = pledges.trainers >= {*self._state.trainers}
+        self._show_ms = now_ms if is_everybody else now_ms + self._shared.preset.flight_ms
+
+    def _run(self, clock: Collect, now_ms: int) -> None:
+        """Let a clock run while peers of a quorum are connected."""
+        validators, neighbours = self._state.validators, self._shared.neighbours
+        if 3 * neighbours.connected_power > 2 * validators.total_power or self._own_index is None:
+            clock.run(now_ms)
+        else:
+            clock.pause()
 
     def _wake_in(self, wait_ms: int | None, now_ms: int) -> None:
         if wait_ms is not None and (self._wake_ms is None or now_ms + wait_ms < self._wake_ms):

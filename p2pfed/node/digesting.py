@@ -54,7 +54,7 @@ def digest_of(state: ChainState, work: HeightWork | None) -> Digest:
         valid_round=engine.valid_round,
         rounds=engine.digest_rounds(),
         avails=work.pool.avail_bits.to_bytes(avails_bytes, "little"),
-        updates=work.pool.author_bits.to_bytes(updates_bytes, "little"),
+        updates=work.pool.update_bits.to_bytes(updates_bytes, "little"),
     )
 
 
@@ -115,8 +115,12 @@ def lacking(work: HeightWork, theirs: Digest) -> list[ControlMessage]:
     ours = digest_of(state, work)
     trainers = state.trainers
     wanted = {trainers[i] for i in missing(ours.updates, theirs.updates, len(trainers))}
+    if work.pool.pledges is not None:
+        messages.extend(pledge for pledge in work.pool.pledges.due() if pledge.trainer in wanted)
     messages.extend(
-        header for update_id, header in sorted(work.pool.known.items()) if header.trainer in wanted
+        header
+        for _, header in sorted(work.pool.known.items())
+        if header.trainer in wanted and work.pool.is_due(header)
     )
     messages.extend(work.pool.avails[i] for i in missing(ours.avails, theirs.avails, len(state.validators)))
     if engine.best_polka is not None and engine.valid_round > theirs.valid_round:

@@ -67,6 +67,15 @@ class UpdateRefused(Struct, frozen=True):
     reason: str
 
 
+class PledgesEnded(Struct, frozen=True):
+    """This peer takes no more pledges for this height; `reason` names the clause of rule C1."""
+
+    height: int
+    pledged: int
+    expected: int
+    reason: LeaveReason
+
+
 class CollectEnded(Struct, frozen=True):
     """This peer stopped waiting for updates; `reason` names the clause of rule C1."""
 
@@ -220,6 +229,7 @@ Fact = (
     | UpdateSkipped
     | UpdateReceived
     | UpdateRefused
+    | PledgesEnded
     | CollectEnded
     | RoundStarted
     | ProposalRefused

@@ -20,7 +20,7 @@ from p2pfed.consensus.signer import (
     SignRecord,
     SignRequest,
 )
-from p2pfed.errors import LocalError
+from p2pfed.errors import LocalError, OutOfBounds
 from p2pfed.node.collecting import Collecting
 from p2pfed.node.effects import (
     Append,
@@ -47,6 +47,7 @@ from p2pfed.node.values import Values
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
@@ -103,7 +104,8 @@ class HeightWork:
         expected = len(self.collecting.clock.expected)
         self._outbox.append(Observe(HeightStarted(self.height, len(self.state.validators), expected)))
         for header in self.pool.unserved():  # Carried over: its payload is still on the way.
-            self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
+            if self.pool.is_due(header):
+                self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
         own_avail = self._shared.hand.record.avail
         if own_avail is not None and own_avail.avail.height == self.height:
             self.pool.add_avail(own_avail)
@@ -116,6 +118,8 @@ class HeightWork:
             self._feed(io.Restarted(), now_ms)
         elif self.collecting.is_open and own_avail is not None and own_avail.avail.height == self.height:
             self._end_collect("restart", now_ms)
+        if not self.collecting.is_open:
+            self.collecting.show(now_ms)  # The rounds have begun before we came back.
         self.refresh(now_ms)
 
     # What peers send. Each raises PeerFault where the sender is to blame; True: worth passing on.
@@ -127,10 +131,34 @@ class HeightWork:
             self._publish_lies()
         if not is_new:
             return False
-        self._shared.rate.asked(header.update_id, now_ms)
-        self._outbox.append(FetchPayload(header, self.pool.holders_of(header)))
+        is_due = self.pool.is_due(header)
+        if is_due:
+            self.collecting.fetch(header, now_ms)
+        self.refresh(now_ms)
+        return is_due or (self.pool.pledges is not None and self.pool.pledges.is_open)
+
+    def take_pledge(self, pledge: Pledge, now_ms: int) -> bool:
+        pledges = self.pool.pledges
+        if pledges is None:
+            raise OutOfBounds("a pledge in a network that pays nothing")
+        if not pledges.add(pledge) or not pledges.is_open:
+            return False
+        header = self.pool.known.get(pledge.update_id)
+        if header is not None and not self.pool.is_settled(header.update_id):
+            self.collecting.fetch(header, now_ms)  # It was shown before we heard of the pledge.
         self.refresh(now_ms)
         return True
+
+    def publish(self, header: UpdateHeader, now_ms: int) -> None:
+        """Tell everybody of our own update; where work is paid, at first only that there is one."""
+        if self.pool.pledges is None:
+            self._shared.neighbours.push(header)
+            self.take_update(header, now_ms)
+            return
+        pledge = self._shared.hand.pledge(header)
+        self.collecting.own = header
+        self._shared.neighbours.push(pledge)
+        self.take_pledge(pledge, now_ms)
 
     def take_avail(self, message: AvailMessage, now_ms: int) -> bool:
         is_new = self.pool.add_avail(message)

@@ -7,6 +7,7 @@ from typing import assert_never
 from p2pfed.node.height import HeightWork
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ProposalMessage
@@ -14,7 +15,13 @@ from p2pfed.types.wire import ProposalMessage
 EARLY_MESSAGES_MAX = 8_192  # Votes of the largest network.
 EARLY_PER_PEER_MAX = 1_024
 
-HeightMessage = UpdateHeader | AvailMessage | ProposalMessage | Prevote | Precommit | PolkaCert | CommitCert
+HeightMessage = (
+    Prevote | Precommit | UpdateHeader | Pledge | AvailMessage | ProposalMessage | PolkaCert | CommitCert
+)
+# To ask for with every message, the frequent ones first; a union would be made anew each time.
+HEIGHT_MESSAGES = (
+    Prevote, Precommit, UpdateHeader, AvailMessage, Pledge, ProposalMessage, PolkaCert, CommitCert,
+)  # fmt: skip
 
 
 class EarlyMessages:
@@ -37,8 +44,10 @@ class EarlyMessages:
 
 def height_of(message: HeightMessage) -> int:
     """Return the height of the block that a message is about."""
-    match message:
-        case UpdateHeader():
+    match message:  # The frequent ones first: each miss costs.
+        case Prevote() | Precommit():
+            return message.height
+        case UpdateHeader() | Pledge():
             return message.base_height + 1
         case AvailMessage():
             return message.avail.height
@@ -56,15 +65,17 @@ def deliver(work: HeightWork, message: HeightMessage, now_ms: int) -> bool:
     """
     engine = work.engine
     match message:
+        case Prevote() | Precommit():
+            held = engine.votes_held
+            return work.take_vote(message, now_ms) and engine.votes_held > held
         case UpdateHeader():
             return work.take_update(message, now_ms)
+        case Pledge():
+            return work.take_pledge(message, now_ms)
         case AvailMessage():
             return work.take_avail(message, now_ms)
         case ProposalMessage():
             return work.take_proposal(message, now_ms)
-        case Prevote() | Precommit():
-            held = engine.votes_held
-            return work.take_vote(message, now_ms) and engine.votes_held > held
         case PolkaCert():
             held = len(engine.polkas)
             return work.take_polka(message, now_ms) and len(engine.polkas) > held

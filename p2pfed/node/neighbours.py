@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import get_args
 
 from p2pfed.errors import PeerFault, RateExceeded
 from p2pfed.gossip.exchange import Exchange, Outgoing
@@ -26,6 +27,7 @@ from p2pfed.types.wire import ControlMessage, PeerRecords, ProposalMessage
 
 # Messages of a few heights of the largest network; a forgotten one is only checked twice.
 SEEN_MAX = 1 << 14
+_RARE = (ProposalMessage, Quality, *get_args(Evidence), *get_args(Transaction))
 
 # So many other members are pushed to directly, and nothing is passed on: a message comes once, in one hop.
 # In a mesh it comes MESH_DEGREE times; that pays where an author's own sends would take too long.
@@ -181,12 +183,14 @@ class Neighbours:
         if not self._seen.first_time(message_id):
             return
         table = self.table
-        is_rare = isinstance(message, ProposalMessage | Evidence | Transaction | Quality)
-        reaches_all = len(table.connected_members()) == len(self._members) <= table.mesh_degree
-        if not is_rare and (reaches_all or not table.is_member(table.own)):
-            self._send(tuple(peer for peer in table.connected_observers() if peer != source), message)
+        if isinstance(message, _RARE):
+            targets = table.few_targets()
         else:
-            self._send(tuple(peer for peer in table.few_targets() if peer != source), message)
+            reaches_all = len(table.connected_members()) == len(self._members) <= table.mesh_degree
+            is_enough = reaches_all or not table.is_member(table.own)
+            targets = table.connected_observers() if is_enough else table.few_targets()
+        if targets:
+            self._send(tuple([peer for peer in targets if peer != source]), message)
 
     def has_seen(self, message_id: bytes) -> bool:
         """Answer whether this very message was pushed or passed on already."""

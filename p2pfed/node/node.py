@@ -28,7 +28,7 @@ from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateRefused
 from p2pfed.node.height import HeightWork
-from p2pfed.node.height_messages import EarlyMessages, HeightMessage, deliver, height_of
+from p2pfed.node.height_messages import HEIGHT_MESSAGES, EarlyMessages, HeightMessage, deliver, height_of
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.repair import GOSSIP_MS, Repair
 from p2pfed.node.shared import Shared
@@ -42,6 +42,7 @@ from p2pfed.types.block import Block, Body
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.quality import Quality
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
@@ -146,6 +147,9 @@ class Node:
 
     def _dispatch(self, event: Event, now_ms: int) -> None:
         match event:
+            case events.MessageReceived():  # By far the most frequent: each miss costs.
+                if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
+                    self._take_message(event.peer, event.message, event.message_id, now_ms)
             case events.Started():
                 self.neighbours.recall(*self._remembered, now_ms)
                 self.neighbours.dial(now_ms)
@@ -153,7 +157,7 @@ class Node:
                 self._start_height(now_ms)
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
-                    words = self.hand.words(self.state.next_height, self.state.oldest_base)
+                    words = self._own.words(self.state, self.work)
                     self._repair.greet(event.peer, self.state, self.work, words, now_ms)
                     for missed in (*self._shared.evidence.select(), *self.transactions.waiting()):
                         self.neighbours.tell(event.peer, missed)
@@ -173,9 +177,6 @@ class Node:
                 self.neighbours.table.dial_failed(event.addresses, now_ms)
             case events.AddressesChanged():
                 self.neighbours.announce(event.addresses, now_ms)
-            case events.MessageReceived():
-                if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
-                    self._take_message(event.peer, event.message, event.message_id, now_ms)
             case events.TransactionSubmitted():
                 if self._take_in(event.transaction):
                     self.neighbours.push(event.transaction)
@@ -214,18 +215,16 @@ class Node:
     def _take_message(self, peer: bytes, message: ControlMessage, message_id: bytes, now_ms: int) -> None:
         """Handle a message; whoever sends what no honest peer sends is blamed for it."""
         try:
-            if isinstance(message, Evidence | Transaction | Quality):
-                # Without a state nobody can tell whether it is good.
-                if self.sync is None and self._take_in(message):
-                    self.neighbours.forward(peer, message, message_id)
-                return
-            match message:
-                case PeerRecords():
-                    self.neighbours.learn(peer, message, now_ms)
-                case Digest():
-                    self._take_digest(peer, message, now_ms)
-                case _:
-                    self._take_height_message(peer, message, message_id, now_ms)
+            if isinstance(message, HEIGHT_MESSAGES):
+                self._take_height_message(peer, message, message_id, now_ms)
+            elif isinstance(message, Digest):
+                self._take_digest(peer, message, now_ms)
+            elif isinstance(message, PeerRecords):
+                self.neighbours.learn(peer, message, now_ms)
+            elif self.sync is None and self._take_in(
+                message
+            ):  # Without a state nobody can tell if it is good.
+                self.neighbours.forward(peer, message, message_id)
         except PeerFault as fault:
             self.neighbours.blame(peer, fault, now_ms)
 
@@ -251,7 +250,7 @@ class Node:
         self, peer: bytes, message: HeightMessage, message_id: bytes, now_ms: int
     ) -> None:
         height, current = height_of(message), self.state.next_height
-        if isinstance(message, UpdateHeader) and self.state.oldest_base < height <= current:
+        if isinstance(message, UpdateHeader | Pledge) and self.state.oldest_base < height <= current:
             height = current  # An older update may stand in this block.
         if self.twin.is_listening:
             self.twin.hear(self.state, message)

@@ -29,6 +29,7 @@ class Shared(Struct):
     transactions: TransactionPool = field(default_factory=TransactionPool)
     qualities: QualityPool = field(default_factory=QualityPool)
     collect_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
+    pledge_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
     rate: FetchRate = field(default_factory=FetchRate)
     empty_run: int = 0  # How many heights in a row, up to the last one, brought no new model.
     train_index: int = -1
@@ -42,3 +43,8 @@ class Shared(Struct):
     def collect_ms(self) -> int:
         """How long the next height collects updates."""
         return self.preset.collect_ms(tuple(self.collect_times_ms), self.empty_run)
+
+    @property
+    def pledge_ms(self) -> int:
+        """How long the next height collects pledges, where there are any."""
+        return self.preset.collect_ms(tuple(self.pledge_times_ms), self.empty_run)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
+import msgspec
 
 from p2pfed.consensus import signer
 from p2pfed.consensus.signer import Signed, SignRecord, SignRequest, SignUpdate
 from p2pfed.node.effects import Effect, Persist
 from p2pfed.node.events import Trained
 from p2pfed.primitives.keys import PrivateKey
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.quality import Quality
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage
@@ -55,7 +56,13 @@ class SigningHand:
     def sign_quality(self, height: int, score: int, classes: bytes) -> Quality:
         """Return our word on a model; nothing depends on there being one alone, so no record is kept."""
         unsigned = Quality(height, self.public, score, classes, bytes(64))
-        return replace(unsigned, signature=self._key.sign(unsigned.digest(self._chain_id)))
+        return msgspec.structs.replace(unsigned, signature=self._key.sign(unsigned.digest(self._chain_id)))
+
+    def pledge(self, header: UpdateHeader) -> Pledge:
+        """Return our word that we have this update. It says no more than the record holds: never another."""
+        assert header == self.record.trainer
+        unsigned = Pledge(header.trainer, header.base_height, header.update_id, bytes(64))
+        return msgspec.structs.replace(unsigned, signature=self._key.sign(unsigned.digest(self._chain_id)))
 
     def sign_update(self, trained: Trained, model_root: bytes, codec: int) -> UpdateHeader | None:
         """Return the header of our own update, whose payload is durable already (R7); None where refused."""

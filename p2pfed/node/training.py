@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2pfed.chain.state import ChainState
+from p2pfed.node import pledges as pledging
 from p2pfed.node.effects import Effect, Observe, Train
 from p2pfed.node.events import Trained, TrainingFailed
 from p2pfed.node.facts import UpdateMade, UpdateSkipped
@@ -10,6 +11,7 @@ from p2pfed.node.height import HeightWork
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.signing import SigningHand
 from p2pfed.types.update import CODECS, UpdateHeader
+from p2pfed.types.wire import ControlMessage
 
 
 class OwnUpdates:
@@ -68,7 +70,17 @@ class OwnUpdates:
             if work is not None and base_height < state.height:
                 self._begin(state)
 
+    def words(self, state: ChainState, work: HeightWork | None) -> tuple[ControlMessage, ...]:
+        """Return our own words about the next block that have left, for a peer that has missed them."""
+        words: list[ControlMessage] = []
+        for word in self._hand.words(state.next_height, state.oldest_base):
+            if isinstance(word, UpdateHeader) and pledging.are_asked_for(state):
+                words.append(self._hand.pledge(word))
+                if work is None or word.update_id not in work.pool.known:
+                    continue  # Not shown yet.
+            words.append(word)
+        return tuple(words)
+
     def _publish(self, work: HeightWork, header: UpdateHeader, now_ms: int) -> None:
-        self._neighbours.push(header)
-        work.take_update(header, now_ms)
+        work.publish(header, now_ms)
         self._outbox.append(Observe(UpdateMade(work.height, header.update_id, header.examples)))

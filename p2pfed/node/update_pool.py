@@ -16,6 +16,7 @@ from p2pfed.chain.state import ChainState
 from p2pfed.consensus.evidence import duplicate_avail
 from p2pfed.consensus.quorum import has_quorum
 from p2pfed.errors import BadSignature, OutOfBounds, PeerFault, WrongHeight
+from p2pfed.node import pledges as pledging
 from p2pfed.types.availability import Avail, AvailMessage, list_hash, signed_avail
 from p2pfed.types.block import Body
 from p2pfed.types.evidence import Evidence
@@ -38,7 +39,8 @@ class UpdatePool(Struct):
     held: set[bytes] = field(default_factory=set)
     refused: set[bytes] = field(default_factory=set)
     avails: dict[int, AvailMessage] = field(default_factory=dict)
-    author_bits: int = 0  # Bit i: a header of trainer i is known.
+    pledges: pledging.Pledges | None = None  # Only where work is paid.
+    _author_bits: int = 0  # Bit i: a header of trainer i is known.
     avail_bits: int = 0  # Bit i: the vote of validator i is known.
     lies: list[Evidence] = field(default_factory=list)  # Proofs found on the way; whoever asks takes them.
     _open: set[bytes] = field(default_factory=set)  # Known, and neither held nor refused yet.
@@ -50,6 +52,8 @@ class UpdatePool(Struct):
 
     def __post_init__(self) -> None:
         self._places.update((key, place) for place, key in enumerate(self.state.trainers))
+        if pledging.are_asked_for(self.state):
+            self.pledges = pledging.Pledges(self.state, self.is_signed_by)
 
     def add_header(self, header: UpdateHeader, *, is_in_block: bool = False) -> bool:
         """Verify and keep a header; False where it is known, used up, or one too many of its trainer.
@@ -75,7 +79,7 @@ class UpdatePool(Struct):
         self.known[update_id] = header
         self._open.add(update_id)
         owned.append(update_id)
-        self.author_bits |= 1 << self._places[header.trainer]
+        self._author_bits |= 1 << self._places[header.trainer]
         if len(owned) == UPDATES_PER_TRAINER_MAX:
             self.lies.append(duplicate_update(self.known[owned[0]], header))
         return True
@@ -87,6 +91,8 @@ class UpdatePool(Struct):
 
     def carry(self, before: UpdatePool) -> None:
         """Take over what the pool of an earlier height holds and this block may still carry."""
+        if self.pledges is not None and before.pledges is not None:
+            self.pledges.carry(before.pledges)
         for update_id in sorted(before.known):
             header = before.known[update_id]
             if self.state.base_of(header.base_height) is None:
@@ -175,8 +181,21 @@ class UpdatePool(Struct):
         return has_quorum(self._avail_power, self.state.validators.total_power)
 
     def held_ids(self) -> tuple[bytes, ...]:
-        """Return the ids an availability vote of ours may list, ascending."""
-        return tuple(sorted(self.held))
+        """Return the ids an availability vote of ours may list, ascending: held, and pledged in time."""
+        return tuple(sorted(update_id for update_id in self.held if self.is_due(self.known[update_id])))
+
+    def is_due(self, header: UpdateHeader) -> bool:
+        """Answer whether this block is to have an update: always, unless pledges are asked for."""
+        pledges = self.pledges
+        return pledges is None or pledges.is_due(header.trainer, header.base_height, header.update_id)
+
+    @property
+    def update_bits(self) -> int:
+        """Return as bits over the trainers from whom nothing is lacked now, as digests say it."""
+        if self.pledges is None:
+            return self._author_bits
+        pledged = sum(1 << self._places[trainer] for trainer in self.pledges.trainers)
+        return pledged if self.pledges.is_open else pledged & self._author_bits
 
     def settled_trainers(self) -> Set[bytes]:
         """Return the trainers that there is nothing to wait for: a payload of theirs is held or refused."""

@@ -63,7 +63,7 @@ def waiting_for(work: HeightWork) -> tuple[bytes, ...]:
     engine, validators = work.engine, work.state.validators.validators
     match engine.current_step:
         case Step.COLLECT:
-            return tuple(sorted(work.collecting.clock.expected - work.pool.settled_trainers()))
+            return tuple(sorted(work.collecting.awaited()))
         case Step.PROPOSE:
             return (validators[engine.proposer(engine.round)].key,)
         case step:

@@ -110,6 +110,7 @@ def load_config(path: Path, environment: Mapping[str, str], flags: Mapping[str, 
             settings.setdefault(section, {})[key] = _from_text(kind, text, name)
     for place, value in flags.items():
         section, _, key = place.partition(".")
+        _key_type(section, key, f"setting {place}")
         if value is not None:
             settings.setdefault(section, {})[key] = value
     try:

@@ -26,6 +26,7 @@ _NAMES: dict[type[Any], str] = {
     facts.UpdateSkipped: "update.skipped",
     facts.UpdateReceived: "update.received",
     facts.UpdateRefused: "update.refused",
+    facts.PledgesEnded: "pledges.ended",
     facts.CollectEnded: "collect.ended",
     facts.RoundStarted: "round.started",
     facts.ProposalRefused: "proposal.refused",

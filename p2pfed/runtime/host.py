@@ -43,6 +43,7 @@ from p2pfed.runtime.feed import Entry, Feed, entry_of
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.inbox import Inbox
+from p2pfed.runtime.loneliness import Loneliness
 from p2pfed.runtime.measuring import Measuring
 from p2pfed.runtime.metrics import PeerMetrics
 from p2pfed.runtime.state_fetch import StateFetch
@@ -63,8 +64,6 @@ T = TypeVar("T")
 DIAL_TIMEOUT_MS = 5_000
 EARLY_BYTES_MAX = 4 * MIB  # A model up to so large is written before its block is decided.
 MERGING_THREADS_MAX = 4  # More gain little: the rows come from memory, which they share.
-LONELY_MS = 5_000  # Without any pipe for so long, a person is told why the last dial failed …
-LONELY_PAUSE_MS = 60_000  # … and again no sooner than this.
 
 
 class Actor(Protocol):
@@ -134,7 +133,7 @@ class Host:
         self._vote_state = VoteStateFile(store.home.vote_state)
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
-        self._lonely_at_ms = clock.now_ms() + LONELY_MS
+        self._loneliness = Loneliness(clock.now_ms())
         self.is_done = asyncio.Event()  # The last height that this peer works for is final.
         self.is_everyone_done = asyncio.Event()  # No member needs us any more to reach the network's end.
         self._evaluations: set[asyncio.Task[None]] = set()
@@ -330,8 +329,7 @@ class Host:
         figures: Metrics = {}
         if self._trainer is not None and state.height == fact.height and state.model is not None:
             figures = await self._trainer.evaluate(state)
-            word = quality_of(figures) if is_gated(state) else None
-            if word is not None:
+            if is_gated(state) and (word := quality_of(figures)) is not None:
                 self._inbox.put(Evaluated(fact.height, *word))
             figures = shown(figures)
         self.feed.keep_figures(fact.height, figures)
@@ -406,11 +404,8 @@ class Host:
 
     def _warn_if_lonely(self, reason: str) -> None:
         """Say aloud why nobody talks to this peer: a wrong genesis, transport or address shows only here."""
-        now_ms = self.now_ms()
-        if self.node.neighbours.table.connected_peers():
-            self._lonely_at_ms = now_ms + LONELY_MS
-        elif now_ms >= self._lonely_at_ms:
-            self._lonely_at_ms = now_ms + LONELY_PAUSE_MS
+        is_connected = bool(self.node.neighbours.table.connected_peers())
+        if self._loneliness.is_worth_telling(self.now_ms(), is_connected=is_connected):
             remedy = "check [network] join in config.toml and that a peer of this network runs there"
             self.say("peer.lonely", reason=reason, remedy=remedy)
 

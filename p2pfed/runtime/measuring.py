@@ -23,7 +23,7 @@ class Measuring:
     front of a block is work that the block needs.
 
     Args:
-        genesis: Its rules say whether anybody looks at products.
+        genesis: Its rules, or scores of updates, say whether anybody looks at products.
         load: Returns the checked payload of an update.
         parallel: How to map over pieces of groups.
     """
@@ -34,7 +34,8 @@ class Measuring:
         self._manifest = genesis.manifest
         self._load = load
         self._parallel = parallel
-        self._is_wanted = any(named_rule(rule).uses_products for rule in genesis.params.rules)
+        is_scored = genesis.params.emission > 0
+        self._is_wanted = is_scored or any(named_rule(rule).uses_products for rule in genesis.params.rules)
         self._rows_max = min(UPDATES_MAX, KEPT_BYTES_MAX // (2 * self._manifest.size))
         self._expected: dict[bytes, UpdateHeader] = {}
         self._waiting: deque[UpdateHeader] = deque()

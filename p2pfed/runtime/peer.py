@@ -18,7 +18,7 @@ from p2pfed.chain.genesis import load_genesis, verify_genesis
 from p2pfed.chain.state import ChainState, genesis_state, restore
 from p2pfed.consensus.signer import SignRecord, decode_record, initial_record
 from p2pfed.errors import LocalError, MalformedMessage, StorageFault
-from p2pfed.learning.client import WorkerClient
+from p2pfed.learning.client import LearnerWorker, WorkerClient
 from p2pfed.learning.learner import AppContext
 from p2pfed.net.factory import make_transport
 from p2pfed.node.events import AddressesChanged
@@ -67,6 +67,7 @@ class RunOptions(Struct, frozen=True):
     heights: Stop after so many more heights; None: go on.
     sync: How a peer without data starts, one of SYNC_MODES.
     checkpoint: Height and hash of a block that a person knows to be final.
+    is_embedded: Signals are the business of the program that this peer is a part of.
     new_signer: The operator confirms that no other process can vote with this key.
     """
 
@@ -74,6 +75,7 @@ class RunOptions(Struct, frozen=True):
     new_signer: bool = False
     sync: SyncMode = "auto"
     checkpoint: Checkpoint | None = None
+    is_embedded: bool = False
 
 
 class Interface(Protocol):
@@ -86,9 +88,24 @@ class Interface(Protocol):
 
 
 async def run_peer(
-    home: Home, config: Config, options: RunOptions, feed: Feed, interface: Interface | None = None
+    home: Home,
+    config: Config,
+    options: RunOptions,
+    feed: Feed,
+    interface: Interface | None = None,
+    worker: LearnerWorker | None = None,
+    on_start: Callable[[Host], None] = lambda _: None,
 ) -> Ending:
     """Run the peer of `home` until it ends; the caller holds the home's lock.
+
+    Args:
+        home: Whose.
+        config: Its settings.
+        options: What this run adds to them.
+        feed: Told of all that happens.
+        interface: The HTTP API, None for none.
+        worker: The learner, None: the one that `config` names.
+        on_start: Called with the host once it listens.
 
     Raises:
         LocalError: Configuration, key or genesis; carries the exit code.
@@ -135,6 +152,7 @@ async def run_peer(
         log = Log(files, genesis.chain_id)
         found = await loop.run_in_executor(disk, open_log, log, store, state.next_height, record)
         stack.push_async_callback(loop.run_in_executor, disk, log.close)
+        worker = worker or (make_worker(_learner(config)) if config.learner.app else None)
         node = Node(
             key=key,
             state=state,
@@ -143,7 +161,7 @@ async def run_peer(
             history=found.history,
             records=records,
             contacts=contacts,
-            is_learning=bool(config.learner.app),
+            is_learning=worker is not None,
             is_exchanging=network.exchange,
             sync_plan=beginning.plan,
             checkpoint=options.checkpoint,
@@ -161,7 +179,6 @@ async def run_peer(
         fresh = Fresh()
         inbox.serve_with(Server(shown, reading, lambda root: not withholds(root), shown_bytes, fresh))
         fetcher = Fetcher(store, transport, disk, bulk, inbox.put, fresh)
-        worker = make_worker(_learner(config)) if config.learner.app else None
         state_fetch = StateFetch(
             store, transport, disk, inbox.put, lambda progress: host.say("sync.progress", **asdict(progress))
         )
@@ -185,8 +202,9 @@ async def run_peer(
             heights=options.heights,
             metrics=PeerMetrics(traffic, lambda: status_of(host)),
         )
+        stack.callback(loop.set_exception_handler, loop.get_exception_handler())
         loop.set_exception_handler(partial(_stop_for_bug, host))
-        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        for number, code in () if options.is_embedded else ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             loop.add_signal_handler(number, host.stop, Ending("stopped by a signal", code))
         port = await transport.listen(network.listen, network.port)
         stack.push_async_callback(transport.close)
@@ -203,6 +221,7 @@ async def run_peer(
         for sentence in found.notes:
             host.say("log.read", note=sentence)
         inbox.put(AddressesChanged(addresses))
+        on_start(host)
         leaving = asyncio.create_task(_leave_when_done(host, config.run.linger_s))
         stack.callback(leaving.cancel)
         return await host.run()

@@ -30,6 +30,7 @@ class Accidents:
             self._by_kind.setdefault(fault.kind, []).append((number, fault))
         self._evidence = scenario.evidence
         self._images: dict[tuple[int, int], Disk] = {}
+        self.bends_time = not {"pause", "clock"}.isdisjoint(self._by_kind)  # Asked before every step.
 
     def pause_ms(self, peer: int, at_ms: int) -> int:
         """Return how long a peer stands still from now on, 0 where it runs."""

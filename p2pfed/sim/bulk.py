@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
-
-from p2pfed.primitives.merkle import chunk_root
 
 REQUEST_TIMEOUT_MS = 2_000  # Shorter than in production, so that a lost request costs less of a short run.
 RETRY_FIRST_MS = 100
@@ -23,13 +22,14 @@ class Line(Protocol):
 
     def blob(self, root: bytes) -> bytes | None: ...
 
-    def keep(self, data: bytes) -> None: ...
+    def keep(self, root: bytes, data: bytes) -> None: ...
 
     def is_connected(self, peer: bytes) -> bool: ...
 
     def connected(self) -> tuple[bytes, ...]: ...
 
-    def request_blob(self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None]) -> None: ...
+    def request_blob(self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None]) -> None:
+        """Ask `peer` and call `answer` with bytes of this root, None where none came."""
 
 
 class _Pull(Struct):
@@ -54,7 +54,7 @@ class Pulls:
             known.holders.update(dict.fromkeys(holders))
             return
         pull = self._pulls[name] = _Pull(root, dict.fromkeys(holders), height, done)
-        self._line.later(0, lambda: self._round(name, pull))
+        self._line.later(0, partial(self._round, name, pull))
 
     def passed(self, height: int) -> None:
         """Give up what only the blocks up to `height` needed."""
@@ -78,16 +78,15 @@ class Pulls:
         others = [] if order else [peer for peer in self._line.connected() if peer not in tried]
         order, tried = order or others, tried.union(others)
         if order:
-            self._line.request_blob(
-                order[0], pull.root, lambda answer: self._answered(name, pull, order[1:], tried, answer)
-            )
+            answered = partial(self._answered, name, pull, order[1:], tried)
+            self._line.request_blob(order[0], pull.root, answered)
         else:
             wait_ms, pull.wait_ms = pull.wait_ms, min(RETRY_MAX_MS, 2 * pull.wait_ms)
-            self._line.later(wait_ms, lambda: self._round(name, pull))
+            self._line.later(wait_ms, partial(self._round, name, pull))
 
     def _answered(
         self, name: bytes, pull: _Pull, rest: list[bytes], tried: frozenset[bytes], data: bytes | None
     ) -> None:
-        if data is not None and chunk_root(data) == pull.root:
-            self._line.keep(data)
+        if data is not None:
+            self._line.keep(pull.root, data)
         self._ask(name, pull, rest, tried)

@@ -16,6 +16,7 @@ from p2pfed.sim.disk import Disk
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
 from p2pfed.types.params import ROUNDS_AHEAD_MAX, TRANSACTION_POOL_MAX
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
 from p2pfed.types.wire import ControlMessage, ProposalMessage
@@ -67,8 +68,9 @@ class Checkers:
         if said is None:
             self._said[peer, place] = words
             # Who was alone when it voted says so once somebody listens, and may be in a later round by then.
-            records = (disk.load_record(), *self._durable.get(peer, ()))
-            if not any(message in _remembered(record) for record in records):
+            if not _is_durable(message, disk.load_record()) and not any(
+                _is_durable(message, record) for record in self._durable.get(peer, ())
+            ):
                 self._fail(peer, f"it spoke at {place} before that was durable")
         elif said != words:
             self._fail(peer, f"it signed twice at {place}")
@@ -141,6 +143,7 @@ class Checkers:
         ]
         if work is not None:
             validators, trainers = len(work.state.validators), len(work.state.trainers)
+            lag = work.state.genesis.params.update_lag
             rounds = max(work.engine.round, 0) + 1 + ROUNDS_AHEAD_MAX
             listed = sum(len(message.update_ids) for message in work.pool.avails.values())
             counts += [
@@ -148,6 +151,7 @@ class Checkers:
                 ("values", len(work.values), VALUES_MAX),
                 ("availability votes", len(work.pool.avails), validators),
                 ("update headers", len(work.pool.known), 2 * trainers + listed),
+                ("pledges", len(work.pool.pledges.first) if work.pool.pledges else 0, lag * trainers),
             ]
         for what, count, most in counts:
             if count > most:
@@ -169,6 +173,9 @@ def _own_words(peer: bytes, message: ControlMessage, state: ChainState) -> tuple
         case UpdateHeader():
             is_own = message.trainer == peer
             return (("update", message.base_height, 0), sha256(message.body())) if is_own else None
+        case Pledge():
+            is_own = message.trainer == peer
+            return (("pledge", message.base_height, 0), message.update_id) if is_own else None
         case AvailMessage():
             index, height = message.avail.validator_index, message.avail.height
             place, words = ("avail", height, message.avail.attempt), message.avail.body()
@@ -183,6 +190,12 @@ def _own_words(peer: bytes, message: ControlMessage, state: ChainState) -> tuple
     validators = state.validators_at(height) if height <= state.height + 2 else None
     is_own = validators is not None and validators.index_of(peer) == index
     return (place, sha256(words)) if is_own else None
+
+
+def _is_durable(message: ControlMessage, record: SignRecord) -> bool:
+    if isinstance(message, Pledge):
+        return record.trainer is not None and record.trainer.update_id == message.update_id
+    return message in _remembered(record)
 
 
 def _remembered(record: SignRecord) -> tuple[ControlMessage | None, ...]:

@@ -38,6 +38,7 @@ class Disk:
         self._genesis = genesis
         self._synced: dict[str, bytes] = {}
         self._unsynced: dict[str, bytes] = {}
+        self._parsed = (b"", initial_record())  # The bytes of the last record read, and what they say.
         self.log_files = MemoryFiles()
         self._pass_point: PointHook = ignore_point
         self._model_roots = {0: model.root}  # By height, of those that are kept.
@@ -87,7 +88,11 @@ class Disk:
 
     def load_record(self) -> SignRecord:
         data = self._read(_RECORD)
-        return initial_record() if data is None else decode_record(parse_record(data, _RECORD))
+        if data is None:
+            return initial_record()
+        if data is not self._parsed[0]:
+            self._parsed = (data, decode_record(parse_record(data, _RECORD)))
+        return self._parsed[1]
 
     def save_peers(self, records: tuple[PeerRecord, ...]) -> None:
         self._replace("peers", _PEERS, codec.encode(records))
@@ -101,9 +106,13 @@ class Disk:
     def put(self, data: bytes) -> bytes:
         """Keep a blob durably and return its root."""
         root = chunk_root(data)
+        self.keep(root, data)
+        return root
+
+    def keep(self, root: bytes, data: bytes) -> None:
+        """Keep a blob durably, whose root is known."""
         if self.blob(root) is None:
             self._replace("blob", _blob(root), data)
-        return root
 
     def save_pending(self, body: Body) -> None:
         """Keep the body of a value that is voted on (W8)."""

@@ -19,8 +19,8 @@ FAULT_KINDS: tuple[str, ...] = (*WIRE_FAULTS, *get_args(PeerFaultKind))
 
 # What filters know; `bulk` are pulls: payloads, bodies, models and blocks.
 MESSAGES = (
-    "update", "avail", "proposal", "prevote", "precommit", "polka", "commit", "transfer", "evidence",
-    "digest", "records", "bulk",
+    "update", "pledge", "avail", "proposal", "prevote", "precommit", "polka", "commit", "transfer",
+    "evidence", "digest", "records", "bulk",
 )  # fmt: skip
 BRIDGE = -1  # In the peers of a bridge: what stands before it is the left side, after it the bridge.
 DELAY_TAIL_MS_MAX = 5_000

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from p2pfed.chain.form import payload_form
-from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.chain.snapshot import block_of, model_of, state_after
 from p2pfed.errors import BadChunk, PeerFault
 from p2pfed.node import effects, events
 from p2pfed.primitives import codec
-from p2pfed.primitives.merkle import chunk_root
 from p2pfed.sim.bulk import Pulls
 from p2pfed.types.block import Body
 from p2pfed.types.params import BODY_BYTES_MAX, HEIGHT_MAX
@@ -33,20 +32,21 @@ class Fetching:
         self._world = world
         self._peer = peer
         self._pulls = Pulls(self)
+        self._form = payload_form(world.genesis)
 
     def passed(self, height: int) -> None:
         """Give up what only the blocks up to `height` needed."""
         self._pulls.passed(height)
 
     def payload(self, effect: effects.FetchPayload) -> None:
-        header, genesis = effect.header, self._world.genesis
+        header, update_id = effect.header, effect.header.update_id
 
         def done(data: bytes) -> None:
-            is_valid, proof = judge_payload(header, data, payload_form(genesis))
-            self._peer.handle(events.PayloadFetched(header.update_id, is_valid, proof))
+            is_valid, proof = self._world.judge_payload(header, data, self._form)
+            self._peer.handle(events.PayloadFetched(update_id, is_valid, proof))
 
-        last = header.base_height + genesis.params.update_lag
-        self._pulls.want(header.update_id, header.payload_root, effect.holders, last, done)
+        last = header.base_height + self._world.genesis.params.update_lag
+        self._pulls.want(update_id, header.payload_root, effect.holders, last, done)
 
     def body(self, effect: effects.FetchBody) -> None:
         header = effect.header
@@ -98,8 +98,8 @@ class Fetching:
     def blob(self, root: bytes) -> bytes | None:
         return self._peer.disk.blob(root)
 
-    def keep(self, data: bytes) -> None:
-        self._peer.disk.put(data)
+    def keep(self, root: bytes, data: bytes) -> None:
+        self._peer.disk.keep(root, data)
 
     def is_connected(self, peer: bytes) -> bool:
         return self._world.has_pipe(self._peer, peer)
@@ -108,11 +108,15 @@ class Fetching:
         return self._world.partners(self._peer)
 
     def request_blob(self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None]) -> None:
-        def take(data: bytes | None) -> None:
-            if data is not None and chunk_root(data) != root:
-                fault = BadChunk(f"other bytes than those of {root.hex()}")
-                self._peer.handle(events.PeerMisbehaved(peer, fault))
-                data = None
-            answer(data)
+        take = partial(self._take, peer, root, answer)
+        self._world.post.request(self._peer, peer, lambda other: other.serve(root), take, len)
 
-        self._world.request(self._peer, peer, lambda other: other.serve(root), take, len)
+    def _take(
+        self, peer: bytes, root: bytes, answer: Callable[[bytes | None], None], data: bytes | None
+    ) -> None:
+        """Take what a holder answered; other bytes than those asked for are its misdeed."""
+        if data is not None and self._world.root_of(data) != root:
+            fault = BadChunk(f"other bytes than those of {root.hex()}")
+            self._peer.handle(events.PeerMisbehaved(peer, fault))
+            data = None
+        answer(data)

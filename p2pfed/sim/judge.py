@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from p2pfed.chain.state import ChainState, genesis_state
@@ -10,6 +11,7 @@ from p2pfed.node.facts import EvidenceFound, Fact
 from p2pfed.node.height_messages import HeightMessage, height_of
 from p2pfed.sim.chain_checkers import ChainCheckers
 from p2pfed.sim.checkers import Checkers
+from p2pfed.sim.earnings import scores_in
 from p2pfed.sim.scenario import Scenario, disappointments
 from p2pfed.sim.signatures import Signatures
 from p2pfed.types.availability import AvailMessage
@@ -43,12 +45,19 @@ class Judge:
         # What the honest sign; where so many lie that forks are possible, all that the honest hear.
         self._hears_all = not scenario.is_safe
         self._signatures = Signatures(genesis.chain_id)
+        self._scores: dict[int, Counter[bytes]] = {}  # Height -> what the updates in its block scored.
         self._older: dict[int, int] = {}  # Height -> updates in its block that trained from an older model.
 
     @property
     def older(self) -> int:
         """How many updates in blocks trained from an older model than the last."""
         return sum(self._older.values())
+
+    @property
+    def earned(self) -> dict[int, int]:
+        """What the updates of each member scored, over all blocks."""
+        total = sum(self._scores.values(), Counter[bytes]())
+        return {self._numbers[key]: score for key, score in sorted(total.items())}
 
     def hears(self, peer: SimPeer, message: ControlMessage) -> None:
         """An honest peer heard something: of a fork it may be the proof."""
@@ -77,6 +86,7 @@ class Judge:
         self.chain.stored(block, state)
         bases = [update.base_height for update in block.body.updates if not block.header.is_empty]
         self._older[block.header.height] = sum(base < block.header.height - 1 for base in bases)
+        self._scores[block.header.height] = scores_in(block)
         self.checkers.bounds(peer)
         if self._hears_all:
             self._keep(peer, block.commit)
@@ -124,7 +134,8 @@ class Judge:
             return
         convicted = {self._numbers[entry.key] for entry in state.ledger.slashing.convictions}
         blocks = state.height - state.genesis.height
-        self.violations.extend(disappointments(self._scenario, blocks, convicted, self.older))
+        found = disappointments(self._scenario, blocks, convicted, self.earned, self.older)
+        self.violations.extend(found)
 
     def _keep(self, peer: SimPeer, message: ControlMessage) -> None:
         validators = _validators(peer, message)

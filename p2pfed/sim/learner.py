@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from p2pfed.adversary.registry import poison_of
 from p2pfed.chain.form import parse_codec, payload_form
@@ -11,7 +14,7 @@ from p2pfed.chain.state import ChainState
 from p2pfed.learning.builtin import builtin_learner
 from p2pfed.learning.feedback import Feedback, payload_of
 from p2pfed.learning.founding import found_in_process
-from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext
+from p2pfed.learning.learner import AppContext, Metrics
 from p2pfed.learning.quality import quality_of
 from p2pfed.learning.session import Session
 from p2pfed.primitives.keys import PrivateKey
@@ -19,6 +22,7 @@ from p2pfed.privacy.mechanism import model_view
 from p2pfed.sim.scenario import Scenario
 from p2pfed.types.genesis import Genesis, Params, Participant, first_model
 from p2pfed.types.model import ModelState
+from p2pfed.types.params import OUTER_ONE
 
 GENESIS_TIME_MS = 1_700_000_000_000
 UPDATE_BITS = 12
@@ -28,8 +32,76 @@ _PARAMS = {"epochs": "1", "batch": "64", "lr": "0.5", "holdout": "0"}
 DATA_SEED = 7  # Not the run's: five hundred schedules share one split and load it once.
 
 
-@lru_cache(maxsize=64)
-def session(index: int, peers: int, byzantine: str = "") -> Session:
+class Learners:
+    """The learner of each peer, and the network that they found.
+
+    Args:
+        make: Returns the learner of a peer: its number, how many there are, how it lies ("": not at all).
+        rule, outer: As genesis names them; `outer` is momentum and rate in units of 2^-16.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int, int, str], Session],
+        rule: str = "clip_nnm_trimmed_mean",
+        outer: tuple[int, int] = (0, OUTER_ONE),
+    ) -> None:
+        self.session = lru_cache(maxsize=64)(make)
+        self._rule, self._outer = rule, outer
+        self._found = lru_cache(maxsize=8)(self._make_model)
+
+    def found(self, keys: tuple[PrivateKey, ...], scenario: Scenario) -> tuple[Genesis, ModelState]:
+        """Return the genesis of `keys`, the members' in ascending order, and the first model."""
+        founder, model = self._found(sum(place is not None for place in scenario.trainer_places))
+        codec_name, one_in = parse_codec(scenario.codec)
+        dealt = zip(keys, scenario.bonds, scenario.member_roles, strict=True)
+        genesis = Genesis(
+            version=1,
+            name="simulation",
+            time_ms=GENESIS_TIME_MS,
+            transport="memory",
+            params=Params(
+                scenario.preset,
+                scenario.rules or (self._rule,),
+                1,
+                UPDATE_BITS,
+                4,
+                scenario.height_first - 1 + scenario.heights,
+                update_lag=scenario.update_lag,
+                outer_momentum=self._outer[0],
+                outer_rate=self._outer[1],
+                emission=scenario.emission,
+                gate_drop=scenario.gate_drop,
+                gate_patience=scenario.gate_patience,
+                codec=codec_name,
+                codec_one_in=one_in,
+                height_first=scenario.height_first,
+            ),
+            participants=tuple(Participant(key.public, bond, BALANCE, role) for key, bond, role in dealt),
+            manifest=founder.manifest,
+            model_root=model.root,
+            update_exponents=tuple(model.update_exponents.tolist()),
+            model_exponents=tuple(model.model_exponents.tolist()),
+            evaluation_root=founder.evaluation_root,
+        )
+        first = first_model(genesis, model.weights)
+        genesis = replace(genesis, model_root=first.root)
+        verify_genesis(genesis)
+        return genesis, first
+
+    def figures(self, peers: int, state: ChainState) -> Metrics:
+        """Return what the first peer's learner measures of the model of `state`; nothing without one."""
+        if state.model is None:
+            return {}
+        view = model_view(state.model, state.genesis.manifest.groups)
+        return self.session(0, peers, "").evaluate(view, state.height, state.train_index)
+
+    def _make_model(self, peers: int) -> tuple[Session, ModelState]:
+        founder = self.session(0, peers, "")
+        return founder, found_in_process(founder, UPDATE_BITS).model
+
+
+def _digits(index: int, peers: int, byzantine: str) -> Session:
     """Return the learner of a peer; it keeps nothing from call to call, so runs may share it.
 
     That of a liar, as `adversary.registry` spells it, may poison its data.
@@ -38,46 +110,7 @@ def session(index: int, peers: int, byzantine: str = "") -> Session:
     return Session(builtin_learner("digits", "softmax", context), context)
 
 
-@lru_cache(maxsize=8)
-def _found(peers: int) -> tuple[Session, ModelState]:
-    founder = session(0, peers)
-    return founder, found_in_process(founder, UPDATE_BITS).model
-
-
-def found(keys: tuple[PrivateKey, ...], scenario: Scenario) -> tuple[Genesis, ModelState]:
-    """Return genesis of `keys`, the members' in ascending order, and the first model."""
-    founder, model = _found(sum(place is not None for place in scenario.trainer_places))
-    codec_name, one_in = parse_codec(scenario.codec)
-    first, dealt = scenario.height_first, zip(keys, scenario.bonds, scenario.member_roles, strict=True)
-    genesis = Genesis(
-        version=1,
-        name="simulation",
-        time_ms=GENESIS_TIME_MS,
-        transport="memory",
-        params=Params(
-            scenario.preset,
-            scenario.rules,
-            1,
-            UPDATE_BITS,
-            4,
-            first - 1 + scenario.heights,
-            update_lag=scenario.update_lag,
-            emission=scenario.emission,
-            gate_drop=scenario.gate_drop,
-            gate_patience=scenario.gate_patience,
-            codec=codec_name,
-            codec_one_in=one_in,
-            height_first=first,
-        ),
-        participants=tuple(Participant(key.public, bond, BALANCE, role) for key, bond, role in dealt),
-        manifest=founder.manifest,
-        model_root=model.root,
-        update_exponents=tuple(model.update_exponents.tolist()),
-        model_exponents=tuple(model.model_exponents.tolist()),
-        evaluation_root=founder.evaluation_root,
-    )
-    verify_genesis(genesis)
-    return genesis, first_model(genesis, model.weights)
+DIGITS = Learners(_digits)
 
 
 def no_feedback(genesis: Genesis) -> Feedback:
@@ -105,10 +138,3 @@ def quality(learner: Session, state: ChainState) -> tuple[int, bytes] | None:
     assert state.model is not None
     view = model_view(state.model, state.genesis.manifest.groups)
     return quality_of(learner.evaluate(view, state.height, state.train_index))
-
-
-def accuracy(learner: Session, state: ChainState) -> float:
-    """Return the share of the public digits that the model of `state` names right."""
-    assert state.model is not None
-    view = model_view(state.model, state.genesis.manifest.groups)
-    return float(learner.evaluate(view, state.height, state.train_index)[ACCURACY_PUBLIC])

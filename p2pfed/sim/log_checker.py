@@ -36,7 +36,7 @@ class LogChecker:
                     del self._told[old]
 
     def synced(self) -> None:
-        self._promised = max(self._told, default=-1)
+        self._promised = next(reversed(self._told), -1)  # They were told in order.
 
     def recovered(self, entries: Sequence[tuple[int, Entry]]) -> str:
         """Take in what a start read, numbered; return what is wrong with it, or nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from random import Random
 
 from p2pfed.sim.faults import DELAY_TAIL_MS_MAX, SHARE_MAX, WIRE_FAULTS, Fault, divides
@@ -27,8 +29,8 @@ class Network:
             (number, fault) for number, fault in enumerate(scenario.faults) if fault.kind in kinds
         ]
         self._last_ms = max((fault.until_ms for _, fault in self._faults), default=0)
-        self._pipes: dict[Pipe, int] = {}  # Its number, so that a message of an older pipe is known.
-        self._partners: dict[int, set[int]] = {}
+        # By both ends. Each pipe has a number, so that a message of an older one is known.
+        self._pipes: dict[int, dict[int, int]] = defaultdict(dict)
         self._opened = 0
         self._free_us: dict[int, int] = {}  # When a sender of limited bandwidth is done with what it sends.
 
@@ -36,25 +38,26 @@ class Network:
         """Open a pipe; there is none yet."""
         assert self.pipe(first, second) is None
         self._opened += 1
-        self._pipes[_pipe(first, second)] = self._opened
-        self._partners.setdefault(first, set()).add(second)
-        self._partners.setdefault(second, set()).add(first)
+        self._pipes[first][second] = self._pipes[second][first] = self._opened
 
     def close(self, first: int, second: int) -> bool:
         """Close the pipe; answer whether there was one."""
-        if self._pipes.pop(_pipe(first, second), None) is None:
-            return False
-        self._partners[first].discard(second)
-        self._partners[second].discard(first)
-        return True
+        is_open = self._pipes[first].pop(second, None) is not None
+        if is_open:
+            del self._pipes[second][first]
+        return is_open
 
     def pipe(self, first: int, second: int) -> int | None:
         """Return the number of the open pipe between two peers."""
-        return self._pipes.get((first, second) if first < second else (second, first))
+        return self._pipes[first].get(second)
+
+    def pipes(self, peer: int) -> Mapping[int, int]:
+        """Return the numbers of a peer's pipes, by who is at their other end."""
+        return self._pipes[peer]
 
     def partners(self, peer: int) -> tuple[int, ...]:
         """Return who has a pipe with `peer`, ascending."""
-        return tuple(sorted(self._partners.get(peer, ())))
+        return tuple(sorted(self._pipes[peer]))
 
     def is_cut(self, first: int, second: int, at_ms: int) -> bool:
         """Answer whether no pipe can be opened: something stands between two peers, one way or the other."""
@@ -73,7 +76,8 @@ class Network:
         torn = []
         for number, fault in self._faults:
             if fault.kind in _BREAKS_PIPES and fault.is_on(at_ms):
-                cut = [pipe for pipe in self._pipes if divides(fault, *pipe, at_ms)]
+                opened = [(one, other) for one in self._pipes for other in self._pipes[one] if one < other]
+                cut = [pipe for pipe in opened if divides(fault, *pipe, at_ms)]
                 self.fired[number] += len(cut)
                 torn += cut
         return tuple(sorted(set(torn)))
@@ -144,7 +148,3 @@ class Network:
                 tail_ms = int(fault.amount * ((1 - self._random()) ** -0.8 - 1))
                 return (copies[0] + min(DELAY_TAIL_MS_MAX, tail_ms), *copies[1:])
         return ()
-
-
-def _pipe(first: int, second: int) -> Pipe:
-    return (first, second) if first < second else (second, first)

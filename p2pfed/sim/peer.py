@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from p2pfed.adversary.base import Adversary
@@ -32,7 +33,6 @@ from p2pfed.types.block import Block
 from p2pfed.types.genesis import Genesis
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX
-from p2pfed.types.wire import ControlMessage
 
 if TYPE_CHECKING:
     from p2pfed.sim.world import World
@@ -59,6 +59,8 @@ class SimPeer:
     ) -> None:
         self.number = number
         self.key = key
+        self.public = key.public
+        self.address = Multiaddr(f"10.0.{number >> 8}.{number & 255}", PORT, None)
         self.disk = disk
         self.byzantine = byzantine
         self.is_up = False
@@ -78,16 +80,8 @@ class SimPeer:
         self.spoke_ms: int | None = None  # When it first spoke in this life.
 
     @property
-    def public(self) -> bytes:
-        return self.key.public
-
-    @property
     def genesis(self) -> Genesis:
         return self._world.genesis
-
-    @property
-    def address(self) -> Multiaddr:
-        return Multiaddr(f"10.0.{self.number >> 8}.{self.number & 255}", PORT, None)
 
     def has_model_of(self, height: int) -> bool:
         """Answer whether this peer is up and has the model after `height`."""
@@ -141,17 +135,22 @@ class SimPeer:
         genesis = self._world.genesis
         return SyncPlan(rules_of(genesis), trusted_genesis(genesis), None, None)
 
-    def handle(self, event: Event) -> None:
-        """Let the peer take a step and carry out what it asks for, unless it dies on the way."""
+    def handle(self, event: Event, line: str = "") -> None:
+        """Let the peer take a step and carry out what it asks for, unless it dies on the way.
+
+        `line` is the summary of the event, where many are told of the same.
+        """
         if not self.is_up:
             return
-        world = self._world
-        wait_ms = world.pause_ms(self)
-        if wait_ms:
-            self.later(wait_ms, lambda: self.handle(event))
-            return
-        world.told(self, event)
-        self._clock_ms = max(self._clock_ms, world.now_ms + self._skew_ms + world.clock_ms(self))
+        world, jump_ms = self._world, 0
+        if world.bends_time:
+            wait_ms = world.pause_ms(self)
+            if wait_ms:
+                self.later(wait_ms, partial(self.handle, event, line))
+                return
+            jump_ms = world.clock_ms(self)
+        world.told(self, event, line)
+        self._clock_ms = max(self._clock_ms, world.agenda.now_ms + self._skew_ms + jump_ms)
         asked, number = self._actor.step(event, self._clock_ms), 0
         try:
             for number, effect in enumerate(asked):
@@ -172,19 +171,17 @@ class SimPeer:
 
     def later(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Do something in this life, if it lasts."""
-        life = self._life
+        self._world.agenda.after(delay_ms, partial(self._act, self._life, action))
 
-        def act() -> None:
-            if self.is_up and self._life == life:
-                try:
-                    action()
-                except PowerCut as cut:
-                    self.check_log()
-                    self._crash(cut.down_ms)
-                except DiskFull:
-                    self._stop_until_cleaned()
-
-        self._world.after(delay_ms, act)
+    def _act(self, life: int, action: Callable[[], None]) -> None:
+        if self.is_up and self._life == life:
+            try:
+                action()
+            except PowerCut as cut:
+                self.check_log()
+                self._crash(cut.down_ms)
+            except DiskFull:
+                self._stop_until_cleaned()
 
     def kill(self, down_ms: int) -> bool:
         """Let the peer die now; answer whether it lived."""
@@ -291,8 +288,7 @@ class SimPeer:
             case Craft():
                 self.later(world.work_ms(self, COMPUTE_MS), lambda: self._craft(effect))
             case SendBytes():
-                for peer in effect.peers:
-                    world.send(self, peer, effect.data)
+                world.post.send_bytes(self, effect.peers, effect.data)
             case Boast():
                 world.observed(self, effect)
             case _:
@@ -311,13 +307,9 @@ class SimPeer:
             self.spoke_ms = self._world.now_ms
 
     def _send(self, effect: effects.Send) -> None:
-        data, message, message_id = self._world.decoded(effect.message)  # What we send is what they read.
-        self._world.speaks(self, message)
-        for peer in effect.peers:
-            self._world.send(self, peer, data, message, message_id)
-
-    def hear(self, sender: bytes, data: bytes, message: ControlMessage, message_id: bytes) -> None:
-        self.handle(events.MessageReceived(sender, message, len(data), message_id))
+        letter = self._world.post.letter(effect.message)
+        self._world.speaks(self, letter.message)  # What we send is what they read.
+        self._world.post.send(self, effect.peers, letter)
 
     # Work that takes time
 
@@ -325,7 +317,11 @@ class SimPeer:
         if self._learner is None or not self._world.can_train(self):
             self.handle(events.TrainingFailed(effect.base_height, "no data this time"))
             return
-        payload, examples, self._left = train(self._learner, effect.state, self._left, self.public)
+        try:
+            payload, examples, self._left = train(self._learner, effect.state, self._left, self.public)
+        except LocalError as error:
+            self.handle(events.TrainingFailed(effect.base_height, str(error)))
+            return
         root = self.disk.put(payload)
         self.handle(events.Trained(effect.base_height, root, len(payload), examples))
 
@@ -366,7 +362,7 @@ class SimPeer:
     # What others ask for, and what it asks of them
 
     def _ask(self, peer: bytes, ask: Callable[[SimPeer], T | None], take: Callable[[T | None], None]) -> None:
-        self._world.request(self, peer, ask, take)
+        self._world.post.request(self, peer, ask, take)
 
     def take_blocks(self, source: bytes, blocks: tuple[Block, ...] | None) -> None:
         """Take an answer: None where there was none, no blocks where the other has none of these."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import count
 from random import Random
 from typing import Literal
@@ -14,6 +14,7 @@ from p2pfed.adversary.registry import verify_spec
 from p2pfed.chain.roles import parse_roles
 from p2pfed.errors import UsageError
 from p2pfed.gossip.mesh import MESH_DEGREE
+from p2pfed.sim.earnings import rider_objections
 from p2pfed.sim.faults import BRIDGE, Fault, FaultKind, verify_fault
 from p2pfed.types.genesis import Role
 from p2pfed.types.params import (
@@ -99,11 +100,13 @@ class Expect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     heights: The least and the most final blocks at the end; none: all heights of the scenario.
     convicted: The members that the ledger has convicted, all of them; None: not looked at.
     older: At least so many updates in blocks trained from an older model than the last.
+    unpaid: Whether each liar's updates score at most a tenth of an honest trainer's.
     """
 
     heights: tuple[int, int] | None = None
     convicted: tuple[int, ...] | None = None
     older: int = 0
+    unpaid: bool = False
 
 
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -125,7 +128,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     trainers: Who trains at another pace, or not always.
     update_lag: From how many heights back an update may be, as genesis names it.
     codec: How updates are spelled, as `init --codec` reads it.
-    rules: Aggregation rules, tried in this order.
+    rules: Aggregation rules, tried in this order; none: the one of the learners.
     gate_drop, gate_patience: The quality gate, as genesis names it; 0: none.
     emission: What a block pays for work at most, as genesis names it.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
@@ -154,7 +157,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     update_lag: int = 1
     codec: str = "int16"
     emission: int = 0
-    rules: tuple[str, ...] = ("clip_nnm_trimmed_mean",)
+    rules: tuple[str, ...] = ()
     gate_drop: int = 0
     gate_patience: int = 1
     skew_ms: int = 0
@@ -217,13 +220,16 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         return (*self.faults, *self.crashes)
 
 
-def disappointments(scenario: Scenario, blocks: int, convicted: Collection[int], older: int = 0) -> list[str]:
+def disappointments(
+    scenario: Scenario, blocks: int, convicted: Collection[int], earned: Mapping[int, int], older: int = 0
+) -> list[str]:
     """Return what a scenario expects of its end and did not get, in sentences.
 
     Args:
         scenario: What was run.
         blocks: How many are final at an honest peer, the most.
         convicted: The members that its ledger has convicted.
+        earned: What the updates of each member scored in its blocks.
         older: The updates in its blocks that trained from an older model than the last.
     """
     expect, found = scenario.expect, []
@@ -235,6 +241,8 @@ def disappointments(scenario: Scenario, blocks: int, convicted: Collection[int],
         found.append(f"peers {sorted(convicted)} are convicted where {wanted} are expected")
     if older < expect.older:
         found.append(f"{older} updates of older models count where at least {expect.older} are expected")
+    if expect.unpaid:
+        found += rider_objections(earned, scenario.peers, len(scenario.byzantine))
     return found
 
 

@@ -9,20 +9,30 @@ from p2pfed.node import events
 from p2pfed.node.events import Event
 from p2pfed.primitives import codec
 
+LINES_MAX = 4_096  # Kept to be hashed together.
+
 
 class Trace:
     """The hash of every (time, peer, event), in order."""
 
     def __init__(self) -> None:
         self._hash = sha256()
+        self._lines: list[str] = []
         self.events = 0
 
     def add(self, now_ms: int, peer: int, what: str) -> None:
         self.events += 1
-        self._hash.update(f"{now_ms} {peer} {what}\n".encode())
+        self._lines.append(f"{now_ms} {peer} {what}\n")
+        if len(self._lines) >= LINES_MAX:
+            self._take_in()
 
     def digest(self) -> str:
+        self._take_in()
         return self._hash.hexdigest()
+
+    def _take_in(self) -> None:
+        self._hash.update("".join(self._lines).encode())
+        self._lines.clear()
 
 
 def summary(event: Event) -> str:

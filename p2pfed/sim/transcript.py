@@ -9,6 +9,7 @@ from p2pfed.node.events import Event
 from p2pfed.sim.scenario import Scenario
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
@@ -19,9 +20,9 @@ Name = Callable[[bytes], str]  # A public key -> who that is.
 
 LINES_MAX = 300  # Of a transcript: the last ones tell how it broke.
 _KINDS: dict[type, str] = {
-    UpdateHeader: "update", AvailMessage: "avail", ProposalMessage: "proposal", Prevote: "prevote",
-    Precommit: "precommit", PolkaCert: "polka", CommitCert: "commit", Transfer: "transfer", Digest: "digest",
-    PeerRecords: "records",
+    UpdateHeader: "update", Pledge: "pledge", AvailMessage: "avail", ProposalMessage: "proposal",
+    Prevote: "prevote", Precommit: "precommit", PolkaCert: "polka", CommitCert: "commit",
+    Transfer: "transfer", Digest: "digest", PeerRecords: "records",
 }  # fmt: skip
 
 
@@ -100,6 +101,8 @@ def _said(message: ControlMessage, name: Name) -> str:
         case UpdateHeader():
             who, base = name(message.trainer), message.base_height
             return f"update {message.update_id.hex()[:6]} of {who} from height {base}"
+        case Pledge():
+            return f"pledge of {name(message.trainer)} from height {message.base_height}"
         case AvailMessage(avail=avail):
             return f"availability of {avail.count} updates at {avail.height} by {avail.validator_index}"
         case ProposalMessage(proposal=said, polka=polka):

@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
-from itertools import count
+from functools import partial
 from random import Random
-from typing import TypeVar
 
 from msgspec import Struct
 
 from p2pfed.adversary.effects import Boast
+from p2pfed.chain.invalid_update import judge_payload
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import PeerFault
+from p2pfed.learning.learner import ACCURACY_PUBLIC, Metrics
 from p2pfed.node import events
 from p2pfed.node.checks import OWN_CHECKS
 from p2pfed.node.effects import CheckProposal
 from p2pfed.node.events import Event
 from p2pfed.node.facts import Fact
 from p2pfed.primitives import codec
-from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.keys import PrivateKey
+from p2pfed.primitives.merkle import chunk_root
 from p2pfed.sim.accidents import Accidents
+from p2pfed.sim.agenda import Action, Agenda
 from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.judge import Judge
-from p2pfed.sim.learner import GENESIS_TIME_MS, accuracy, found, session
+from p2pfed.sim.learner import DIGITS, GENESIS_TIME_MS, Learners
 from p2pfed.sim.network import Network
 from p2pfed.sim.peer import SimPeer
+from p2pfed.sim.post import Post
 from p2pfed.sim.scenario import Scenario
 from p2pfed.sim.shared_checks import SharedChecks
 from p2pfed.sim.trace import Trace, summary
-from p2pfed.sim.transcript import Witness, kind_of, words
+from p2pfed.sim.transcript import Witness, words
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.block import Block
-from p2pfed.types.wire import ControlMessage, ProposalMessage, decode_control
-
-T = TypeVar("T")
+from p2pfed.types.wire import ControlMessage, ProposalMessage
 
 START_MS = GENESIS_TIME_MS + 1_000
 STALL_MS = 60_000  # Longer than any honest wait: EMPTY after 60 s of silence is not met, somebody trains.
 # The others hear of a death when the pipe breaks; what was on its way by then still arrives.
 DEATH_NOTICE_MS = 50
 CHECKED_MAX = 16  # States kept for others where blocks are checked once for all.
-DECODED_MAX = 1 << 16  # Messages kept decoded; a forgotten one is decoded again.
-ANSWER_BYTES = 1_000  # An answer whose size nobody counts: a manifest, a light block.
-REQUEST_BYTES = 100  # A pull's question, or an answer that there is nothing.
 
 
 class Result(Struct, frozen=True):
@@ -88,29 +85,32 @@ class Result(Struct, frozen=True):
 class World:
     """All peers of a run, their wires and the clock. `facts` is all that was observed, in order."""
 
-    def __init__(self, scenario: Scenario, witness: Witness | None = None) -> None:
-        self.scenario = scenario
-        self.now_ms = START_MS
+    def __init__(
+        self, scenario: Scenario, witness: Witness | None = None, learners: Learners = DIGITS
+    ) -> None:
+        self.scenario, self.learners = scenario, learners
+        self.agenda = Agenda(START_MS)
         self.trace = Trace()
         self.facts: list[tuple[int, int, Fact | Boast]] = []  # (virtual time, peer, fact)
         self.blames: list[tuple[int, bytes, PeerFault]] = []  # (peer, culprit, fault)
         self.crashes = 0
-        self.messages = self.message_bytes = self.duplicates = 0
         self._witness = witness
         self._checked: dict[tuple[bytes, bytes], ChainState] = {}  # By the blocks before and after.
-        self.checks = SharedChecks().checks if scenario.is_shared else OWN_CHECKS
-        self._decoded: dict[bytes, tuple[bytes, ControlMessage, bytes]] = {}
+        shared = SharedChecks() if scenario.is_shared else None
+        self.checks = shared.checks if shared else OWN_CHECKS
+        self.root_of = shared.root_of if shared else chunk_root
+        self.judge_payload = shared.judge if shared else judge_payload
         self._dice = Random(scenario.seed)
-        self._heap: list[tuple[int, int, Callable[[], None]]] = []
-        self._order = count()
         self._network = Network(scenario, self._dice)
+        self.post = Post(self, self._network)
         self._accidents = Accidents(scenario, self._network.fired)
+        self.bends_time = self._accidents.bends_time  # Whether peers pause, or their clocks jump.
         everyone = [
             PrivateKey(self._dice.randbytes(31).rjust(32, b"\1"))
             for _ in range(scenario.peers + scenario.observers)
         ]
         keys = tuple(sorted(everyone[: scenario.peers], key=lambda key: key.public))
-        self.genesis, model = found(keys, scenario)
+        self.genesis, model = learners.found(keys, scenario)
         self._shares = sum(one.trains for one in self.genesis.participants)  # Of the data.
         places = (*scenario.trainer_places, *[None] * scenario.observers)
         self._trainers = {trainer.peer: trainer for trainer in scenario.trainers}
@@ -126,12 +126,13 @@ class World:
                     number,
                     key,
                     Disk(self.genesis, model),
-                    learner=session(place, self._shares, byzantine) if place is not None else None,
+                    learner=learners.session(place, self._shares, byzantine) if place is not None else None,
                     byzantine=byzantine,
                     skew_ms=self._dice.randint(-scenario.skew_ms, scenario.skew_ms),
                 )
             )
-        self._by_key = {peer.public: peer for peer in self.peers}
+        self.numbers = {peer.public: peer.number for peer in self.peers}
+        self._by_address = {(peer.address.host, peer.address.port): peer for peer in self.peers}
         self.honest = tuple(peer for peer in self.peers if not peer.byzantine)
         self._waited_for = self.honest[0]
         self.judge = Judge(scenario, self.peers, model)
@@ -151,8 +152,7 @@ class World:
         self._accidents.schedule(self)
         for at_ms in self._network.tears():
             self.after(at_ms, self._tear)
-        while self._heap and not self.is_over:
-            self.now_ms, _, action = heapq.heappop(self._heap)
+        while not self.is_over and (action := self.agenda.pop()) is not None:
             if 0 < self.scenario.run_ms < self.virtual_ms:
                 break
             if not self.scenario.run_ms and self.now_ms > max(self._progress_ms, self._calm_ms) + STALL_MS:
@@ -175,10 +175,14 @@ class World:
             self._waited_for = next(lacking, self._waited_for)
         return self._waited_for.has_model_of(last)
 
-    def after(self, delay_ms: int, action: Callable[[], None]) -> None:
+    @property
+    def now_ms(self) -> int:
+        """The time, ms since 1970."""
+        return self.agenda.now_ms
+
+    def after(self, delay_ms: int, action: Action) -> None:
         """Do something `delay_ms` from now, after what is due then already."""
-        assert delay_ms >= 0
-        heapq.heappush(self._heap, (self.now_ms + delay_ms, next(self._order), action))
+        self.agenda.after(delay_ms, action)
 
     def work_ms(self, peer: SimPeer, bounds: tuple[int, int]) -> int:
         """Return how long some work of a peer takes this time."""
@@ -211,8 +215,8 @@ class World:
 
     def dial(self, peer: SimPeer, addresses: tuple[Multiaddr, ...]) -> None:
         """Answer a Dial: both ends learn of the pipe at the same moment."""
-        wanted = {(address.host, address.port) for address in addresses}
-        others = [one for one in self.peers if (one.address.host, one.address.port) in wanted]
+        found = (self._by_address.get((address.host, address.port)) for address in addresses)
+        others = sorted({one for one in found if one is not None}, key=lambda one: one.number)
 
         def arrive() -> None:
             for other in others:
@@ -232,7 +236,7 @@ class World:
 
     def disconnect(self, peer: SimPeer, public: bytes) -> None:
         """Close a pipe by one end's wish; both ends learn of it before anything else happens."""
-        other = self._by_key[public]
+        other = self.peers[self.numbers[public]]
         if self._network.close(peer.number, other.number):
             self._note(peer.number, f"has no pipe to {other.number} any more")
             self.after(0, lambda: peer.handle(events.PeerDisconnected(other.public)))
@@ -246,99 +250,22 @@ class World:
         self._note(peer.number, f"dies, for {down_ms} ms")
         for number in self._network.partners(peer.number):
             other = self.peers[number]
-            self.after(DEATH_NOTICE_MS, lambda other=other: self.disconnect(other, peer.public))  # type: ignore[misc]
+            self.after(DEATH_NOTICE_MS, partial(self.disconnect, other, peer.public))
         down_ms = max(down_ms, 2 * DEATH_NOTICE_MS)
         self._calm_ms = max(self._calm_ms, self.now_ms + down_ms)
         self.after(down_ms, peer.start)
 
     def has_pipe(self, peer: SimPeer, public: bytes) -> bool:
         """Answer whether a peer has a pipe with the one of this key."""
-        other = self._by_key.get(public)
-        return other is not None and self._network.pipe(peer.number, other.number) is not None
+        return self.numbers.get(public) in self._network.pipes(peer.number)
 
     def partners(self, peer: SimPeer) -> tuple[bytes, ...]:
         """Return whom a peer has a pipe with."""
         return tuple(self.peers[number].public for number in self._network.partners(peer.number))
 
-    def decoded(self, message: ControlMessage) -> tuple[bytes, ControlMessage, bytes]:
-        """Return the bytes of a message, what a receiver reads in them, and their id: made once for all."""
-        data = codec.encode(message)
-        shared = self._decoded.get(data)
-        if shared is None:
-            if len(self._decoded) >= DECODED_MAX:
-                self._decoded.clear()
-            shared = self._decoded[data] = (data, decode_control(data), sha256(data))
-        return shared
-
-    def send(
-        self,
-        peer: SimPeer,
-        public: bytes,
-        data: bytes,
-        message: ControlMessage | None = None,
-        message_id: bytes = b"",
-    ) -> None:
-        """Carry a message over an open pipe; what is no message arrives as its sender's misdeed."""
-        other = self._by_key[public]
-        pipe = self._network.pipe(peer.number, other.number)
-        if pipe is None:
-            return
-
-        def arrive() -> None:
-            if self._network.pipe(peer.number, other.number) != pipe:
-                return
-            self.messages += 1
-            self.message_bytes += len(data)
-            self.duplicates += data in other.heard
-            other.heard.add(data)
-            try:
-                other.hear(peer.public, data, message or decode_control(data), message_id or sha256(data))
-            except PeerFault as fault:
-                other.handle(events.PeerMisbehaved(peer.public, fault))
-
-        kind = "garbage" if message is None else kind_of(message)
-        for delay_ms in self._network.delays(peer.number, other.number, kind, len(data), self.virtual_ms):
-            self.after(delay_ms, arrive)
-
-    def request(
-        self,
-        peer: SimPeer,
-        public: bytes,
-        ask: Callable[[SimPeer], T | None],
-        answer: Callable[[T | None], None],
-        size: Callable[[T], int] = lambda _: ANSWER_BYTES,
-    ) -> None:
-        """Ask another peer and call `answer`, with None where it has nothing or there is no way."""
-        other = self._by_key[public]
-        if self._network.pipe(peer.number, other.number) is None or not other.is_up:
-            peer.later(1, lambda: answer(None))
-            return
-        there = self._network.delays(peer.number, other.number, "bulk", REQUEST_BYTES, self.virtual_ms)
-        started_ms = self.now_ms
-
-        def give_up() -> None:
-            peer.later(max(0, started_ms + REQUEST_TIMEOUT_MS - self.now_ms), lambda: answer(None))
-
-        def arrive() -> None:
-            found = ask(other) if other.is_up else None
-            bulk_bytes = REQUEST_BYTES if found is None else size(found)
-            self.messages += 1
-            self.message_bytes += bulk_bytes
-            back = self._network.delays(other.number, peer.number, "bulk", bulk_bytes, self.virtual_ms)
-            if back and self.now_ms + back[0] <= started_ms + REQUEST_TIMEOUT_MS:
-                peer.later(back[0], lambda: answer(found))
-            else:
-                give_up()
-
-        delay_ms = there[0] + self.pause_ms(other) if there else REQUEST_TIMEOUT_MS
-        if delay_ms < REQUEST_TIMEOUT_MS:
-            peer.later(delay_ms, arrive)
-        else:
-            give_up()
-
     def ask_blocks(self, peer: SimPeer, public: bytes, from_height: int) -> None:
         """Answer FetchBlocks."""
-        self.request(
+        self.post.request(
             peer,
             public,
             lambda other: other.serve_blocks(from_height),
@@ -368,9 +295,9 @@ class World:
             self._proposed_ms.setdefault(message.proposal.value_id, self.now_ms)
         self.judge.speaks(peer, message)
 
-    def told(self, peer: SimPeer, event: Event) -> None:
-        """A peer is told of an event."""
-        self.trace.add(self.now_ms, peer.number, summary(event))
+    def told(self, peer: SimPeer, event: Event, line: str) -> None:
+        """A peer is told of an event; `line` is its summary where that is made already."""
+        self.trace.add(self.now_ms, peer.number, line or summary(event))
         if isinstance(event, events.MessageReceived):
             self.judge.hears(peer, event.message)
         if self._witness is not None:
@@ -401,19 +328,19 @@ class World:
             self.disconnect(self.peers[first], self.peers[second].public)
 
     def _name(self, public: bytes) -> str:
-        peer = self._by_key.get(public)
-        return f"peer {peer.number}" if peer is not None else public.hex()[:6]
+        number = self.numbers.get(public)
+        return f"peer {number}" if number is not None else public.hex()[:6]
 
     def _note(self, number: int, text: str) -> None:
         if self._witness is not None:
             self._witness(self.virtual_ms, number, text)
 
+    def figures(self, state: ChainState) -> Metrics:
+        """Return what the first learner measures of the model of `state`."""
+        return self.learners.figures(self._shares, state)
+
     def _heights(self) -> tuple[int, ...]:
         return tuple(peer.disk.height for peer in self.peers)
-
-    def _accuracy(self, state: ChainState) -> float:
-        founder = session(0, self._shares)
-        return accuracy(founder, state) if state.model is not None else 0.0
 
     def _result(self) -> Result:
         accused, final = self.judge.convict(), self.judge.checkers.final
@@ -428,16 +355,16 @@ class World:
             events=self.trace.events,
             virtual_ms=self.virtual_ms,
             crashes=self.crashes,
-            accuracy=self._accuracy(state),
+            accuracy=float(self.figures(state).get(ACCURACY_PUBLIC, 0.0)),
             forks=len(self.judge.checkers.forks),
             accused_power=accused,
             included=self.judge.chain.included,
             older=self.judge.older,
             fired=tuple(self._network.fired),
             commit_ms=sorted(self._commits_ms)[len(self._commits_ms) // 2] if self._commits_ms else -1,
-            messages=self.messages,
-            message_bytes=self.message_bytes,
-            duplicates=self.duplicates,
+            messages=self.post.messages,
+            message_bytes=self.post.message_bytes,
+            duplicates=self.post.duplicates,
         )
 
 

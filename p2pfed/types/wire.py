@@ -25,6 +25,7 @@ from p2pfed.types.params import (
     PROOF_KEY_BYTES_MAX,
 )
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.quality import Quality
 from p2pfed.types.snapshot import Snapshot
@@ -55,7 +56,8 @@ class Digest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, 
     """What a peer holds of the height it works on, so that others send what it lacks.
 
     `height` is the one it works on: its last final block is `height - 1`. `updates` is a bitmap over the
-    trainers of that height in key order: whose update header it holds.
+    trainers of that height in key order: whose update header it holds. Where work is paid, whose pledge, and
+    from its own second part of COLLECT on whose pledge and header.
     """
 
     height: Height
@@ -76,6 +78,7 @@ class PeerRecords(Message, frozen=True, array_like=True, forbid_unknown_fields=T
 
 ControlMessage = (
     UpdateHeader
+    | Pledge
     | AvailMessage
     | Prevote
     | Precommit

@@ -17,7 +17,6 @@ now, run in the folder `tests`: `python -m scripts.network scripts/*.txt`.
 
 from __future__ import annotations
 
-import heapq
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -70,8 +69,8 @@ class Network(World):
             again = "" if (peer.number, 0, line) not in self._told else " again"
             self._tell(peer, line + (again if before == words else ", and that is ANOTHER"), line)
 
-    def told(self, peer: SimPeer, event: Event) -> None:
-        super().told(peer, event)
+    def told(self, peer: SimPeer, event: Event, line: str) -> None:
+        super().told(peer, event, line)
         if isinstance(event, events.Trained):
             self._tell(peer, f"trained payload {self._payload_letter(event.payload_root)}")
 
@@ -139,8 +138,7 @@ class Network(World):
     def drive(self, is_enough: Callable[[], bool], patience_ms: int = PATIENCE_MS) -> None:
         """Let events happen until it is enough, or the patience ends."""
         end_ms = self.now_ms + patience_ms
-        while self._heap and self._heap[0][0] <= end_ms and not is_enough():
-            self.now_ms, _, action = heapq.heappop(self._heap)
+        while not is_enough() and (action := self.agenda.pop(end_ms)) is not None:
             action()
 
     def _start(self, peer: SimPeer) -> None:

@@ -103,10 +103,10 @@ def test_what_strikes_peers_strikes_and_passes() -> None:
     said: list[int] = []
     told = world.told
 
-    def listening(peer, event):
+    def listening(peer, event, line):
         if peer.number == 0 and 200 <= world.virtual_ms < 900:
             said.append(world.virtual_ms)
-        told(peer, event)
+        told(peer, event, line)
 
     world.told = listening  # type: ignore[method-assign]
     result = world.run()

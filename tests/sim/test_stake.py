@@ -10,9 +10,8 @@ from p2pfed.ledger import stake as stake_rules
 from p2pfed.ledger.modules import staking
 from p2pfed.node import events
 from p2pfed.node.facts import BlockCommitted, SetChanged, ValidatorJailed
-from p2pfed.sim import world as world_module
 from p2pfed.sim.faults import Fault
-from p2pfed.sim.learner import found
+from p2pfed.sim.learner import DIGITS, Learners
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.scenario import Crash, Expect, Scenario
 from p2pfed.sim.world import World
@@ -49,7 +48,7 @@ def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fifth member has an account only; sets are forgotten soon if time lets them; any rule merges."""
 
     def founded(*given):  # type: ignore[no-untyped-def]
-        genesis, model = found(*given)
+        genesis, model = Learners.found(DIGITS, *given)
         params = msgspec.structs.replace(genesis.params, unbonding_heights=6, rules=("mean",))
         members = [
             msgspec.structs.replace(member, bond=0) if place == NEWCOMER else member
@@ -57,7 +56,7 @@ def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         return msgspec.structs.replace(genesis, params=params, participants=tuple(members)), model
 
-    monkeypatch.setattr(world_module, "found", founded)
+    monkeypatch.setattr(DIGITS, "found", founded)
 
 
 def changes(world: World) -> dict[int, SetChanged]:

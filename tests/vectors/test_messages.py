@@ -33,6 +33,7 @@ from p2pfed.types.genesis import Genesis, encode_genesis
 from p2pfed.types.light import LightBlock
 from p2pfed.types.message import Message, SignedMessage
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.pledge import Pledge
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.quality import Quality
 from p2pfed.types.vote import Precommit, Prevote
@@ -79,6 +80,7 @@ def samples(world: World) -> tuple[dict[str, Message], dict[str, Any]]:
     missing = prove_update(block.body.updates, bytes(32))
     found: dict[str, Message] = {
         "update": updates[0],
+        "pledge": by(0, Pledge(updates[0].trainer, 0, updates[0].update_id, NO_SIGNATURE)),
         "availability vote": before.avail(1, updates),
         "availability vote for nothing": before.avail(2, ()),
         "prevote for a fresh value": prevotes[0],

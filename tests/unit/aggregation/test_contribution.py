@@ -14,10 +14,12 @@ from p2pfed.aggregation.contribution import (
     clone_groups,
     common_products,
     contribution,
+    group_products,
     pairwise_cosines,
     quantile,
     score_values,
 )
+from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.sketch import UNIT, cosines_with, signs, sketch
 from p2pfed.types.model import ArraySpec, Group, Manifest
 
@@ -40,7 +42,9 @@ def honest(count: int, height: int = 1, spread: int = 1500) -> list[Row]:
     return [(common + dice.normal(0, spread, SIZE)).astype(np.int16) for _ in range(count)]
 
 
-def scored(rows: list[Row], bonds: list[int], past: tuple[bytes, ...] = ()) -> tuple[int, ...]:
+def scored(
+    rows: list[Row], bonds: list[int], past: tuple[bytes, ...] = (), products: Tables | None = None
+) -> tuple[int, ...]:
     return contribution(
         GROUPS,
         rows,
@@ -50,6 +54,7 @@ def scored(rows: list[Row], bonds: list[int], past: tuple[bytes, ...] = ()) -> t
         model_exponents=[20, 20],
         sign=signs(CHAIN, SIZE),
         past=past,
+        products=products,
     ).values
 
 
@@ -169,7 +174,7 @@ def test_products_of_groups_are_added_in_the_finest_unit() -> None:
     rows = honest(4)
     scale = np.array([1 << (14 - 12)] * 600 + [1] * 70, object)
     exact = [[int(((a * scale) * (b * scale)).sum()) for b in rows] for a in rows]
-    assert common_products(GROUPS, rows, EXPONENTS) == exact
+    assert common_products(group_products(GROUPS, rows, map), EXPONENTS) == exact
 
 
 def test_a_cosine_is_rounded_down_and_never_above_one() -> None:
@@ -207,9 +212,38 @@ def test_a_sketch_is_the_sum_of_signed_coordinates_whatever_the_unit() -> None:
     assert sketch(np.zeros(SIZE, np.int16), EXPONENTS, GROUPS, sign) == bytes(256)
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+def test_a_sketch_of_many_blocks_is_exact_at_the_largest_values(
+    dtype: type[np.int16] | type[np.int32],
+) -> None:
+    size, first = (1 << 18) + (1 << 13) + 333, 77
+    largest = 32767 if dtype is np.int16 else (1 << 29) - 1
+    sign = signs(CHAIN, size)
+    row = (sign * (np.arange(size) % 5 + largest - 4)).astype(dtype)  # Signed they are all of one sign.
+    row[::3] //= -7
+    groups = [Group(*place, kind="trained", nonnegative=False) for place in ((0, first), (first, size))]
+    totals = [0] * 128
+    for bucket in range(128):
+        places = np.arange(bucket, size, 128)
+        small, large = places[places < first], places[places >= first]
+        values = [np.sum(row[of].astype(np.int64) * sign[of]) for of in (small, large)]
+        totals[bucket] = (int(values[0]) << 3) + int(values[1])
+    scale = max(map(abs, totals))
+    assert sketch(row, [12, 15], groups, sign) == struct.pack(
+        "<128h", *(value * 32767 // scale for value in totals)
+    )
+
+
+def test_products_that_somebody_has_measured_change_no_score() -> None:
+    rows = honest(5)
+    tables = group_products(GROUPS, rows, map)
+    assert scored(rows, [10] * 5, products=tables) == scored(rows, [10] * 5)
+    assert scored(rows, [10] * 5, products=[0 * table for table in tables]) == (0,) * 5
+
+
 def test_the_cosine_of_sketches_is_near_that_of_the_vectors() -> None:
     rows = honest(6)
-    exact = pairwise_cosines(common_products(GROUPS, rows, EXPONENTS))
+    exact = pairwise_cosines(common_products(group_products(GROUPS, rows, map), EXPONENTS))
     found = cosines_with(sketches(rows), sketches(rows))
     for i in range(6):
         assert found[i][i] in (UNIT, UNIT - 1)
@@ -221,4 +255,4 @@ def test_the_largest_values_of_many_groups_are_exact() -> None:
     rows = [np.full(900, 32767, np.int16), np.full(900, -32767, np.int16)]
     square = 300 * 32767**2
     expected = square * (1 + (1 << 40) + (1 << 76))
-    assert common_products(groups, rows, [30, 10, -8])[0] == [expected, -expected]
+    assert common_products(group_products(groups, rows, map), [30, 10, -8])[0] == [expected, -expected]

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from p2pfed.aggregation import gram
 from p2pfed.types.params import GROUP_ELEMENTS_MAX
@@ -17,6 +19,23 @@ def fresh_answer() -> Iterator[None]:
     gram.self_test.cache_clear()
     yield
     gram.self_test.cache_clear()
+
+
+@given(
+    st.integers(0, 2**32), st.integers(1, 20), st.integers(1, 70), st.booleans(),
+    st.sampled_from([(-32767, 32767), (32765, 32767), (-32767, -32766), (-1, 1)]),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_products_at_the_bounds_are_exact_however_they_are_cut(
+    seed: int, n: int, size: int, is_panelled: bool, bounds: tuple[int, int]
+) -> None:
+    rows = np.random.default_rng(seed).integers(*bounds, (n, size), np.int16, endpoint=True)
+    wide = rows.astype(np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gram, "STRIP_COLUMNS", 8)
+        patch.setattr(gram, "BLOCK_COLUMNS_MAX", 16)
+        patch.setattr(gram, "has_small_products", lambda: is_panelled)
+        assert gram.gram(list(rows)) == (wide @ wide.T).tolist()
 
 
 def test_the_largest_group_of_the_largest_values_is_exact() -> None:
@@ -39,7 +58,11 @@ STRIP, BLOCK = gram.STRIP_COLUMNS, gram.BLOCK_COLUMNS_MAX
     [(1, 1), (2, STRIP), (3, STRIP + 1), (4, BLOCK - 1), (8, 9), (9, BLOCK + STRIP), (17, BLOCK + 1),
      (40, STRIP + 5), (64, 19), (65, 77), (300, 33)],
 )  # fmt: skip
-def test_products_are_those_of_whole_integers(n: int, size: int) -> None:
+@pytest.mark.parametrize("is_panelled", [True, False])
+def test_products_are_those_of_whole_integers(
+    monkeypatch: pytest.MonkeyPatch, n: int, size: int, is_panelled: bool
+) -> None:
+    monkeypatch.setattr(gram, "has_small_products", lambda: is_panelled)
     rows = np.random.default_rng(size).integers(-32767, 32768, (n, size)).astype(np.int16)
     wide = rows.astype(np.int64)
     expected = (wide @ wide.T).tolist()

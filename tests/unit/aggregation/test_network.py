@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ def middle_sum(rows: Sequence[IntRow], start: int, stop: int) -> NDArray[np.int6
 
 
 BLOCK = 64
+MIXED_MAX = 2**24 - 1
 
 
 @pytest.mark.parametrize("n", range(1, 12))
@@ -44,7 +45,7 @@ def test_every_pruned_network_sums_the_middle_of_every_row_of_zeros_and_ones(n: 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32])
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 7])
 def test_blocks_meet_without_gap_or_overlap(dtype: type[np.integer], size: int) -> None:  # type: ignore[type-arg]
-    largest = np.iinfo(dtype).max
+    largest = 32767 if dtype is np.int16 else MIXED_MAX
     rows = np.random.default_rng(size).integers(-largest, largest, (9, size), dtype, endpoint=True)
     before = rows.copy()
     assert (
@@ -56,6 +57,15 @@ def test_blocks_meet_without_gap_or_overlap(dtype: type[np.integer], size: int) 
 def test_a_sum_of_512_extreme_values_does_not_wrap() -> None:
     rows = [np.full(3, -32767, np.int16)] * 512
     assert middle_sum(rows, 0, 512).tolist() == [-32767 * 512] * 3
+
+
+@pytest.mark.parametrize("count", [126, 127, 128, 129, 512])
+@pytest.mark.parametrize("kernel", [lambda n: SumOfRanks(n, 0, n), lambda n: NearestToMedian(n, 0)])
+def test_a_sum_of_extreme_mixed_values_does_not_wrap(count: int, kernel: Callable[[int], Kernel]) -> None:
+    # 2^31 lies between the sums of 128 and of 129.
+    for sign in (1, -1):
+        rows = [np.full(3, sign * MIXED_MAX, np.int32)] * count
+        assert summed(kernel(count), rows, 3).tolist() == [sign * MIXED_MAX * count] * 3
 
 
 def test_a_sum_of_everything_compares_nothing() -> None:
@@ -86,7 +96,7 @@ def test_every_rank_can_be_wanted_by_itself(n: int) -> None:
 @pytest.mark.parametrize("dtype", [np.int16, np.int32])
 @pytest.mark.parametrize(("n", "dropped"), [(1, 0), (2, 0), (5, 2), (8, 3), (7, 4), (9, 6)])
 def test_the_values_nearest_to_the_median_are_summed(dtype: type[np.integer], n: int, dropped: int) -> None:  # type: ignore[type-arg]
-    largest = 32767 if dtype is np.int16 else 2**24 - 1
+    largest = 32767 if dtype is np.int16 else MIXED_MAX
     generator = np.random.default_rng(n)
     rows = generator.choice([-largest, -3, -2, 0, 1, 2, 3, largest], (n, 300)).astype(dtype)
     expected = []

@@ -90,6 +90,13 @@ def test_payloads_beyond_the_limit_are_left_to_the_merge(monkeypatch: pytest.Mon
     assert measured(keeper, these[:2]) == expected(these[:2])
 
 
+def test_where_updates_are_paid_they_are_measured_whatever_the_rule() -> None:
+    payloads = Payloads()
+    genesis = with_rules("mean")
+    paying = msgspec.structs.replace(genesis, params=msgspec.structs.replace(genesis.params, emission=9))
+    assert measured(Measuring(paying, payloads, map), headers(1)) == expected(headers(1))
+
+
 def test_where_no_rule_looks_at_products_nothing_is_kept() -> None:
     payloads = Payloads()
     keeper = Measuring(with_rules("trimmed_mean", "mean"), payloads, map)

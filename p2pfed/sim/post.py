@@ -1,0 +1,169 @@
+"""Messages and pulls of simulated peers under way: what is made once of what many receive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+
+from p2pfed.errors import PeerFault
+from p2pfed.node import events
+from p2pfed.node.events import Event
+from p2pfed.primitives import codec
+from p2pfed.primitives.digest import sha256
+from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
+from p2pfed.sim.network import Network
+from p2pfed.sim.trace import summary
+from p2pfed.sim.transcript import kind_of
+from p2pfed.types.wire import ControlMessage, decode_control
+
+if TYPE_CHECKING:
+    from p2pfed.sim.peer import SimPeer
+    from p2pfed.sim.world import World
+
+T = TypeVar("T")
+
+DECODED_MAX = 1 << 16  # Messages kept decoded; a forgotten one is decoded again.
+ANSWER_BYTES = 1_000  # An answer whose size nobody counts: a manifest, a light block.
+REQUEST_BYTES = 100  # A pull's question, or an answer that there is nothing.
+GARBAGE = "garbage"  # The kind of bytes that are no message.
+
+
+class Letter(Struct, frozen=True):
+    """A message as all hear it: its bytes, what a receiver reads in them, and their id."""
+
+    data: bytes
+    message: ControlMessage
+    message_id: bytes
+
+
+class _Flight(Struct, frozen=True):
+    """What one peer sends to some at once: its number, the bytes, and what each is told when they come."""
+
+    sender: int
+    data: bytes
+    event: Event
+    summary: str
+
+
+class _Pull(Struct, frozen=True):
+    """A question from `asker` to `holder` under way."""
+
+    asker: SimPeer
+    holder: SimPeer
+    started_ms: int
+    ask: Callable[[SimPeer], object]
+    answer: Callable[[object], None]
+    size: Callable[[object], int]
+
+
+class Post:
+    """Carries what peers send over the pipes of `network`.
+
+    messages, message_bytes: What arrived, pulls included.
+    duplicates: Messages that came to a peer after it had heard the very same.
+    """
+
+    def __init__(self, world: World, network: Network) -> None:
+        self.messages = self.message_bytes = self.duplicates = 0
+        self._world = world
+        self._agenda = world.agenda
+        self._network = network
+        self._letters: dict[bytes, Letter] = {}
+        self._letter_of: dict[int, Letter] = {}  # By the identity of its message, which it keeps alive.
+
+    def letter(self, message: ControlMessage) -> Letter:
+        """Return a message as its receivers find it: encoded and decoded once for all who pass it on."""
+        known = self._letter_of.get(id(message))
+        if known is not None and known.message is message:
+            return known
+        data = codec.encode(message)
+        letter = self._letters.get(data)
+        if letter is None:
+            if len(self._letters) >= DECODED_MAX:
+                self._letters.clear()
+                self._letter_of.clear()
+            letter = self._letters[data] = Letter(data, decode_control(data), sha256(data))
+            self._letter_of[id(letter.message)] = letter
+        return letter
+
+    def send(self, peer: SimPeer, publics: tuple[bytes, ...], letter: Letter) -> None:
+        """Carry a message to these peers, as far as pipes lead to them."""
+        received = events.MessageReceived(peer.public, letter.message, len(letter.data), letter.message_id)
+        flight = _Flight(peer.number, letter.data, received, summary(received))
+        self._launch(flight, publics, kind_of(letter.message))
+
+    def send_bytes(self, peer: SimPeer, publics: tuple[bytes, ...], data: bytes) -> None:
+        """Carry whatever a liar says; what is no message arrives as its misdeed."""
+        event: Event
+        try:
+            event = events.MessageReceived(peer.public, decode_control(data), len(data), sha256(data))
+        except PeerFault as fault:
+            event = events.PeerMisbehaved(peer.public, fault)
+        self._launch(_Flight(peer.number, data, event, summary(event)), publics, GARBAGE)
+
+    def _launch(self, flight: _Flight, publics: tuple[bytes, ...], kind: str) -> None:
+        sender, size = flight.sender, len(flight.data)
+        numbers, pipes = self._world.numbers, self._network.pipes(sender)
+        delays, after, at_ms = self._network.delays, self._agenda.after, self._world.virtual_ms
+        for public in publics:
+            receiver = numbers[public]
+            pipe = pipes.get(receiver)
+            if pipe is not None:
+                for delay_ms in delays(sender, receiver, kind, size, at_ms):
+                    after(delay_ms, partial(self._land, flight, receiver, pipe))
+
+    def _land(self, flight: _Flight, receiver: int, pipe: int) -> None:
+        """Hand over what came, unless its pipe is closed by now."""
+        if self._network.pipes(receiver).get(flight.sender) != pipe:
+            return
+        data, other = flight.data, self._world.peers[receiver]
+        self.messages += 1
+        self.message_bytes += len(data)
+        if data in other.heard:
+            self.duplicates += 1
+        else:
+            other.heard.add(data)
+        other.handle(flight.event, flight.summary)
+
+    def request(
+        self,
+        asker: SimPeer,
+        public: bytes,
+        ask: Callable[[SimPeer], T | None],
+        answer: Callable[[T | None], None],
+        size: Callable[[T], int] = lambda _: ANSWER_BYTES,
+    ) -> None:
+        """Ask another peer and call `answer`, with None where it has nothing or there is no way."""
+        world = self._world
+        holder = world.peers[world.numbers[public]]
+        if holder.number not in self._network.pipes(asker.number) or not holder.is_up:
+            asker.later(1, partial(answer, None))
+            return
+        there = self._network.delays(asker.number, holder.number, "bulk", REQUEST_BYTES, world.virtual_ms)
+        pull = _Pull(asker, holder, world.now_ms, ask, answer, size)  # type: ignore[arg-type]
+        delay_ms = there[0] + world.pause_ms(holder) if there else REQUEST_TIMEOUT_MS
+        if delay_ms < REQUEST_TIMEOUT_MS:
+            asker.later(delay_ms, partial(self._reach, pull))
+        else:
+            self._give_up(pull)
+
+    def _reach(self, pull: _Pull) -> None:
+        """The question is there: let the answer go back."""
+        asker, holder, now_ms = pull.asker, pull.holder, self._agenda.now_ms
+        found = pull.ask(holder) if holder.is_up else None
+        bulk_bytes = REQUEST_BYTES if found is None else pull.size(found)
+        self.messages += 1
+        self.message_bytes += bulk_bytes
+        at_ms = self._world.virtual_ms
+        back = self._network.delays(holder.number, asker.number, "bulk", bulk_bytes, at_ms)
+        if back and now_ms + back[0] <= pull.started_ms + REQUEST_TIMEOUT_MS:
+            asker.later(back[0], partial(pull.answer, found))
+        else:
+            self._give_up(pull)
+
+    def _give_up(self, pull: _Pull) -> None:
+        wait_ms = max(0, pull.started_ms + REQUEST_TIMEOUT_MS - self._agenda.now_ms)
+        pull.asker.later(wait_ms, partial(pull.answer, None))
