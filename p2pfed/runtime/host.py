@@ -43,7 +43,7 @@ from p2pfed.runtime.feed import Entry, Feed, entry_of
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.inbox import Inbox
-from p2pfed.runtime.loneliness import Loneliness
+from p2pfed.runtime.loneliness import LONELY_REMEDY, Loneliness
 from p2pfed.runtime.measuring import Measuring
 from p2pfed.runtime.metrics import PeerMetrics
 from p2pfed.runtime.state_fetch import StateFetch
@@ -123,7 +123,7 @@ class Host:
         self._bulk = bulk
         self._fresh = fresh
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="compute")
-        # Apart from `compute`, which waits for it: pieces of a group are merged side by side.
+        # `compute` waits for it: pieces of a group are merged side by side.
         self._merging = ThreadPoolExecutor(
             min(MERGING_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="merge"
         )
@@ -406,8 +406,7 @@ class Host:
         """Say aloud why nobody talks to this peer: a wrong genesis, transport or address shows only here."""
         is_connected = bool(self.node.neighbours.table.connected_peers())
         if self._loneliness.is_worth_telling(self.now_ms(), is_connected=is_connected):
-            remedy = "check [network] join in config.toml and that a peer of this network runs there"
-            self.say("peer.lonely", reason=reason, remedy=remedy)
+            self.say("peer.lonely", reason=reason, remedy=LONELY_REMEDY)
 
     async def _craft(self, effect: Craft) -> None:
         """Let a liar make its payload out of what it holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 LONELY_MS = 5_000  # Without any pipe for so long, a person is told why the last dial failed …
 LONELY_PAUSE_MS = 60_000  # … and again no sooner than this.
+LONELY_REMEDY = "check [network] join in config.toml and that a peer of this network runs there"
 
 
 class Loneliness:
