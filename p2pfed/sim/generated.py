@@ -16,8 +16,8 @@ _ROLES = ((), (), ("1:validator",), ("1:trainer",))
 def generated_network(seed: int) -> Scenario:
     """Return a network with a topology, stakes, roles and a first height; with liars, lies and perturbations.
 
-    Less than a third of the votes is faulty, and all perturbations end: so it must reach its last height without
-    a fork, and convict exactly who signed two votes of one place.
+    Less than a third of the votes is faulty, and all perturbations end: so it must reach its last height
+    without a fork, and convict exactly who voted twice.
     """
     dice = Random(seed)
     peers, liar = dice.randint(4, 7), dice.choice(_LIARS)
