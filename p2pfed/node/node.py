@@ -224,9 +224,7 @@ class Node:
                 self._take_digest(peer, message, now_ms)
             elif isinstance(message, PeerRecords):
                 self.neighbours.learn(peer, message, now_ms)
-            elif self.sync is None and self._take_in(
-                message
-            ):  # Without a state nobody can tell if it is good.
+            elif self.sync is None and self._take_in(message):  # Who has no state can't tell if it is good.
                 self.neighbours.forward(peer, message, message_id)
         except PeerFault as fault:
             self.neighbours.blame(peer, fault, now_ms)
