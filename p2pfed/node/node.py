@@ -139,6 +139,8 @@ class Node:
         assert not self._outbox
         self._dispatch(event, now_ms)
         self._advance(now_ms)
+        if not self._outbox:
+            return ()
         effects = tuple(self._outbox)
         self._outbox.clear()
         return effects

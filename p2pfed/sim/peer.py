@@ -63,7 +63,7 @@ class SimPeer:
         self.disk = disk
         self.byzantine = byzantine
         self.is_up = False
-        self.heard: set[bytes] = set()  # Since its newest block, to count what comes twice.
+        self.heard: set[bytes] = set()  # Ids of messages since its newest block, to count what comes twice.
         self.effects_done = 0  # Over all lives: what crashes are counted in.
         self._world = world
         self._learner = learner
@@ -150,7 +150,7 @@ class SimPeer:
             jump_ms = world.clock_ms(self)
         world.told(self, event, line)
         self._clock_ms = max(self._clock_ms, world.agenda.now_ms + self._skew_ms + jump_ms)
-        asked, number = self._actor.step(event, self._clock_ms), 0
+        asked, number = world.meter.step(self._actor, event, self._clock_ms), 0
         try:
             for number, effect in enumerate(asked):
                 if self._due_crashes and self._due_crashes[0][0] <= self.effects_done:
@@ -317,14 +317,18 @@ class SimPeer:
 
     def _build(self, effect: effects.BuildProposal) -> None:
         read = self._payloads(effect.state)
-        header, body, state = propose.build(effect.state, effect.inputs, effect.round, read)
+        header, body, state = self._world.meter.work(
+            lambda: propose.build(effect.state, effect.inputs, effect.round, read)
+        )
         self.disk.save_pending(body)
         self.handle(events.ProposalBuilt(header.height, effect.round, header, body, state))
 
     def _check(self, effect: effects.CheckProposal) -> None:
         value_id = effect.header.value_id
         try:
-            state = self._world.checked(effect, lambda: self._checked(effect))
+            state = self._world.checked(
+                effect, partial(self._world.meter.work, lambda: self._checked(effect))
+            )
         except InvalidBlock as refusal:
             self.handle(events.ProposalChecked(value_id, None, str(refusal)))
         else:
