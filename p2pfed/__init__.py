@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     )
     from p2pfed.api.peer import Peer
     from p2pfed.api.simulation import Simulated, simulate
+    from p2pfed.learning.adapters.flower import FlowerLearner
+    from p2pfed.learning.adapters.jax import JaxLearner
     from p2pfed.learning.adapters.sklearn import SklearnLearner
     from p2pfed.learning.adapters.torch import TorchLearner
     from p2pfed.learning.learner import AppContext, Learner, Metrics, TrainContext, TrainResult
@@ -34,6 +36,8 @@ _PLACES = {
     "Callbacks": "api.happenings",
     "Chain": "api.chain",
     "FederatedClassifier": "api.estimator",
+    "FlowerLearner": "learning.adapters.flower",
+    "JaxLearner": "learning.adapters.jax",
     "Learner": "learning.learner",
     "Metrics": "learning.learner",
     "Peer": "api.peer",
@@ -61,6 +65,8 @@ __all__ = [
     "Callbacks",
     "Chain",
     "FederatedClassifier",
+    "FlowerLearner",
+    "JaxLearner",
     "Learner",
     "Metrics",
     "Peer",

@@ -17,7 +17,10 @@ from p2pfed.aggregation.mixture import Mixture
 from p2pfed.aggregation.rule import BlockFunction, Blockwise, Context, Gram, IntRow, Plan, Weighted
 from p2pfed.types.model import Int16Vector
 
-BLOCK_ELEMENTS = 1 << 15  # 64 KiB of int16 a register; smaller blocks spend more on calls than they gain.
+# A register of int16 has 64 KiB, or 128 where few rows leave room in the cache; smaller blocks spend more on
+# calls than they gain.
+BLOCK_ELEMENTS = 1 << 15
+ROWS_FEW = 16
 MIXED_BLOCK_ELEMENTS = 1 << 14  # Mixed rows are int32: half the columns.
 PIECE_ELEMENTS = 1 << 18  # A thread's turn: long enough to be worth it, short enough to share a group.
 
@@ -125,7 +128,7 @@ def run(
         is_narrow: They are int32 instead of int64, which `division.fits_int32` must allow.
     """
     mixture, plan = decided.mixture, decided.plan
-    elements = min(end - begin, BLOCK_ELEMENTS if mixture.matrix is None else MIXED_BLOCK_ELEMENTS)
+    elements = min(end - begin, _block_elements(mixture, plan))
     out: Sums = np.empty(elements, np.int32) if is_narrow else np.empty(elements, np.int64)
     if isinstance(plan, Blockwise):
         merge_block = _merger(mixture, plan, elements)
@@ -135,6 +138,13 @@ def run(
         sums = out[: min(elements, end - start)]
         merge_block([row[start : start + sums.size] for row in rows], sums)
         sink(start, sums)
+
+
+def _block_elements(mixture: Mixture, plan: Plan) -> int:
+    if mixture.matrix is not None:
+        return MIXED_BLOCK_ELEMENTS
+    is_float64 = isinstance(plan, Weighted) and len({*plan.coefficients} - {0}) > 1
+    return 2 * BLOCK_ELEMENTS if mixture.count <= ROWS_FEW and not is_float64 else BLOCK_ELEMENTS
 
 
 def _merger(mixture: Mixture, plan: Blockwise, elements: int) -> BlockFunction:

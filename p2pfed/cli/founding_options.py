@@ -9,6 +9,7 @@ import click
 
 from p2pfed.chain.form import parse_codec
 from p2pfed.errors import UsageError
+from p2pfed.learning.apps import FLOWER
 from p2pfed.runtime.config import LearnerConfig
 from p2pfed.types.genesis import Params
 from p2pfed.types.params import (
@@ -30,6 +31,8 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
     """Add the options of a founder; `preset` and `app` are the defaults."""
     options = (
         click.option("--app", default=app, show_default=True, help="Learner: digits:mlp, my_file.py:name."),
+        click.option("--flower", default="", metavar="MODULE:APP",
+                     help="An unmodified Flower ClientApp in place of --app: my_app.client_app:app."),
         click.option("--data-dir", default="", help="Folder of a data set that does not ship, e.g. MNIST."),
         click.option("--partition", default="iid", show_default=True,
                      help="How shipped data is split: iid, dirichlet:1.0, label:2."),
@@ -89,7 +92,7 @@ def learner_config(given: dict[str, Any], peers: int) -> LearnerConfig:
             raise UsageError(f"--param takes KEY=VALUE, not {text!r}")
         params[key] = value
     return LearnerConfig(
-        app=given["app"],
+        app=f"{FLOWER}{given['flower']}" if given["flower"] else given["app"],
         peers=peers,
         partition=given["partition"],
         seed=given["seed"],

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from p2pfed.cli.options import home_option, parse_checkpoint, parse_digest
 from p2pfed.errors import UsageError
+from p2pfed.learning.apps import FLOWER
 from p2pfed.runtime.addresses import parse_addresses
 from p2pfed.runtime.beginning import SYNC_MODES
 from p2pfed.runtime.config import Config, LearnerConfig, load_config
@@ -35,6 +36,7 @@ PRIVACY_NOTE = (
 @click.command()
 @home_option
 @click.option("--app", help="The learner: digits:mlp, mnist:mlp, or my_file.py:learner.")
+@click.option("--flower", metavar="MODULE:APP", help="A Flower ClientApp in place of --app.")
 @click.option("--join", multiple=True, metavar="MULTIADDR", help="A peer to ask first; may be repeated.")
 @click.option("--chain", metavar="HEX", help="The network's chain id; needed to join with an empty home.")
 @click.option("--transport", type=click.Choice(["tcp", "libp2p"]), default="tcp", show_default=True,
@@ -60,7 +62,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
     list follows as an observer: it verifies, stores and exports.
     """
     settings = {
-        "learner.app": flags["app"],
+        "learner.app": f"{FLOWER}{flags['flower']}" if flags["flower"] else flags["app"],
         "network.join": join or None,
         "network.listen": flags["listen"],
         "network.port": flags["port"],

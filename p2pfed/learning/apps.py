@@ -1,4 +1,4 @@
-"""Find the learner that a spec names: `digits:mlp`, `mnist:softmax`, or `my_file.py:learner`."""
+"""Find the learner that a spec names: `digits:mlp`, `my_file.py:learner`, `flower:my_app.client_app:app`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from p2pfed.learning.extras import missing
 from p2pfed.learning.learner import AppContext, Learner, LearnerError
 
+FLOWER = "flower:"  # Before the name of a module and its ClientApp: `flower:my_app.client_app:app`.
 _METHODS = ("weights", "train", "evaluate")
 
 
@@ -39,6 +40,10 @@ def load_learner(spec: str, context: AppContext) -> Learner:
 
 def _load(spec: str, context: AppContext) -> Learner:
     source, name = split_spec(spec)
+    if source.startswith(FLOWER):
+        from p2pfed.learning.adapters.flower import load_flower
+
+        return load_flower(source.removeprefix(FLOWER), name, context)
     if not source.endswith(".py"):
         # Imported here so that a user's own model never pays for the shipped ones.
         from p2pfed.learning.builtin import builtin_learner

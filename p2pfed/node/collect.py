@@ -37,18 +37,27 @@ class Collect(Struct):
         self.started_ms = None
         self._grace_ends_ms = None
 
-    def check(self, now_ms: int, settled: Set[bytes], *, has_header: bool) -> Reason | None:
+    def awaited(self, listening: Set[bytes]) -> frozenset[bytes]:
+        """Return whom to wait for: nobody that listens (R6), as long as those are a third at most."""
+        silent = self.expected & listening
+        return self.expected - silent if 3 * len(silent) <= len(self.expected) else self.expected
+
+    def check(
+        self, now_ms: int, settled: Set[bytes], listening: Set[bytes] = frozenset(), *, has_header: bool
+    ) -> Reason | None:
         """Return why the waiting is over, or None.
 
         Args:
             now_ms: The peer's time.
             settled: Trainers whose payload is held or refused.
+            listening: Peers that say that they work on no height before they have listened.
             has_header: Whether any update header is known.
         """
         if self.started_ms is None:
             return None
         count, needed = len(settled), len(self.expected)  # Sets are compared only where that can matter.
-        if count >= needed and self.expected <= settled:
+        awaited = self.awaited(listening) if listening else self.expected
+        if count >= len(awaited) and awaited <= settled:
             return "all"
         if settled and self._first_payload_ms is None:
             self._first_payload_ms = now_ms

@@ -10,7 +10,7 @@ from p2pfed.chain.state import ChainState
 from p2pfed.errors import MalformedMessage
 from p2pfed.gossip.digests import missing, with_rest
 from p2pfed.node.height import HeightWork
-from p2pfed.types.wire import ControlMessage, Digest, RoundVotes
+from p2pfed.types.wire import LISTENS, ControlMessage, Digest, RoundVotes
 
 # One digest is answered with at most so many messages; the next one asks for the rest.
 REPLY_MESSAGES_MAX = 256
@@ -40,11 +40,12 @@ class Settled:
         return old[-1] if old and old[-1].height == height else None
 
 
-def digest_of(state: ChainState, work: HeightWork | None) -> Digest:
+def digest_of(state: ChainState, work: HeightWork | None, *, is_listening: bool = False) -> Digest:
     """Return what this peer holds of the height it works on; nothing where it works on none."""
     avails_bytes, updates_bytes = (len(state.validators) + 7) // 8, (len(state.trainers) + 7) // 8
     if work is None:
-        return Digest(state.next_height, 0, 0, -1, -1, (), bytes(avails_bytes), bytes(updates_bytes))
+        step = LISTENS if is_listening else 0
+        return Digest(state.next_height, 0, step, -1, -1, (), bytes(avails_bytes), bytes(updates_bytes))
     engine = work.engine
     return Digest(
         height=work.height,

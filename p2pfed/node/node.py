@@ -44,7 +44,7 @@ from p2pfed.types.peer import PeerRecord
 from p2pfed.types.pledge import Pledge
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
-from p2pfed.types.wire import ControlMessage, Digest, PeerRecords
+from p2pfed.types.wire import LISTENS, ControlMessage, Digest, PeerRecords
 
 BEHIND_MS = 500  # One block behind for so long: fetch it. Normally our own vote is just about to finish.
 
@@ -108,7 +108,7 @@ class Node:
         self._early = EarlyMessages()
         self._last_pool: UpdatePool | None = None  # Of the last height; nothing of it where tau is 1.
         self.twin = Doppelganger(self.hand, state, preset, self._outbox)
-        self._repair = Repair(self.neighbours, preset.flight_ms)
+        self._repair = Repair(self.neighbours, self.twin, preset.flight_ms)
         self._is_sync_due = False
         self._finished_peers: set[bytes] = set()  # Members that have the last block, by their own word.
         self._remembered = (tuple(records), tuple(contacts))
@@ -168,6 +168,7 @@ class Node:
                 self.twin.listen(self.neighbours, now_ms)
                 self._catch_up.forget(event.peer)
                 self._repair.forget(event.peer)
+                self._shared.listening.discard(event.peer)
                 if self.sync is not None:
                     self.sync.forget(event.peer, now_ms)
                 self._refresh(now_ms)
@@ -263,6 +264,9 @@ class Node:
         self._catch_up.note(peer, digest.height)
         if self.neighbours.table.is_member(peer) and 0 < self._height_final < digest.height:
             self._finished_peers.add(peer)
+        if (digest.step == LISTENS) != (peer in self._shared.listening):
+            self._shared.listening ^= {peer}
+            self._refresh(now_ms)
         if digest.height > self.state.next_height:
             self._follow()
             return
@@ -283,6 +287,7 @@ class Node:
         elif timer.kind == "listen":
             self.twin.listen(self.neighbours, now_ms)
             self._start_height(now_ms)
+            self._ask_for_height(now_ms)  # Others may wait for us again.
         elif timer.kind == "sync":
             self._is_sync_due = False
             if timer.height == self.state.next_height and self._catch_up.is_behind(self.state):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from p2pfed.chain.state import ChainState
 from p2pfed.node.digesting import Settled, digest_of, expected, lacking
+from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.height import HeightWork
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.types.certificate import CommitCert
@@ -17,8 +18,9 @@ GOSSIP_MS = 500  # Digests repair what pushes lost; a lost vote costs this and a
 class Repair:
     """The digests of one peer. `flight_ms`: how long a push may be on its way (consensus.timeouts)."""
 
-    def __init__(self, neighbours: Neighbours, flight_ms: int) -> None:
+    def __init__(self, neighbours: Neighbours, twin: Doppelganger, flight_ms: int) -> None:
         self._neighbours = neighbours
+        self._twin = twin
         self._flight_ms = flight_ms
         self._settled = Settled(flight_ms)
         self._greeted_ms: dict[bytes, int] = {}  # When the pipe to this peer was opened.
@@ -35,19 +37,19 @@ class Repair:
     ) -> None:
         """Tell a newly connected peer what we hold and our own `words`: they were pushed without it."""
         self._greeted_ms[peer] = now_ms
-        for message in (digest_of(state, work), *words):
+        for message in (self._digest(state, work), *words):
             self._neighbours.tell(peer, message)
 
     def tell(self, state: ChainState, work: HeightWork | None, now_ms: int) -> None:
         """Tell a few peers what we hold."""
-        digest = digest_of(state, work)
+        digest = self._digest(state, work)
         self._settled.note(digest, now_ms)
         for peer in self._neighbours.table.digest_targets():
             self._neighbours.tell(peer, digest)
 
     def tell_members(self, state: ChainState, work: HeightWork | None) -> None:
         """Tell every connected member."""
-        digest = digest_of(state, work)
+        digest = self._digest(state, work)
         for peer in self._neighbours.table.connected_members():
             self._neighbours.tell(peer, digest)
 
@@ -73,7 +75,7 @@ class Repair:
         if digest.height == state.next_height and now_ms - self._greeted_ms.get(peer, 0) < self._flight_ms:
             return  # Everybody greets it with its own words; what it lacks then, a later digest says.
         self._answered_ms[peer] = now_ms
-        ours = digest_of(state, work)
+        ours = self._digest(state, work)
         if digest.height < state.next_height:
             self._neighbours.tell(peer, ours)
             if is_next and last_commit is not None:
@@ -87,6 +89,9 @@ class Repair:
     def decided(self, now_ms: int) -> None:
         """Note that a block has just become final here."""
         self._block_ms = now_ms
+
+    def _digest(self, state: ChainState, work: HeightWork | None) -> Digest:
+        return digest_of(state, work, is_listening=self._twin.is_listening)
 
     def forget(self, peer: bytes) -> None:
         self._answered_ms.pop(peer, None)

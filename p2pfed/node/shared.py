@@ -29,6 +29,7 @@ class Shared(Struct):
     collect_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
     pledge_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
     rate: FetchRate = field(default_factory=FetchRate)
+    listening: set[bytes] = field(default_factory=set)  # Peers that say so: they train for no height (R6).
     empty_run: int = 0  # How many heights in a row, up to the last one, brought no new model.
     train_index: int = -1
 

@@ -51,17 +51,21 @@ class RoundVotes(Message, frozen=True, array_like=True, forbid_unknown_fields=Tr
     has_proposal: bool
 
 
+LISTENS = 4  # The step of a digest after the four of a round.
+
+
 class Digest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=14):
     """What a peer holds of the height it works on, so that others send what it lacks.
 
     `height` is the one it works on: its last final block is `height - 1`. `updates` is a bitmap over the
     trainers of that height in key order: whose update header it holds. Where work is paid, whose pledge, and
-    from its own second part of COLLECT on whose pledge and header.
+    from its own second part of COLLECT on whose pledge and header. `step` is LISTENS where it works on no
+    height before it has listened (R6).
     """
 
     height: Height
     round: Round
-    step: Annotated[int, msgspec.Meta(ge=0, le=3)]
+    step: Annotated[int, msgspec.Meta(ge=0, le=LISTENS)]
     locked_round: ValidRound
     valid_round: ValidRound
     rounds: Annotated[tuple[RoundVotes, ...], msgspec.Meta(max_length=2)]

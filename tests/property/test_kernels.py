@@ -8,12 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pfed.aggregation import engine, reference
+from p2pfed.aggregation import engine, group, reference
 from p2pfed.aggregation.catalogue import DEFAULT_RULE, named_rule, rule_names
+from p2pfed.aggregation.fixed import shares
 from p2pfed.aggregation.group import rule_sum
+from p2pfed.aggregation.mean import WEIGHT_TOTAL
 from p2pfed.aggregation.past import Past
 from p2pfed.aggregation.step import OuterStep
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
@@ -129,6 +132,26 @@ def test_every_rule_by_coordinate_gives_the_bits_of_its_reference(height: Height
 @given(heights(BY_PRODUCTS, 8))
 def test_every_rule_by_products_gives_the_bits_of_its_reference(height: Height) -> None:
     check_against_reference(height)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 2**32), st.integers(14, 19), st.integers(1, 70), st.sampled_from(STYLES),
+    st.sampled_from(("mean", "median", "trimmed_mean", "geometric_median", "nnm+trimmed_mean", DEFAULT_RULE)),
+)  # fmt: skip
+def test_columns_merge_alike_in_blocks_of_any_length(
+    seed: int, n: int, size: int, style: str, rule: str
+) -> None:
+    generator = np.random.default_rng(seed)
+    rows = list(updates(style, n, size, generator))
+    weights = shares(generator.integers(1, 9, n).tolist(), WEIGHT_TOTAL)
+    whole = rule_sum(named_rule(rule), rows, weights, 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(group, "BLOCK_ELEMENTS", 8)
+        patch.setattr(group, "MIXED_BLOCK_ELEMENTS", 4)
+        cut = rule_sum(named_rule(rule), rows, weights, 4)
+    assert cut.denominator == whole.denominator
+    assert cut.total.tolist() == whole.total.tolist()
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

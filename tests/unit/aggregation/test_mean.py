@@ -53,7 +53,7 @@ def test_the_cap_is_a_multiple_of_the_median(examples: list[int], cap: int, coun
 
 
 def test_blocks_meet_and_extremes_do_not_wrap() -> None:
-    size = BLOCK_ELEMENTS + 3
+    size = 2 * BLOCK_ELEMENTS + 3
     rows = [np.full(size, 32767, np.int16), np.full(size, -32767, np.int16)]
     weights = example_weights([2, 1], 0)
     merged = rule_sum(named_rule("mean"), rows, weights, 0)

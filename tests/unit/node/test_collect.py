@@ -16,8 +16,14 @@ def waiting() -> Collect:
     return collect
 
 
-def check(collect: Collect, after_ms: int, *settled: bytes, has_header: bool = True) -> str | None:
-    return collect.check(START + after_ms, frozenset(settled), has_header=has_header)
+def check(
+    collect: Collect,
+    after_ms: int,
+    *settled: bytes,
+    has_header: bool = True,
+    listening: frozenset[bytes] = frozenset(),
+) -> str | None:
+    return collect.check(START + after_ms, frozenset(settled), listening, has_header=has_header)
 
 
 def test_the_waiting_is_over_once_every_expected_trainer_is_settled() -> None:
@@ -28,6 +34,18 @@ def test_the_waiting_is_over_once_every_expected_trainer_is_settled() -> None:
 
 def test_a_trainer_that_nobody_expects_does_not_replace_one_that_is() -> None:
     assert check(waiting(), 1, A, B, C, b"stranger") is None
+
+
+def test_who_listens_is_not_waited_for_as_long_as_two_thirds_do_not_listen() -> None:
+    collect = Collect(PRESET, frozenset((A, B, C)), DEADLINE)
+    collect.run(START)
+    assert check(collect, 1, A, listening=frozenset((C,))) is None
+    assert check(collect, 1, A, B, listening=frozenset((b"stranger",))) is None
+    assert check(collect, 1, A, listening=frozenset((B, C))) is None
+    assert collect.awaited(frozenset((B, C))) == {A, B, C}
+    assert check(collect, 1, A, B, listening=frozenset((C,))) == "all"
+    assert check(waiting(), 1, A, B, C, listening=frozenset((D,))) == "all"
+    assert check(waiting(), 1, A, B, listening=frozenset((C, D))) is None
 
 
 def test_more_than_two_thirds_start_the_grace_and_two_thirds_do_not() -> None:

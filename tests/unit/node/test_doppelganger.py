@@ -7,14 +7,15 @@ import pytest
 from support.chain import World
 from support.lab import FOUR, Lab
 
+from p2pfed.consensus.machine import Step
 from p2pfed.consensus.signer import SignRecord, initial_record
 from p2pfed.node import events
 from p2pfed.node.effects import Halt, Persist, ScheduleTimeout, Train
 from p2pfed.node.events import Timer
-from p2pfed.node.facts import HeightStarted, Listening
+from p2pfed.node.facts import CollectEnded, HeightStarted, Listening
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.vote import Precommit, Prevote
-from p2pfed.types.wire import ProposalMessage
+from p2pfed.types.wire import LISTENS, Digest, ProposalMessage
 
 LISTEN_MS = 2_000  # Twice the propose timeout of `local`.
 LISTEN = Timer("listen", 0, 0)
@@ -133,3 +134,38 @@ def test_who_can_decide_alone_waits_for_nobody() -> None:
     stranger = World((10,) * 6)
     key = next(key for public, key in stranger.keys.items() if public not in world.publics)
     assert not Lab(world=world, key=key, record=initial_record()).node.twin.is_listening
+
+
+def test_it_says_that_it_listens_until_it_works(world: World) -> None:
+    lab = lab_of(world, record_of(1))
+    lab.step(events.Started())
+    lab.step(events.PeerConnected(lab.others[0], None))
+    assert [digest.step for digest in lab.sent(Digest)] == [LISTENS]
+    lab.gossip()
+    assert lab.sent(Digest)[-1].step == LISTENS
+    lab.wait(LISTEN_MS - 500, LISTEN)
+    assert lab.sent(Digest)[-1].step == Step.COLLECT  # At once, so that it is waited for again.
+    busy = lab_of(world, record_of(2))
+    busy.start()
+    assert LISTENS not in [digest.step for digest in busy.sent(Digest)]
+
+
+def test_a_height_does_not_wait_for_the_update_of_who_says_that_it_listens() -> None:
+    lab = Lab()
+    lab.start()
+    silent, *speaking = lab.others
+    nothing = Digest(1, 0, LISTENS, -1, -1, (), bytes(1), bytes(1))
+    lab.hear(nothing, silent)
+    assert lab.node.work is not None
+    assert lab.node.work.collecting.awaited() == {*speaking, lab.key.public}
+    lab.hear(msgspec.structs.replace(nothing, step=0), silent)
+    assert lab.node.work.collecting.awaited() == {*lab.world.publics}
+    for header in lab.world.updates():
+        if header.trainer != silent:
+            lab.hear(header, header.trainer if header.trainer in speaking else None)
+            lab.step(events.PayloadFetched(header.update_id, is_valid=True))
+    assert lab.facts(CollectEnded) == []
+    lab.hear(nothing, silent)
+    assert [(fact.held, fact.reason) for fact in lab.facts(CollectEnded)] == [(3, "all")]
+    lab.step(events.PeerDisconnected(silent))
+    assert not lab.node._shared.listening
