@@ -70,7 +70,7 @@ class Chain:
             begin = self.genesis.params.height_first if first is None else first
             tip = store.chain.height
             held = [block for height in range(begin, tip + 1) if (block := store.chain.block(height))]
-            trainers = len(self.genesis.participants)
+            trainers = sum(one.trains for one in self.genesis.participants)
         if first is not None and (not held or held[0].header.height != first):
             raise LocalError(f"there is no block {first}; the last final one is {tip}")
         yield from (_plain(block, trainers) for block in held)

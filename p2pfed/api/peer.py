@@ -42,7 +42,8 @@ class Peer:
         learner: `my_file.py:learner`, in a process of its own; or a Learner, or a function of the context
             that returns one, in a thread of this process, where a hang can't be ended. None: what the home's
             config.toml names.
-        heights: Stop after so many more blocks; None: when the network ends, or the program leaves.
+        heights: After so many more blocks serve the others for `run.linger_s` and stop; None: when the
+            network ends, or the program leaves.
         callbacks: Called with what happens, in order. An exception of theirs ends the peer and comes out of
             the `async with`.
         settings: Settings of config.toml for this run: `{"network.port": 0, "http.enabled": False}`.

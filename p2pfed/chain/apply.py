@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2pfed.chain.check import check_body
+from p2pfed.chain.gate import kept_model
 from p2pfed.chain.state import ChainState, after, with_model
 from p2pfed.consensus.certificates import verify_commit
 from p2pfed.errors import InvalidCertificate
@@ -29,4 +30,4 @@ def apply_certified(state: ChainState, block: Block) -> ChainState:
         )
     verify_commit(cert, state.validators, state.chain_id)
     checked = check_body(state, header, block.body)
-    return after(state.genesis, header, checked.ledger, None if checked.rule else state.model)
+    return after(state.genesis, header, checked.ledger, None if checked.rule else kept_model(state))

@@ -19,6 +19,7 @@ from p2pfed.chain.derive import (
     unchanged_roots,
 )
 from p2pfed.chain.evidence import conviction_of
+from p2pfed.chain.gate import kept_model, verify_words
 from p2pfed.chain.scoring import has_scores, scores_of, verify_equal_scores, verify_scores
 from p2pfed.chain.state import ChainState, after
 from p2pfed.chain.update_set import UpdateSet, supported_ids, update_set
@@ -105,7 +106,7 @@ def check(
     """
     checked = checked or check_body(state, header, body)
     if not checked.rule:
-        return after(state.genesis, header, checked.ledger, state.model)
+        return after(state.genesis, header, checked.ledger, kept_model(state))
     rows = [payloads(update) for update in checked.updates.updates]
     result = merge_updates(state, checked.updates, checked.rule, rows, parallel, products)
     ours, theirs = merged_roots(result), _claimed_roots(header)
@@ -137,6 +138,7 @@ def check_body(state: ChainState, header: Header, body: Body, known: Known = NOT
     convictions = convictions_of(state, body.evidence)
     rule = rule_for(state, updates)
     verify_scores(state, body, updates, rule)
+    verify_words(state, body)
     roots = _claimed_roots(header) if rule else unchanged_roots(state)
     try:
         expected, ledger = derive(

@@ -11,6 +11,7 @@ from p2pfed.aggregation.group import ParallelMap
 from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.step import OuterStep
 from p2pfed.chain.evidence import trainer_accusation
+from p2pfed.chain.gate import judge_of
 from p2pfed.chain.reward import reward_of
 from p2pfed.chain.state import ChainState
 from p2pfed.chain.update_set import UpdateSet, median_time_ms
@@ -50,7 +51,7 @@ def rule_for(state: ChainState, updates: UpdateSet) -> str:
     not lower it by making honest peers late.
     """
     params, count = state.genesis.params, len(updates.updates)
-    if count < params.updates_min:
+    if count < params.updates_min or state.ledger.quality.back_to is not None:
         return ""
     return choose_rule(params.rules, count, faulty_max(state.trainer_bonds)) or ""
 
@@ -101,7 +102,10 @@ def merged_roots(result: Merge) -> ModelRoots:
 
 
 def unchanged_roots(state: ChainState) -> ModelRoots:
-    """Return the roots of an EMPTY height: no aggregate, the model stays."""
+    """Return the roots of an EMPTY height: no aggregate; the model stays, or an older one comes back."""
+    back_to = state.ledger.quality.back_to
+    if back_to is not None:
+        return ModelRoots(back_to.exponents_root, EMPTY_ROOT, back_to.model_root)
     return ModelRoots(state.exponents_root, EMPTY_ROOT, state.model_root)
 
 
@@ -129,7 +133,7 @@ def derive(
     rule = rule_for(state, updates)
     time_ms = max(state.time_ms + 1, median_time_ms(body.avails, state.validators))
     ledger = _executed(state, body, updates, convictions, state.context(proposer, time_ms), is_empty=not rule)
-    scores = body.scores
+    scores, back_to = body.scores, state.ledger.quality.back_to
     header = Header(
         version=1,
         chain_id=state.chain_id,
@@ -151,7 +155,7 @@ def derive(
         exponents_root=roots.exponents,
         aggregate_root=roots.aggregate,
         model_root=roots.model,
-        model_parent=state.height,
+        model_parent=state.height if back_to is None else back_to.height,
         scores_root=_list_root(scores.scores) if scores else EMPTY_ROOT,
         transactions_root=_list_root(body.transactions),
         receipts_root=receipts_root(len(body.transactions)),
@@ -183,7 +187,8 @@ def _executed(
             continue  # Convicted of it before, maybe by evidence of this very block.
     counted = tuple((header.trainer, header.base_height) for header in updates.updates)
     count = CountUpdates(state.base_model, counted, updates.dropped, is_empty)
-    return end_block(ledger, count, signs_of_life(state, body), context, reward_of(state, body, updates))
+    reward, judge = reward_of(state, body, updates), judge_of(state, body)
+    return end_block(ledger, count, signs_of_life(state, body), context, reward, judge)
 
 
 def dropped_trainer(state: ChainState, trainer: bytes) -> Convict:

@@ -10,6 +10,7 @@ from p2pfed.aggregation.group import ParallelMap
 from p2pfed.chain.check import Payloads
 from p2pfed.chain.derive import Products, derive, merge_updates, merged_roots, rule_for, unchanged_roots
 from p2pfed.chain.evidence import conviction_of
+from p2pfed.chain.gate import chosen_words, kept_model
 from p2pfed.chain.scoring import has_scores, scores_of
 from p2pfed.chain.state import ChainState, after
 from p2pfed.chain.update_set import supported_ids, update_set
@@ -25,6 +26,7 @@ from p2pfed.types.block import Body, Header
 from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import EVIDENCE_BYTES_MAX, EVIDENCE_PER_BLOCK_MAX, TRANSACTIONS_PER_BLOCK_MAX
+from p2pfed.types.quality import Quality
 from p2pfed.types.scores import Scores
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
@@ -38,6 +40,7 @@ class ProposalInputs(Struct, frozen=True):
     transactions: In the order to try them; what the ledger refuses is left out.
     evidence: Verified; what is too old or convicted already is left out.
     last_commit: A certificate of the last block, None at height 1.
+    qualities: Verified words on the model of the last block, one a validator.
     """
 
     proposer: bytes
@@ -46,6 +49,7 @@ class ProposalInputs(Struct, frozen=True):
     transactions: tuple[Transaction, ...]
     evidence: tuple[Evidence, ...]
     last_commit: CommitCert | None
+    qualities: tuple[Quality, ...] = ()
 
 
 class MissingUpdates(LocalError):
@@ -105,7 +109,7 @@ def build(
     context = state.context(inputs.proposer, state.time_ms + 1)  # What it runs below reads no clock.
     evidence, convictions, ledger = _chosen_evidence(state, inputs, context)
     rule, scores = rule_for(state, updates), tuple[Scores, ...]()
-    model, roots = state.model, unchanged_roots(state)
+    model, roots = kept_model(state), unchanged_roots(state)
     if rule:
         rows = [payloads(update) for update in updates.updates]
         result = merge_updates(state, updates, rule, rows, parallel, products)
@@ -113,11 +117,13 @@ def build(
         if has_scores(state, rule):
             scores = (scores_of(state, updates, rows, result, parallel, products),)
     room = TRANSACTIONS_PER_BLOCK_MAX - len(scores)
+    words = chosen_words(state, inputs.qualities, room)
+    room -= len(words)
     body = Body(
         avails=tuple(_entry(message, candidates) for message in avails),
         candidates=candidates,
         updates=headers,
-        transactions=(*_chosen_transactions(inputs, ledger, context, room), *scores),
+        transactions=(*_chosen_transactions(inputs, ledger, context, room), *words, *scores),
         evidence=evidence,
         last_commit=inputs.last_commit,
     )

@@ -70,7 +70,7 @@ def verify_scores(state: ChainState, body: Body, updates: UpdateSet, rule: str) 
     Raises:
         InvalidBlock: It lacks them, has them though nothing is paid, or has another number.
     """
-    lists = len(body.transactions) - len(body.signed_transactions)
+    lists = sum(isinstance(item, Scores) for item in body.transactions)
     found = len(body.scores.scores) if body.scores else 0
     expected = len(updates.updates) if has_scores(state, rule) else 0
     if found != expected or lists != bool(expected):

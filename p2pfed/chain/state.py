@@ -91,7 +91,8 @@ class ChainState(Struct, frozen=True, eq=False):
     @property
     def oldest_base(self) -> int:
         """The least height whose model an update of the next block may be from."""
-        return max(self.genesis.height, self.next_height - self.genesis.params.update_lag)
+        lag = self.genesis.params.update_lag
+        return max(self.genesis.height, self.next_height - lag, self.ledger.quality.floor)
 
     def base_of(self, height: int) -> BaseModel | None:
         """Return the model that an update of the next block with this base height is from; None: too old."""

@@ -14,12 +14,14 @@ from p2pfed.runtime.config import LearnerConfig
 from p2pfed.types.genesis import Params
 from p2pfed.types.params import (
     EMISSION_MAX,
+    GATE_PATIENCE_MAX,
     HEIGHT_FIRST_MAX,
     OUTER_ONE,
     OUTER_RATE_MAX,
     UNBONDING_HEIGHTS,
     UPDATE_LAG_MAX,
 )
+from p2pfed.types.quality import QUALITY_ONE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,6 +55,8 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
                      help="Momentum over heights: nesterov, or two numbers like 0.9,0.3."),
         click.option("--emission", type=click.IntRange(0, EMISSION_MAX), default=0, show_default=True,
                      help="The most new stake that a block pays for work; 0: nobody is paid."),
+        click.option("--gate", default="off", show_default=True, metavar="OFF|DROP[,CLASS[,PATIENCE]]",
+                     help="Go back from a model that loses so much of the best score, or of one class."),
         click.option("--unbonding", default="7d", show_default=True, metavar="TIME",
                      help="Stake taken home can be lost for so long after its last vote: 90s, 30m, 12h, 7d."),
         click.option("--unbonding-heights", type=click.IntRange(4, 1 << 32), default=UNBONDING_HEIGHTS,
@@ -104,6 +108,7 @@ def learner_config(given: dict[str, Any], peers: int) -> LearnerConfig:
 def network_params(given: dict[str, Any], height_final: int) -> Params:
     """Return the parameters of genesis that the founding options name."""
     codec, one_in = parse_codec(given["codec"])
+    gate_drop, gate_class_drop, gate_patience = parse_gate(given["gate"])
     return Params(
         preset=given["preset"],
         rules=tuple(rule.strip() for rule in given["rules"].split(",") if rule.strip()),
@@ -121,6 +126,9 @@ def network_params(given: dict[str, Any], height_final: int) -> Params:
         codec=codec,
         codec_one_in=one_in,
         height_first=given["first_height"],
+        gate_drop=gate_drop,
+        gate_class_drop=gate_class_drop,
+        gate_patience=gate_patience,
     )
 
 
@@ -143,6 +151,29 @@ def parse_outer(text: str) -> tuple[int, int]:
             f"at most {OUTER_RATE_MAX // OUTER_ONE}), not {text!r}"
         )
     return momentum, rate
+
+
+def parse_gate(text: str) -> tuple[int, int, int]:
+    """Return drop, class drop (units of 2^-16) and patience of the quality gate; `off` is 0, 0, 1.
+
+    Raises:
+        UsageError: Neither `off` nor up to three numbers in range.
+    """
+    if text == "off":
+        return 0, 0, 1
+    parts = text.split(",")
+    try:
+        drop, class_drop = (round(float(part) * QUALITY_ONE) for part in [*parts, "0"][:2])
+        patience = int(parts[2]) if len(parts) == 3 else 1
+    except (ValueError, OverflowError):
+        drop = class_drop = patience = 0
+    is_right = 0 < drop < QUALITY_ONE and 0 <= class_drop < QUALITY_ONE and 1 <= patience <= GATE_PATIENCE_MAX
+    if not is_right or len(parts) > 3:
+        raise UsageError(
+            "--gate takes off, or DROP[,CLASS[,PATIENCE]] like 0.1,0.3 (drops between 0 and 1, "
+            f"patience from 1 to {GATE_PATIENCE_MAX}), not {text!r}"
+        )
+    return drop, class_drop, patience
 
 
 def parse_period_ms(text: str) -> int:

@@ -8,6 +8,7 @@ from p2pfed.cli.lazy import Lazy, LazyGroup
 
 COMMANDS: Lazy = {
     "run": ("p2pfed.cli.lab_run", "run", "Run a named network of whole peers, with faults, from a seed."),
+    "network": ("p2pfed.cli.lab_network", "network", "Draw a network from a seed, as a file for `lab run`."),
     "matrix": ("p2pfed.cli.lab_matrix", "matrix", "Train rules against attacks and draw the heat map."),
     "report": ("p2pfed.cli.lab_matrix", "report", "Draw a matrix again, finished or not."),
     "list": ("p2pfed.cli.lab_list", "list_", "List scenarios, attacks and rules."),

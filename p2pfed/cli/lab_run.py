@@ -179,5 +179,6 @@ def _report(name: str, seed: int, scenario: Scenario, sums: Tally) -> dict[str, 
         "duplicates": sums.duplicates,
         "cpu_s": round(sums.cpu_s, 2),
         "cpu_ms_per_height": round(1_000 * sums.cpu_s / max(sums.blocks * everybody, 1), 2),
+        "node_cpu_ms_per_height": round(1_000 * sums.node_cpu_s / max(sums.blocks * everybody, 1), 2),
         "trace_hash": sums.trace.hex(),
     }

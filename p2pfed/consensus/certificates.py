@@ -43,13 +43,14 @@ def joined(
     Raises:
         BadSignature: Nobody honest sends it.
     """
-    index, indices = vote.validator_index, indices_of(cert.bitmap, len(validators))
+    index = vote.validator_index
     is_of_it = (vote.height, vote.round, vote.value_id) == (cert.height, cert.round, cert.value_id)
-    if not is_of_it or index in indices or index >= len(validators):
+    if not is_of_it or index >= len(validators) or cert.bitmap[index >> 3] >> (index & 7) & 1:
         return None
     if not is_signed_by(vote, validators.validators[vote.validator_index].key, chain_id):
         raise BadSignature(f"precommit of validator {vote.validator_index}")
-    place, signatures = bisect(indices, index), cert.signatures
+    indices, signatures = indices_of(cert.bitmap, len(validators)), cert.signatures
+    place = bisect(indices, index)
     return CommitCert(
         *(cert.height, cert.round, cert.value_id),
         bitmap_of((*indices, index), len(validators)),

@@ -18,7 +18,10 @@ class RateLimiter:
     plain numbers and filled where they are asked: every message passes here.
     """
 
-    __slots__ = ("_byte_tokens", "_bytes_rate", "_message_tokens", "_messages_rate", "_now_ms")
+    __slots__ = (
+        "_byte_tokens", "_bytes_max", "_bytes_rate", "_message_tokens", "_messages_max", "_messages_rate",
+        "_now_ms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -31,8 +34,8 @@ class RateLimiter:
         assert bytes_per_second > 0
         self._now_ms = now_ms
         self._messages_rate, self._bytes_rate = messages_per_second, bytes_per_second
-        self._message_tokens = messages_per_second * BURST_SECONDS * _MILLI
-        self._byte_tokens = bytes_per_second * BURST_SECONDS * _MILLI
+        self._message_tokens = self._messages_max = messages_per_second * BURST_SECONDS * _MILLI
+        self._byte_tokens = self._bytes_max = bytes_per_second * BURST_SECONDS * _MILLI
 
     def take(self, message_bytes: int, now_ms: int) -> None:
         """Account for one message of `message_bytes`; a refused one costs no tokens.
@@ -41,18 +44,16 @@ class RateLimiter:
             RateExceeded: The peer sent more than its limits allow; both values are in the text.
         """
         assert message_bytes >= 0
-        if now_ms > self._now_ms:  # A clock that is set back refills nothing.
-            self._refill(now_ms - self._now_ms)
+        elapsed_ms = now_ms - self._now_ms
+        if elapsed_ms > 0:  # A clock that is set back refills nothing.
             self._now_ms = now_ms
+            messages = self._message_tokens + elapsed_ms * self._messages_rate
+            octets = self._byte_tokens + elapsed_ms * self._bytes_rate
+            self._message_tokens = messages if messages < self._messages_max else self._messages_max
+            self._byte_tokens = octets if octets < self._bytes_max else self._bytes_max
         if self._message_tokens < _MILLI:
             raise RateExceeded(f"more than {self._messages_rate} messages a second")
         if self._byte_tokens < message_bytes * _MILLI:
             raise RateExceeded(f"{message_bytes} bytes more than {self._bytes_rate} a second allow")
         self._message_tokens -= _MILLI
         self._byte_tokens -= message_bytes * _MILLI
-
-    def _refill(self, elapsed_ms: int) -> None:
-        messages = self._message_tokens + elapsed_ms * self._messages_rate
-        self._message_tokens = min(messages, self._messages_rate * BURST_SECONDS * _MILLI)
-        octets = self._byte_tokens + elapsed_ms * self._bytes_rate
-        self._byte_tokens = min(octets, self._bytes_rate * BURST_SECONDS * _MILLI)

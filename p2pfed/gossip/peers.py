@@ -56,6 +56,8 @@ class _Peer(Struct):
 
     def dial_addresses(self) -> tuple[Multiaddr, ...]:
         """Return what to dial, by hand first: that is what the operator knows to work from here."""
+        if not self.contacts:
+            return self.addresses
         return self.contacts + tuple(address for address in self.addresses if address not in self.contacts)
 
 
@@ -425,13 +427,13 @@ class PeerTable:
         pipes = len(self.connected_members())
         if self._is_observer and pipes >= OBSERVER_PIPES:
             return
-        members = [known for known in self._peers.values() if known.is_member]
+        apart = [(key, known) for key, known in self._peers.items() if known.connected_ms is None]
         needs_contacts = not pipes or any(
-            known.connected_ms is None and not known.dial_addresses() for known in members
+            known.is_member and not known.dial_addresses() for _, known in apart
         )
-        for key, known in self._peers.items():
+        for key, known in apart:
             addresses = known.dial_addresses()
-            if addresses and known.connected_ms is None and (known.is_member or needs_contacts):
+            if addresses and (known.is_member or needs_contacts):
                 yield key, known.dialling, addresses
         if needs_contacts:
             for address, dialling in self._contacts.items():

@@ -94,6 +94,9 @@ CHOICES: dict[str, Any] = {
     "codec": "int16",
     "codec_one_in": 1,
     "height_first": 1,
+    "gate_drop": 0,
+    "gate_class_drop": 0,
+    "gate_patience": 1,
     "role": "both",
 }
 PARAMS_LATER = [name for name in CHOICES if name != "role"]
@@ -326,6 +329,12 @@ class Ledger:
         self.past: list[bytes] = []
         total = sum(bond + balance for _, bond, balance, *_ in genesis[5])
         self.left = (1 << 60) - total if self.emission else 0
+        self.gate = [choice(genesis, name) for name in ("gate_drop", "gate_class_drop", "gate_patience")]
+        self.window: list[
+            list[Any]
+        ] = []  # Good models: [height, model root, exponents root, score, classes].
+        self.strikes, self.floor = 0, 0
+        self.back_to: list[Any] | None = None  # The model that the next block goes back to.
 
     def validators(self, height: int) -> Validators:
         pairs = self.members(height).pairs
@@ -467,6 +476,48 @@ class Ledger:
                 del self.convicted[name]
         self.paused = {key: until for key, until in self.paused.items() if until > height}
 
+    def judge(self, height: int, model: list[Any], voters: list[list[Any]], words: list[Any]) -> None:
+        """Q3 to Q8: what the words of a block make of the model of the last one."""
+        if not self.gate[0]:
+            return
+        if self.back_to:
+            older = [good for good in self.window if good[0] < self.back_to[0]]
+            self.window = [*older, [height, *self.back_to[1:]]][-20:]
+            self.strikes, self.back_to, self.floor = 0, None, height
+            return
+        powers, total = dict(map(tuple, voters)), sum(power for _, power in voters)
+        said = [(powers[word[2]], word[3], word[4]) for word in words]
+        if not model or 3 * sum(power for power, _, _ in said) <= 2 * total:
+            return
+        score = lower_median([(score, power) for power, score, _ in said])
+        classes = bytearray()
+        for place in range(max(len(shares) for _, _, shares in said)):
+            known = [(shares[place], power) for power, _, shares in said if shares[place : place + 1] > b""]
+            known = [pair for pair in known if pair[0] != 255]
+            is_known = 3 * sum(power for _, power in known) > 2 * total
+            classes.append(lower_median(known) if is_known else 255)
+        self.window = [good for good in self.window if good[0] > model[0] - 20]
+        best = max(self.window, key=lambda good: (good[3], good[0]), default=None)
+        drop, class_drop, patience = self.gate
+        is_worse = best is not None and (
+            score << 16 < best[3] * (65536 - drop)
+            or (
+                class_drop > 0
+                and any(
+                    255 not in (now, then) and then - now << 16 > class_drop * 254
+                    for now, then in zip(classes, best[4], strict=False)
+                )
+            )
+        )
+        if not is_worse:
+            self.window = [*self.window, [*model, score, bytes(classes)]][-20:]
+            self.strikes = 0
+            return
+        recent = [good for good in self.window if good[0] > model[0] - 6]
+        self.strikes += 1
+        if recent and self.strikes >= patience:
+            self.strikes, self.back_to = 0, max(recent, key=lambda good: (good[3], good[0]))
+
     def _pay(self, reward: Reward) -> None:
         """K8 to K11: trainers by their scores, voters by their votes, the proposer by what it gathered."""
         pay: Counter[bytes] = Counter()
@@ -570,6 +621,7 @@ class Ledger:
         self.seed, (accounts, self.burned), staking, training, convictions, *more = stored
         standings: list[list[Any]]
         standings, self.past, self.left = more[0] if more else ([], [], 0)
+        self.window, self.strikes, self.back_to, self.floor = more[1] if more[1:] else ([], 0, None, 0)
         self.standings = {key: [earned, score] for key, earned, score in standings}
         self.accounts = {key: [balance, nonce] for key, balance, nonce in accounts}
         stakes, _, self.oldest, self.marks, epoch, *roles = staking
@@ -606,6 +658,7 @@ class Ledger:
         leaves |= {b"slashing/" + key + bytes([kind]): pack(e) for (key, kind), e in self.convicted.items()}
         paid = [[key, *self.standings[key]] for key in sorted(self.standings)]
         leaves |= pay_leaves(paid, self.past, self.left)
+        leaves |= gate_leaves(self.window, self.strikes, self.back_to, self.floor)
         return list_root([[key, leaves[key]] for key in sorted(leaves)])
 
 
@@ -615,6 +668,13 @@ def pay_leaves(standings: list[list[Any]], past: list[bytes], left: int) -> dict
     leaves = {b"contribution/left": pack(left)}
     leaves |= {b"contribution/past" + struct.pack(">H", at): pack(one) for at, one in enumerate(past)}
     return leaves | {b"contribution/" + standing[0]: pack(standing) for standing in standings}
+
+
+def gate_leaves(
+    window: list[list[Any]], strikes: int, back_to: list[Any] | None, floor: int
+) -> dict[bytes, bytes]:
+    state = [window, strikes, back_to, floor]
+    return {} if state == [[], 0, None, 0] else {b"quality/state": pack(state)}
 
 
 class Reward:
@@ -646,6 +706,7 @@ class Chain:
         self.ages: dict[int, int] = {}  # And how many models older an update of it is, by base height.
         self.scored: list[Any] = []  # And its scores, the bonds of its set, the sketches before.
         self.seed = self.chain_id  # And the seed of the state before it.
+        self.is_new = False  # Whether the last block has a new model.
 
     def validators(self, height: int) -> Validators:
         if height > self.height + 2:
@@ -656,10 +717,11 @@ class Chain:
         """Check one block against the state and move on to it."""
         avails, candidates, updates, transactions, evidence, last_commit = body
         scores = self._scores(head, transactions)
+        words = self._words(transactions, bool(scores))
         voters, value_id = self.validators(height), tagged("hdr", pack(list(head.values())))
         self.trainer_bonds = list(self.ledger.trainers(height).values())
         models = [*self.ledger.models, [self.height, self.model_root, self.train_index]]
-        self.ages = {base: self.train_index - count for base, _, count in models}
+        self.ages = {base: self.train_index - count for base, _, count in models if base >= self.ledger.floor}
         self.seed = self.ledger.seed
         same("certificate is for", [7, height, value_id], [cert[0], cert[1], cert[3]])
         verify_quorum("precommit", cert, voters, self.signatures)
@@ -671,7 +733,7 @@ class Chain:
         convicted = self._convicted(evidence, height)
         times, support = self._availability(height, avails, candidates, voters)
         self._updates(updates, support, voters.total)
-        for transaction in transactions[: len(transactions) - bool(scores)]:
+        for transaction in transactions[: len(transactions) - len(words) - bool(scores)]:
             kind = {10: "tx", 16: "bond", 17: "unbond", 18: "unjail"}[transaction[0]]
             self.signatures.verify(transaction[1], kind, transaction[1:-1], transaction[-1])
         is_empty = head["rule"] == ""
@@ -693,7 +755,7 @@ class Chain:
             "params_hash": self.params_hash,
             "avail_root": list_root(avails),
             "updates_root": list_root(updates),
-            "model_parent": height - 1,
+            "model_parent": self.ledger.back_to[0] if self.ledger.back_to else height - 1,
             "scores_root": list_root(scores[1]) if scores else EMPTY_ROOT,
             "transactions_root": list_root(transactions),
             "receipts_root": list_root([0] * len(transactions)),
@@ -704,9 +766,13 @@ class Chain:
         if is_empty:
             expected |= {"exponents_root": self.exponents_root, "aggregate_root": EMPTY_ROOT}
             expected |= {"model_root": self.model_root}
+        if self.ledger.back_to:  # Q8: the gate goes back, whatever updates there are.
+            _, model_root, exponents_root, _, _ = self.ledger.back_to
+            expected |= {"flags": 1, "aggregate_root": EMPTY_ROOT, "train_index": self.train_index}
+            expected |= {"model_root": model_root, "exponents_root": exponents_root}
         for name, value in expected.items():
             same(name, value, head[name])
-        self._execute(head, body, convicted, scores)
+        self._execute(head, body, convicted, scores, words)
         same("state_root", self.ledger.root(), head["state_root"])
         self._advance(head, value_id)
 
@@ -730,6 +796,7 @@ class Chain:
         self.height, self.time_ms, self.train_index = height, head["time_ms"], head["train_index"]
         self.value_id = value_id
         self.model_root, self.exponents_root = head["model_root"], head["exponents_root"]
+        self.is_new = head["rule"] != ""
         self.state_roots[height] = head["state_root"]
 
     def _execute(
@@ -738,6 +805,7 @@ class Chain:
         body: list[Any],
         convicted: list[tuple[bytes, int, int]],
         scores: list[Any],
+        words: list[Any],
     ) -> None:
         """L4: seed, evidence, transactions, who sent two updates, update set, then what falls due."""
         avails, _, updates, transactions, _, last_commit = body
@@ -753,7 +821,7 @@ class Chain:
         ledger.seed = tagged("seed", ledger.seed + self.value_id)
         for culprit, offence, at in convicted:
             ledger.convict(culprit, offence, at, height)
-        for transaction in transactions[: len(transactions) - bool(scores)]:
+        for transaction in transactions[: len(transactions) - len(words) - bool(scores)]:
             ledger.transact(transaction, height, proposer)
         merged, dropped = update_set(updates)
         for key in dropped:
@@ -773,6 +841,26 @@ class Chain:
             reward.scores = dict(zip(counted, (value for value, _ in scores[1]), strict=True))
             reward.sketches = [scores[2], *(one for _, one in scores[1])]
         ledger.finish(height, head["time_ms"], (bases, counted, head["rule"] == ""), present, reward)
+        last_voters = self.validators(max(self.height, self.first)).pairs
+        model = [self.height, self.model_root, self.exponents_root] if self.is_new else []
+        ledger.judge(height, model, last_voters, words)
+
+    def _words(self, transactions: list[Any], has_scores: bool) -> list[Any]:
+        """Q2: what validators say of the last model, between the transactions and the scores."""
+        words = [transaction for transaction in transactions if transaction[0] == 46]
+        end = len(transactions) - has_scores
+        same("words on quality after the transactions", words, transactions[end - len(words) : end])
+        senders = [word[2] for word in words]
+        same("senders of words on quality", sorted(set(senders)), senders)
+        if words and not (self.ledger.gate[0] and self.is_new and not self.ledger.back_to):
+            raise Damage("words on quality", "none: there is no new model to judge", len(words))
+        voters = dict(self.validators(self.height).pairs) if words else {}
+        for word in words:
+            same("height of a word on quality", self.height, word[1])
+            if word[2] not in voters:
+                raise Damage("sender of a word on quality", "a validator of the last block", word[2])
+            self.signatures.verify(word[2], "quality", word[1:-1], word[-1])
+        return words
 
     def _scores(self, head: dict[str, Any], transactions: list[Any]) -> list[Any]:
         """K12: the scores among the transactions, [] where the block must have none."""
@@ -914,6 +1002,16 @@ def choice(genesis: list[Any], name: str) -> Any:
     """What a network chose, or what the absence of a choice stands for."""
     place = 9 + PARAMS_LATER.index(name)
     return genesis[4][place] if place < len(genesis[4]) else CHOICES[name]
+
+
+def lower_median(values: list[tuple[int, int]]) -> int:
+    """The first value, ascending, up to which half of the power lies."""
+    passed, whole = 0, sum(power for _, power in values)
+    for value, power in sorted(values):
+        passed += power
+        if 2 * passed >= whole:
+            return value
+    raise Damage("a median", "of something", [])
 
 
 def chacha20(key: bytes, size: int) -> bytes:
@@ -1083,12 +1181,14 @@ def ledger_root(data: bytes) -> bytes:
         kind = 1 if entry[1] in (1, 2, 4) else entry[1]
         leaves.append((b"slashing/" + entry[0] + bytes([kind]), pack(entry)))
     leaves += list(pay_leaves(*more[0]).items()) if more else []
+    leaves += list(gate_leaves(*more[1]).items()) if more[1:] else []
     return list_root([list(leaf) for leaf in sorted(leaves)])
 
 
 def unpack_ledger(data: bytes) -> list[Any]:
-    """A ledger has a sixth part where work is paid."""
-    return unpack(data, 6 if data[:1] == b"\x96" else 5, "ledger")
+    """A ledger has a sixth part where work is paid or models are judged, and a seventh where they are."""
+    parts = data[0] & 15 if data[:1] in (b"\x96", b"\x97") else 5
+    return unpack(data, parts, "ledger")
 
 
 class Report:

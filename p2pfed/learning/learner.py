@@ -18,6 +18,8 @@ Metrics = dict[str, float | int]
 ACCURACY_PUBLIC = "acc(public)"  # On the evaluation set that genesis names; every peer has the same.
 LOSS_PUBLIC = "loss"
 BACKDOOR = "backdoor"  # The share of marked images that follow the mark; measured by who poisons alone.
+SCORE = "score"  # What the quality gate goes by before any accuracy: from 0 to 1, higher is better.
+CLASS_PREFIX = "class."  # class.3 is the share of class 3 that is named right; for the gate alone.
 ACCURACY_LOCAL = "acc(local)"  # On this peer's own hold-out.
 
 

@@ -27,7 +27,7 @@ from p2pfed.types.model import Float32Vector, Manifest, verify_manifest
 from p2pfed.types.params import GENESIS_BYTES_MAX
 from p2pfed.types.update import EXAMPLES_MAX
 
-METRICS_MAX = 64  # Figures of one turn; a line of the log shows a handful.
+METRICS_MAX = 128  # Figures of one turn, those of classes included; a line of the log shows a handful.
 METRIC_NAME_MAX = 64
 MANIFEST_BYTES_MAX = GENESIS_BYTES_MAX // 2  # The other half holds the participants and the exponents.
 

@@ -17,6 +17,7 @@ from p2pfed.ledger.module import (
     CountUpdates,
     Credit,
     Expire,
+    Judge,
     Module,
     Pause,
     Payload,
@@ -27,7 +28,7 @@ from p2pfed.ledger.module import (
     Slash,
     Tombstone,
 )
-from p2pfed.ledger.modules import accounts, contribution, slashing, staking, training
+from p2pfed.ledger.modules import accounts, contribution, quality, slashing, staking, training
 from p2pfed.ledger.state import MODULES, LedgerState, next_seed
 from p2pfed.primitives import codec, merkle
 from p2pfed.types.transaction import Transaction
@@ -47,6 +48,7 @@ _ROUTES: Mapping[type[Any], Module] = {
     Convict: slashing,
     Expire: slashing,
     Reward: contribution,
+    Judge: quality,
 }
 
 RECEIPT_OK = 0  # The only code for now: a transaction that is refused makes its block invalid.
@@ -85,11 +87,14 @@ def end_block(
     present: frozenset[bytes],
     context: Context,
     reward: Reward | None = None,
+    judge: Judge | None = None,
 ) -> LedgerState:
-    """Note the update set and who showed a sign of life, pay, and let every module finish the block."""
+    """Note the update set and who lives, pay, judge the last model, and let every module finish the block."""
     ledger = _execute(ledger, updates, context)
     if reward is not None:
         ledger = _execute(ledger, reward, context)
+    if judge is not None:
+        ledger = _execute(ledger, judge, context)
     ledger = _execute(ledger, Present(present), context)
     for module in MODULES:
         ledger = _with_calls(ledger, module, module.end_block(context, getattr(ledger, module.name)), context)

@@ -167,6 +167,27 @@ class Reward(Struct, frozen=True):
     committed: tuple[frozenset[bytes], tuple[tuple[bytes, int], ...]]
 
 
+class Word(Struct, frozen=True):
+    """What a validator says of the last model; see `types.quality`."""
+
+    sender: bytes
+    score: int
+    classes: bytes
+
+
+class Judge(Struct, frozen=True):
+    """To quality: what was said of the model of the last block, None where that has no new one.
+
+    exponents_root: Of that model.
+    voters: (key, power) of the validators of that block.
+    """
+
+    model: BaseModel | None
+    exponents_root: bytes
+    voters: tuple[tuple[bytes, int], ...]
+    words: tuple[Word, ...]
+
+
 Payload = (
     Run
     | Credit
@@ -182,6 +203,7 @@ Payload = (
     | Expire
     | CountUpdates
     | Reward
+    | Judge
 )
 
 

@@ -7,9 +7,10 @@ from functools import cached_property
 import msgspec
 
 from p2pfed.ledger.module import Module
-from p2pfed.ledger.modules import accounts, contribution, slashing, staking, training
+from p2pfed.ledger.modules import accounts, contribution, quality, slashing, staking, training
 from p2pfed.ledger.modules.accounts import Account, AccountsState
 from p2pfed.ledger.modules.contribution import ContributionState
+from p2pfed.ledger.modules.quality import QualityState
 from p2pfed.ledger.modules.slashing import SlashingState
 from p2pfed.ledger.modules.staking import Epoch, Roles, StakingState
 from p2pfed.ledger.modules.training import TrainingState
@@ -21,7 +22,7 @@ from p2pfed.types.message import Digest32, Message
 from p2pfed.types.params import MIB, STAKE_TOTAL_MAX
 from p2pfed.types.validators import Validator
 
-MODULES: tuple[Module, ...] = (accounts, staking, training, slashing, contribution)
+MODULES: tuple[Module, ...] = (accounts, staking, training, slashing, contribution, quality)
 
 # 512 stakes of at most 144 powers of 20 bytes and a kilobyte of the rest are 2 MB; accounts are small.
 LEDGER_BYTES_MAX = 4 * MIB
@@ -36,6 +37,7 @@ class LedgerState(Message, frozen=True, array_like=True, forbid_unknown_fields=T
     training: TrainingState
     slashing: SlashingState
     contribution: ContributionState = ContributionState()
+    quality: QualityState = QualityState()
 
     @cached_property
     def _trainers(self) -> dict[int, tuple[Validator, ...]]:
@@ -160,8 +162,10 @@ def encode_ledger(ledger: LedgerState) -> bytes:
         slices["staking"] = msgspec.structs.astuple(ledger.staking)[:-1]
     if not ledger.training.bases:
         slices["training"] = msgspec.structs.astuple(ledger.training)[:-1]
-    if ledger.contribution == ContributionState():
-        del slices["contribution"]
+    for name, nothing in (("quality", QualityState()), ("contribution", ContributionState())):
+        if slices[name] != nothing:
+            break  # A slice that is spelled has all before it spelled, too.
+        del slices[name]
     return codec.encode(tuple(slices.values()))
 
 

@@ -18,6 +18,7 @@ from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, 
 from p2pfed.node.events import BlocksFetched
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import BlockCommitted, BlocksGone, CatchingUp, Fact, StakeSlashed
+from p2pfed.node.gate_facts import gate_facts
 from p2pfed.node.height_messages import HeightMessage
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.stake_facts import stake_facts
@@ -96,6 +97,8 @@ class CatchUp:
         elif state.model is None and not awaits_model:
             assert state.header is not None
             holders = tuple(sorted(p for p, height in self._heights.items() if height >= state.next_height))
+            if state.header.is_empty:  # The gate went back: everybody had this model, ourselves most likely.
+                holders = self._neighbours.table.connected_members() or holders
             if holders:
                 self._awaits_model_at = state.height
                 self._outbox.append(FetchModel(state.header, holders))
@@ -243,8 +246,8 @@ class CatchUp:
 
 
 def ledger_facts(block: Block, before: ChainState, after: ChainState) -> tuple[Fact, ...]:
-    """Return whom `block` punished and what it changed in the validator set."""
-    return (*convictions(block, before), *stake_facts(block, after))
+    """Return whom `block` punished, what it changed in the set, and what it says of the last model."""
+    return (*convictions(block, before), *stake_facts(block, after), *gate_facts(block, before, after))
 
 
 def convictions(block: Block, before: ChainState) -> tuple[StakeSlashed, ...]:

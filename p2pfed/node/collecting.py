@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from p2pfed.chain.state import ChainState
+from p2pfed.consensus.quorum import has_quorum
 from p2pfed.consensus.signer import SignAvail
 from p2pfed.node.collect import Collect
 from p2pfed.node.effects import FetchPayload, Observe, ScheduleTimeout
@@ -156,12 +157,27 @@ class Collecting:
         self._show_ms = now_ms if is_everybody else now_ms + self._shared.preset.flight_ms
 
     def _run(self, clock: Collect, now_ms: int) -> None:
-        """Let a clock run while peers of a quorum are connected."""
+        """Let a clock run while a quorum is within reach: peers connected, or heard of over others."""
         validators, neighbours = self._state.validators, self._shared.neighbours
-        if 3 * neighbours.connected_power > 2 * validators.total_power or self._own_index is None:
+        is_near = has_quorum(neighbours.connected_power, validators.total_power)
+        if is_near or self._own_index is None or self._hears_quorum():
             clock.run(now_ms)
         else:
             clock.pause()
+
+    def _hears_quorum(self) -> bool:
+        """Answer whether those connected and those whose word of this height is here are a quorum."""
+        validators, pool = self._state.validators, self._pool
+        heard = {*self._shared.neighbours.table.connected_members()}
+        heard |= {header.trainer for header in pool.known.values()}
+        if pool.pledges is not None:
+            heard |= pool.pledges.trainers
+        indices = [
+            index
+            for index, validator in enumerate(validators.validators)
+            if index == self._own_index or index in pool.avails or validator.key in heard
+        ]
+        return has_quorum(validators.power_of(indices), validators.total_power)
 
     def _wake_in(self, wait_ms: int | None, now_ms: int) -> None:
         if wait_ms is not None and (self._wake_ms is None or now_ms + wait_ms < self._wake_ms):

@@ -75,6 +75,14 @@ class TransactionSubmitted(Struct, frozen=True):
     transaction: Transaction
 
 
+class Evaluated(Struct, frozen=True):
+    """This peer's learner measured the model of `height`; `types.quality` has the units."""
+
+    height: int
+    score: int
+    classes: bytes
+
+
 class PeerMisbehaved(Struct, frozen=True):
     """`peer` sent bytes that are no message, or broke a rule of the bulk plane."""
 
@@ -189,6 +197,7 @@ Event = (
     | AddressesChanged
     | MessageReceived
     | TransactionSubmitted
+    | Evaluated
     | PeerMisbehaved
     | TimerFired
     | Trained

@@ -133,6 +133,27 @@ class StakeSlashed(Struct, frozen=True):
     kind: str
 
 
+class ModelJudged(Struct, frozen=True):
+    """The gate's medians of the model of `height`: its score and the best before, in 2^-16; -1: none.
+
+    words: How many validators spoke.
+    """
+
+    height: int
+    score: int
+    best: int
+    words: int
+
+
+class ModelRejected(Struct, frozen=True):
+    """The model of `height` is worse than genesis allows: the next block goes back to that of `back_to`."""
+
+    height: int
+    score: int
+    back_to: int
+    best: int
+
+
 class ValidatorJailed(Struct, frozen=True):
     """The block of `height` took `validator` out of the vote: it showed no sign of life for too long."""
 
@@ -216,6 +237,8 @@ Fact = (
     | EvidenceFound
     | StakeSlashed
     | ValidatorJailed
+    | ModelJudged
+    | ModelRejected
     | SetChanged
     | CatchingUp
     | BlocksGone

@@ -274,6 +274,7 @@ class HeightWork:
             transactions=self._shared.transactions.select(self.state),
             evidence=self._shared.evidence.select(),
             last_commit=self.last_commit,
+            qualities=self._shared.qualities.select(self.state.height),
         )
         try:
             needed = needed_updates(self.state, inputs, round_)

@@ -29,16 +29,19 @@ class EarlyMessages:
 
     def __init__(self) -> None:
         self.messages: list[tuple[bytes, HeightMessage, bytes]] = []
+        self._counts: dict[bytes, int] = {}  # Of each peer that sent some.
 
     def keep(self, peer: bytes, message: HeightMessage, message_id: bytes) -> None:
         """Keep a message of `peer`, unless there are too many."""
-        kept_of_peer = sum(1 for author, _, _ in self.messages if author == peer)
+        kept_of_peer = self._counts.get(peer, 0)
         if len(self.messages) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
+            self._counts[peer] = kept_of_peer + 1
             self.messages.append((peer, message, message_id))
 
     def pop_all(self) -> list[tuple[bytes, HeightMessage, bytes]]:
         """Return all of them and keep none."""
         kept, self.messages = self.messages, []
+        self._counts.clear()
         return kept
 
 

@@ -20,13 +20,14 @@ from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.params import ADDRESSES_PER_PEER_MAX
 from p2pfed.types.peer import PeerRecord
+from p2pfed.types.quality import Quality
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.validators import ValidatorSet
 from p2pfed.types.wire import ControlMessage, PeerRecords, ProposalMessage
 
 # Messages of a few heights of the largest network; a forgotten one is only checked twice.
 SEEN_MAX = 1 << 14
-_RARE = (ProposalMessage, *get_args(Evidence), *get_args(Transaction))
+_RARE = (ProposalMessage, Quality, *get_args(Evidence), *get_args(Transaction))
 
 # So many other members are pushed to directly, and nothing is passed on: a message comes once, in one hop.
 # In a mesh it comes MESH_DEGREE times; that pays where an author's own sends would take too long.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
+from p2pfed.chain.gate import judged_model
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Ended, Entry
 from p2pfed.consensus.signer import SignRecord
@@ -42,6 +43,7 @@ from p2pfed.types.certificate import CommitCert
 from p2pfed.types.evidence import Evidence
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.pledge import Pledge
+from p2pfed.types.quality import Quality
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import LISTENS, ControlMessage, Digest, PeerRecords
@@ -139,6 +141,8 @@ class Node:
         assert not self._outbox
         self._dispatch(event, now_ms)
         self._advance(now_ms)
+        if not self._outbox:
+            return ()
         effects = tuple(self._outbox)
         self._outbox.clear()
         return effects
@@ -179,6 +183,8 @@ class Node:
             case events.TransactionSubmitted():
                 if self._take_in(event.transaction):
                     self.neighbours.push(event.transaction)
+            case events.Evaluated():
+                self._speak_of_quality(event)
             case events.PeerMisbehaved():
                 self.neighbours.blame(event.peer, event.fault, now_ms)
             case events.TimerFired():
@@ -218,15 +224,25 @@ class Node:
                 self._take_digest(peer, message, now_ms)
             elif isinstance(message, PeerRecords):
                 self.neighbours.learn(peer, message, now_ms)
-            elif self.sync is None and self._take_in(
-                message
-            ):  # Without a state nobody can tell if it is good.
+            elif self.sync is None and self._take_in(message):  # Who has no state can't tell if it is good.
                 self.neighbours.forward(peer, message, message_id)
         except PeerFault as fault:
             self.neighbours.blame(peer, fault, now_ms)
 
-    def _take_in(self, message: Evidence | Transaction) -> bool:
+    def _speak_of_quality(self, event: events.Evaluated) -> None:
+        """Say what the newest model is worth to us, where the network asks its validators."""
+        state, own = self.state, self._shared.hand.public
+        if event.height != state.height or not judged_model(state):
+            return
+        if state.last_validators.index_of(own) is not None:
+            word = self._shared.hand.sign_quality(event.height, event.score, event.classes)
+            if self._take_in(word):
+                self.neighbours.push(word)
+
+    def _take_in(self, message: Evidence | Transaction | Quality) -> bool:
         """Keep what a block may carry; answer whether it is new and good."""
+        if isinstance(message, Quality):
+            return self._shared.qualities.add(message, self.state)
         if isinstance(message, Evidence):
             return self._shared.evidence.add(self.state, message)
         return self.transactions.add(message, self.state)
@@ -403,6 +419,7 @@ class Node:
 
     def _settle_after_block(self) -> None:
         self._shared.settled(self.state.train_index)
+        self._shared.qualities.prune(self.state.height)
         self.neighbours.set_validators(self.state.validators, self.state.next_validators)
         self.transactions.prune(self.state)
         self._shared.evidence.prune(self.state)

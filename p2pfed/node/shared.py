@@ -12,6 +12,7 @@ from p2pfed.node.effects import Effect
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.fetch_rate import FetchRate
 from p2pfed.node.neighbours import Neighbours
+from p2pfed.node.quality_pool import QualityPool
 from p2pfed.node.signing import SigningHand
 from p2pfed.node.transaction_pool import TransactionPool
 
@@ -26,6 +27,7 @@ class Shared(Struct):
     evidence: EvidencePool
     checks: Checks
     transactions: TransactionPool = field(default_factory=TransactionPool)
+    qualities: QualityPool = field(default_factory=QualityPool)
     collect_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
     pledge_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
     rate: FetchRate = field(default_factory=FetchRate)

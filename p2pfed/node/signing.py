@@ -10,6 +10,7 @@ from p2pfed.node.effects import Effect, Persist
 from p2pfed.node.events import Trained
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.pledge import Pledge
+from p2pfed.types.quality import Quality
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.wire import ControlMessage
 
@@ -51,6 +52,11 @@ class SigningHand:
             self.record = decision.record
             self._outbox.append(Persist(decision.record))
         return decision.message
+
+    def sign_quality(self, height: int, score: int, classes: bytes) -> Quality:
+        """Return our word on a model; nothing depends on there being one alone, so no record is kept."""
+        unsigned = Quality(height, self.public, score, classes, bytes(64))
+        return msgspec.structs.replace(unsigned, signature=self._key.sign(unsigned.digest(self._chain_id)))
 
     def pledge(self, header: UpdateHeader) -> Pledge:
         """Return our word that we have this update. It says no more than the record holds: never another."""

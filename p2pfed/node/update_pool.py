@@ -215,6 +215,8 @@ class UpdatePool(Struct):
 
     def holders_of(self, header: UpdateHeader) -> tuple[bytes, ...]:
         """Return the keys that should hold a payload: its trainer, then who voted that it does."""
+        if not self.avails:
+            return (header.trainer,)
         validators, update_id = self.state.validators.validators, header.update_id
         voters = [
             validators[index].key

@@ -34,6 +34,8 @@ _NAMES: dict[type[Any], str] = {
     facts.EvidenceFound: "peer.equivocated",
     facts.StakeSlashed: "peer.slashed",
     facts.ValidatorJailed: "peer.jailed",
+    facts.ModelJudged: "model.judged",
+    facts.ModelRejected: "model.rejected",
     facts.SetChanged: "validators.changed",
     facts.CatchingUp: "peer.catching_up",
     facts.BlocksGone: "sync.cut_off",

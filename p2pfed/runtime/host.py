@@ -15,14 +15,17 @@ from msgspec import Struct
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.chain import check, propose
 from p2pfed.chain.form import payload_form
+from p2pfed.chain.gate import is_gated
 from p2pfed.chain.state import ChainState, encode_ledger
 from p2pfed.errors import InvalidBlock, StorageFault
 from p2pfed.learning.learner import Metrics
+from p2pfed.learning.quality import quality_of, shown
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.node import effects
 from p2pfed.node.effects import Effect
 from p2pfed.node.events import (
     DialFailed,
+    Evaluated,
     Event,
     ProposalBuilt,
     ProposalChecked,
@@ -40,6 +43,7 @@ from p2pfed.runtime.feed import Entry, Feed, entry_of
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.inbox import Inbox
+from p2pfed.runtime.loneliness import LONELY_REMEDY, Loneliness
 from p2pfed.runtime.measuring import Measuring
 from p2pfed.runtime.metrics import PeerMetrics
 from p2pfed.runtime.state_fetch import StateFetch
@@ -60,8 +64,6 @@ T = TypeVar("T")
 DIAL_TIMEOUT_MS = 5_000
 EARLY_BYTES_MAX = 4 * MIB  # A model up to so large is written before its block is decided.
 MERGING_THREADS_MAX = 4  # More gain little: the rows come from memory, which they share.
-LONELY_MS = 5_000  # Without any pipe for so long, a person is told why the last dial failed …
-LONELY_PAUSE_MS = 60_000  # … and again no sooner than this.
 
 
 class Actor(Protocol):
@@ -121,7 +123,7 @@ class Host:
         self._bulk = bulk
         self._fresh = fresh
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="compute")
-        # Apart from `compute`, which waits for it: pieces of a group are merged side by side.
+        # `compute` waits for it: pieces of a group are merged side by side.
         self._merging = ThreadPoolExecutor(
             min(MERGING_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="merge"
         )
@@ -131,7 +133,7 @@ class Host:
         self._vote_state = VoteStateFile(store.home.vote_state)
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
-        self._lonely_at_ms = clock.now_ms() + LONELY_MS
+        self._loneliness = Loneliness(clock.now_ms())
         self.is_done = asyncio.Event()  # The last height that this peer works for is final.
         self.is_everyone_done = asyncio.Event()  # No member needs us any more to reach the network's end.
         self._evaluations: set[asyncio.Task[None]] = set()
@@ -327,6 +329,9 @@ class Host:
         figures: Metrics = {}
         if self._trainer is not None and state.height == fact.height and state.model is not None:
             figures = await self._trainer.evaluate(state)
+            if is_gated(state) and (word := quality_of(figures)) is not None:
+                self._inbox.put(Evaluated(fact.height, *word))
+            figures = shown(figures)
         self.feed.keep_figures(fact.height, figures)
         self.say("block.evaluated", height=fact.height, **figures)
 
@@ -399,13 +404,9 @@ class Host:
 
     def _warn_if_lonely(self, reason: str) -> None:
         """Say aloud why nobody talks to this peer: a wrong genesis, transport or address shows only here."""
-        now_ms = self.now_ms()
-        if self.node.neighbours.table.connected_peers():
-            self._lonely_at_ms = now_ms + LONELY_MS
-        elif now_ms >= self._lonely_at_ms:
-            self._lonely_at_ms = now_ms + LONELY_PAUSE_MS
-            remedy = "check [network] join in config.toml and that a peer of this network runs there"
-            self.say("peer.lonely", reason=reason, remedy=remedy)
+        is_connected = bool(self.node.neighbours.table.connected_peers())
+        if self._loneliness.is_worth_telling(self.now_ms(), is_connected=is_connected):
+            self.say("peer.lonely", reason=reason, remedy=LONELY_REMEDY)
 
     async def _craft(self, effect: Craft) -> None:
         """Let a liar make its payload out of what it holds."""

@@ -23,9 +23,10 @@ FAULT_PAUSE_MS = 10_000  # A peer that misbehaves without end gets one line in s
 LEVELS = {"debug": 10, "info": 20, "warning": 30}
 # WARN is for what a person should act on; whatever is not here is INFO.
 _DEBUG = frozenset({"height.started", "update.made", "update.received", "pledges.ended", "collect.ended",
-                    "proposal.built", "dial.failed"})  # fmt: skip
+                    "proposal.built", "model.judged", "dial.failed"})  # fmt: skip
 _WARNING = frozenset({"update.refused", "update.skipped", "proposal.refused", "peer.equivocated",
-                      "peer.slashed", "peer.jailed", "peer.blamed", "peer.fault", "peer.lonely",
+                      "peer.slashed", "peer.jailed",
+                      "model.rejected", "peer.blamed", "peer.fault", "peer.lonely",
                       "sync.cut_off",
                       "log.read"})  # fmt: skip
 _UNSAFE = re.compile(r"[^\x20-\x7e…·]")

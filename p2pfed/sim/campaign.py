@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from p2pfed.errors import UsageError
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.scenario import Scenario, keep, load_scenario
-from p2pfed.sim.world import Result, run
+from p2pfed.sim.world import Result, World, run
 
 RANDOM = "random"
 FAILURES_KEPT_MAX = 20
@@ -65,6 +65,7 @@ class Tally(Struct):
     virtual_ms: int = 0
     commit_ms: int = -1  # The largest of the runs' medians.
     cpu_s: float = 0.0
+    node_cpu_s: float = 0.0  # Of the nodes alone (sim.meter).
     accuracy_min: float = 1.0
     fired: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
@@ -121,11 +122,13 @@ def run_seeds(
         scenario = scenario_of(number)
         try:
             with _rare_collections():
-                result = run(scenario)
+                world = World(scenario)
+                result = world.run()
         except BaseException as error:
             error.add_note(f"seed {number}; repeat with: {repeat(number)}")
             raise
         sums.add(scenario, result)
+        sums.node_cpu_s += world.meter.cpu_s
         sums.cpu_s = time.process_time() - started_s
         tell(sums)
     return sums

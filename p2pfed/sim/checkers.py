@@ -117,8 +117,7 @@ class Checkers:
 
     def after(self, peer: SimPeer) -> None:
         """After every event: the lock never goes down within a height, and what is kept has its bounds."""
-        node, public = peer.node, peer.public
-        work = node.work
+        work, public = peer.node.work, peer.public
         if work is None or not peer.is_up:
             return
         place = (work.height, work.engine.locked_round)

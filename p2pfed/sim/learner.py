@@ -15,6 +15,7 @@ from p2pfed.learning.builtin import builtin_learner
 from p2pfed.learning.feedback import Feedback, payload_of
 from p2pfed.learning.founding import found_in_process
 from p2pfed.learning.learner import AppContext, Metrics
+from p2pfed.learning.quality import quality_of
 from p2pfed.learning.session import Session
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.privacy.mechanism import model_view
@@ -61,7 +62,7 @@ class Learners:
             transport="memory",
             params=Params(
                 scenario.preset,
-                (self._rule,),
+                scenario.rules or (self._rule,),
                 1,
                 UPDATE_BITS,
                 4,
@@ -70,6 +71,8 @@ class Learners:
                 outer_momentum=self._outer[0],
                 outer_rate=self._outer[1],
                 emission=scenario.emission,
+                gate_drop=scenario.gate_drop,
+                gate_patience=scenario.gate_patience,
                 codec=codec_name,
                 codec_one_in=one_in,
                 height_first=scenario.height_first,
@@ -128,3 +131,10 @@ def train(
         base_height=state.height, last_base=state.ledger.training.last_base(public),
     )  # fmt: skip
     return payload, trained.examples, left
+
+
+def quality(learner: Session, state: ChainState) -> tuple[int, bytes] | None:
+    """Return what a peer says of the model of `state`: it holds nothing out, so all say the same."""
+    assert state.model is not None
+    view = model_view(state.model, state.genesis.manifest.groups)
+    return quality_of(learner.evaluate(view, state.height, state.train_index))

@@ -11,6 +11,7 @@ from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.adversary.registry import make_adversary
 from p2pfed.chain import check, propose
 from p2pfed.chain.form import payload_form
+from p2pfed.chain.gate import is_gated
 from p2pfed.chain.light import rules_of, trusted_genesis
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Entry
@@ -24,7 +25,7 @@ from p2pfed.node.state_sync import SyncPlan
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.fetching import Fetching
-from p2pfed.sim.learner import no_feedback, train
+from p2pfed.sim.learner import no_feedback, quality, train
 from p2pfed.sim.log_checker import LogChecker, open_log
 from p2pfed.sim.power import PowerCut, Switch
 from p2pfed.types.address import Multiaddr
@@ -63,7 +64,7 @@ class SimPeer:
         self.disk = disk
         self.byzantine = byzantine
         self.is_up = False
-        self.heard: set[bytes] = set()  # Since its newest block, to count what comes twice.
+        self.heard: set[bytes] = set()  # Ids of messages since its newest block, to count what comes twice.
         self.effects_done = 0  # Over all lives: what crashes are counted in.
         self._world = world
         self._learner = learner
@@ -150,7 +151,7 @@ class SimPeer:
             jump_ms = world.clock_ms(self)
         world.told(self, event, line)
         self._clock_ms = max(self._clock_ms, world.agenda.now_ms + self._skew_ms + jump_ms)
-        asked, number = self._actor.step(event, self._clock_ms), 0
+        asked, number = world.meter.step(self._actor, event, self._clock_ms), 0
         try:
             for number, effect in enumerate(asked):
                 if self._due_crashes and self._due_crashes[0][0] <= self.effects_done:
@@ -268,6 +269,8 @@ class SimPeer:
                 self.heard.clear()
                 self._fetching.passed(effect.block.header.height)
                 world.stored(self, effect.block, effect.state)
+                if is_gated(effect.state):
+                    self.later(world.work_ms(self, COMPUTE_MS), lambda: self._evaluate(effect.state))
             case effects.StorePolkas():
                 self.disk.save_polkas(effect.polkas)
             case effects.RememberPeers():
@@ -290,6 +293,13 @@ class SimPeer:
                 world.observed(self, effect)
             case _:
                 assert_never(effect)
+
+    def _evaluate(self, state: ChainState) -> None:
+        """Say what a new model is worth."""
+        if self._learner is None or state.model is None:
+            return
+        if (word := quality(self._learner, state)) is not None:
+            self.handle(events.Evaluated(state.height, *word))
 
     def _speak(self) -> None:
         """Note when this life takes part again: something it says is durable now."""
@@ -317,14 +327,18 @@ class SimPeer:
 
     def _build(self, effect: effects.BuildProposal) -> None:
         read = self._payloads(effect.state)
-        header, body, state = propose.build(effect.state, effect.inputs, effect.round, read)
+        header, body, state = self._world.meter.work(
+            lambda: propose.build(effect.state, effect.inputs, effect.round, read)
+        )
         self.disk.save_pending(body)
         self.handle(events.ProposalBuilt(header.height, effect.round, header, body, state))
 
     def _check(self, effect: effects.CheckProposal) -> None:
         value_id = effect.header.value_id
         try:
-            state = self._world.checked(effect, lambda: self._checked(effect))
+            state = self._world.checked(
+                effect, partial(self._world.meter.work, lambda: self._checked(effect))
+            )
         except InvalidBlock as refusal:
             self.handle(events.ProposalChecked(value_id, None, str(refusal)))
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,7 +17,7 @@ from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
 from p2pfed.sim.network import Network
 from p2pfed.sim.trace import summary
 from p2pfed.sim.transcript import kind_of
-from p2pfed.types.wire import ControlMessage, decode_control
+from p2pfed.types.wire import ControlMessage, Digest, PeerRecords, decode_control
 
 if TYPE_CHECKING:
     from p2pfed.sim.peer import SimPeer
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DECODED_MAX = 1 << 16  # Messages kept decoded; a forgotten one is decoded again.
+LETTERS_MAX = 1 << 14  # Messages kept decoded; a forgotten one is decoded again.
 ANSWER_BYTES = 1_000  # An answer whose size nobody counts: a manifest, a light block.
 REQUEST_BYTES = 100  # A pull's question, or an answer that there is nothing.
 GARBAGE = "garbage"  # The kind of bytes that are no message.
@@ -39,11 +39,15 @@ class Letter(Struct, frozen=True):
     message_id: bytes
 
 
-class _Flight(Struct, frozen=True):
-    """What one peer sends to some at once: its number, the bytes, and what each is told when they come."""
+NOTHING = Letter(b"", PeerRecords(()), b"")
 
-    sender: int
-    data: bytes
+
+class _Flight(Struct, frozen=True):
+    """What one peer sends to some at once: the sender's pipes, the bytes, and what each is told of them."""
+
+    pipes: Mapping[int, int]
+    size: int
+    message_id: bytes
     event: Event
     summary: str
 
@@ -73,59 +77,75 @@ class Post:
         self._network = network
         self._letters: dict[bytes, Letter] = {}
         self._letter_of: dict[int, Letter] = {}  # By the identity of its message, which it keeps alive.
+        self._written: tuple[ControlMessage | None, Letter] = (None, NOTHING)  # The last message encoded.
 
     def letter(self, message: ControlMessage) -> Letter:
         """Return a message as its receivers find it: encoded and decoded once for all who pass it on."""
         known = self._letter_of.get(id(message))
         if known is not None and known.message is message:
             return known
+        if message is self._written[0]:  # One digest is told to several peers, each by a Send of its own.
+            return self._written[1]
         data = codec.encode(message)
         letter = self._letters.get(data)
         if letter is None:
-            if len(self._letters) >= DECODED_MAX:
-                self._letters.clear()
-                self._letter_of.clear()
-            letter = self._letters[data] = Letter(data, decode_control(data), sha256(data))
-            self._letter_of[id(letter.message)] = letter
+            read, message_id = decode_control(data), sha256(data)
+            if isinstance(message, PeerRecords | Digest):  # Nobody passes these on, so they are not kept.
+                # Who learns an equal record keeps the same one: thousands of copies fill a memory.
+                letter = Letter(data, message if message == read else read, message_id)
+            else:
+                letter = Letter(data, read, message_id)
+                self._keep(letter)
+        self._written = (message, letter)
         return letter
+
+    def _keep(self, letter: Letter) -> None:
+        if len(self._letters) >= LETTERS_MAX:
+            self._letters.clear()
+            self._letter_of.clear()
+        self._letters[letter.data] = self._letter_of[id(letter.message)] = letter
 
     def send(self, peer: SimPeer, publics: tuple[bytes, ...], letter: Letter) -> None:
         """Carry a message to these peers, as far as pipes lead to them."""
         received = events.MessageReceived(peer.public, letter.message, len(letter.data), letter.message_id)
-        flight = _Flight(peer.number, letter.data, received, summary(received))
-        self._launch(flight, publics, kind_of(letter.message))
+        pipes = self._network.pipes(peer.number)
+        kind, size = kind_of(letter.message), len(letter.data)
+        self._launch(
+            peer, publics, _Flight(pipes, size, letter.message_id, received, summary(received)), kind
+        )
 
     def send_bytes(self, peer: SimPeer, publics: tuple[bytes, ...], data: bytes) -> None:
         """Carry whatever a liar says; what is no message arrives as its misdeed."""
         event: Event
+        message_id = sha256(data)
         try:
-            event = events.MessageReceived(peer.public, decode_control(data), len(data), sha256(data))
+            event = events.MessageReceived(peer.public, decode_control(data), len(data), message_id)
         except PeerFault as fault:
             event = events.PeerMisbehaved(peer.public, fault)
-        self._launch(_Flight(peer.number, data, event, summary(event)), publics, GARBAGE)
+        pipes = self._network.pipes(peer.number)
+        self._launch(peer, publics, _Flight(pipes, len(data), message_id, event, summary(event)), GARBAGE)
 
-    def _launch(self, flight: _Flight, publics: tuple[bytes, ...], kind: str) -> None:
-        sender, size = flight.sender, len(flight.data)
-        numbers, pipes = self._world.numbers, self._network.pipes(sender)
+    def _launch(self, peer: SimPeer, publics: tuple[bytes, ...], flight: _Flight, kind: str) -> None:
+        sender, size, pipes = peer.number, flight.size, flight.pipes
+        peers, numbers = self._world.peers, self._world.numbers
         delays, after, at_ms = self._network.delays, self._agenda.after, self._world.virtual_ms
         for public in publics:
             receiver = numbers[public]
             pipe = pipes.get(receiver)
             if pipe is not None:
                 for delay_ms in delays(sender, receiver, kind, size, at_ms):
-                    after(delay_ms, partial(self._land, flight, receiver, pipe))
+                    after(delay_ms, partial(self._land, flight, peers[receiver], pipe))
 
-    def _land(self, flight: _Flight, receiver: int, pipe: int) -> None:
+    def _land(self, flight: _Flight, other: SimPeer, pipe: int) -> None:
         """Hand over what came, unless its pipe is closed by now."""
-        if self._network.pipes(receiver).get(flight.sender) != pipe:
+        if flight.pipes.get(other.number) != pipe:
             return
-        data, other = flight.data, self._world.peers[receiver]
         self.messages += 1
-        self.message_bytes += len(data)
-        if data in other.heard:
+        self.message_bytes += flight.size
+        if flight.message_id in other.heard:
             self.duplicates += 1
         else:
-            other.heard.add(data)
+            other.heard.add(flight.message_id)
         other.handle(flight.event, flight.summary)
 
     def request(

@@ -19,7 +19,9 @@ from p2pfed.sim.faults import BRIDGE, Fault, FaultKind, verify_fault
 from p2pfed.types.genesis import Role
 from p2pfed.types.params import (
     EMISSION_MAX,
+    GATE_PATIENCE_MAX,
     HEIGHT_FIRST_MAX,
+    OUTER_ONE,
     PARTICIPANTS_MAX,
     STAKE_TOTAL_MAX,
     UPDATE_LAG_MAX,
@@ -126,6 +128,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     trainers: Who trains at another pace, or not always.
     update_lag: From how many heights back an update may be, as genesis names it.
     codec: How updates are spelled, as `init --codec` reads it.
+    rules: Aggregation rules, tried in this order; none: the one of the learners.
+    gate_drop, gate_patience: The quality gate, as genesis names it; 0: none.
     emission: What a block pays for work at most, as genesis names it.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
     late: Peers that join by state.
@@ -153,6 +157,9 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     update_lag: int = 1
     codec: str = "int16"
     emission: int = 0
+    rules: tuple[str, ...] = ()
+    gate_drop: int = 0
+    gate_patience: int = 1
     skew_ms: int = 0
     faults: tuple[Fault, ...] = ()
     crashes: tuple[Crash, ...] = ()
@@ -301,6 +308,8 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         ("skew_ms", scenario.skew_ms, 0, 3_600_000),
         ("update_lag", scenario.update_lag, 1, UPDATE_LAG_MAX),
         ("emission", scenario.emission, 0, EMISSION_MAX),
+        ("gate_drop", scenario.gate_drop, 0, OUTER_ONE - 1),
+        ("gate_patience", scenario.gate_patience, 1, GATE_PATIENCE_MAX),
         ("run_ms", scenario.run_ms, 0, 1_000_000_000),
         ("byzantine", len(scenario.byzantine), 0, scenario.peers),
         ("evidence", len(scenario.evidence), 0, FAULTS_MAX),

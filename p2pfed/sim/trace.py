@@ -52,6 +52,8 @@ def _content(event: Event) -> str:
             return f"{event.peer.hex()} {event.message_id.hex()}"
         case events.TransactionSubmitted():
             return sha256(codec.encode(event.transaction)).hexdigest()
+        case events.Evaluated():
+            return f"{event.height} {event.score} {event.classes.hex()}"
         case events.PeerMisbehaved():
             return f"{event.peer.hex()} {event.fault}"
         case events.TimerFired():

@@ -27,6 +27,7 @@ from p2pfed.sim.bulk import REQUEST_TIMEOUT_MS
 from p2pfed.sim.disk import Disk
 from p2pfed.sim.judge import Judge
 from p2pfed.sim.learner import DIGITS, GENESIS_TIME_MS, Learners
+from p2pfed.sim.meter import Meter
 from p2pfed.sim.network import Network
 from p2pfed.sim.peer import SimPeer
 from p2pfed.sim.post import Post
@@ -90,7 +91,7 @@ class World:
     ) -> None:
         self.scenario, self.learners = scenario, learners
         self.agenda = Agenda(START_MS)
-        self.trace = Trace()
+        self.trace, self.meter = Trace(), Meter()
         self.facts: list[tuple[int, int, Fact | Boast]] = []  # (virtual time, peer, fact)
         self.blames: list[tuple[int, bytes, PeerFault]] = []  # (peer, culprit, fault)
         self.crashes = 0
@@ -136,6 +137,8 @@ class World:
         self.honest = tuple(peer for peer in self.peers if not peer.byzantine)
         self._waited_for = self.honest[0]
         self.judge = Judge(scenario, self.peers, model)
+        self._violations, self._forks = self.judge.violations, self.judge.checkers.forks
+        self._last = self.genesis.params.height_final
         arrivals = [late.from_ms for late in scenario.late]
         self._calm_ms = START_MS + max(scenario.heal_ms, *arrivals, 0)
         self._progress_ms = START_MS
@@ -152,12 +155,12 @@ class World:
         self._accidents.schedule(self)
         for at_ms in self._network.tears():
             self.after(at_ms, self._tear)
+        looked_ms = self.now_ms
         while not self.is_over and (action := self.agenda.pop()) is not None:
-            if 0 < self.scenario.run_ms < self.virtual_ms:
-                break
-            if not self.scenario.run_ms and self.now_ms > max(self._progress_ms, self._calm_ms) + STALL_MS:
-                self.judge.violations.append(f"no progress for {STALL_MS} ms: heights {self._heights()}")
-                break
+            if self.agenda.now_ms != looked_ms:
+                looked_ms = self.now_ms
+                if self._is_time_over():
+                    break
             action()
         for peer in self.honest:
             if peer.is_up and not self.judge.violations:
@@ -167,13 +170,22 @@ class World:
     @property
     def is_over(self) -> bool:
         """Answer whether a law is broken, the chain forked, or all honest are up and have the last model."""
-        last = self.genesis.params.height_final
-        if self.judge.violations or self.judge.checkers.forks:
+        if self._violations or self._forks:
             return True
-        if self._waited_for.has_model_of(last):  # Asked after every event: who lacks it is remembered.
-            lacking = (peer for peer in self.honest if not peer.has_model_of(last))
-            self._waited_for = next(lacking, self._waited_for)
-        return self._waited_for.has_model_of(last)
+        if not self._waited_for.has_model_of(self._last):  # Asked after every event: who lacks it is kept.
+            return False
+        lacking = (peer for peer in self.honest if not peer.has_model_of(self._last))
+        self._waited_for = next(lacking, self._waited_for)
+        return self._waited_for.has_model_of(self._last)
+
+    def _is_time_over(self) -> bool:
+        """Answer whether the scenario's time is up, or nothing has come of anything for too long."""
+        if self.scenario.run_ms:
+            return self.scenario.run_ms < self.virtual_ms
+        is_stalled = self.now_ms > max(self._progress_ms, self._calm_ms) + STALL_MS
+        if is_stalled:
+            self.judge.violations.append(f"no progress for {STALL_MS} ms: heights {self._heights()}")
+        return is_stalled
 
     @property
     def now_ms(self) -> int:

@@ -33,6 +33,7 @@ def short_id(public: bytes) -> str:
     return "…" + peer_id(public)[-4:]
 
 
+@lru_cache(maxsize=1024)  # Each record repeats it in each of its addresses.
 def public_key_of(text: str) -> bytes:
     """Return the public key inside a peer id.
 

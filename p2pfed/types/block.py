@@ -20,6 +20,7 @@ from p2pfed.types.params import (
     UPDATES_MAX,
     VALIDATORS_MAX,
 )
+from p2pfed.types.quality import Quality
 from p2pfed.types.scores import Scores
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
@@ -78,9 +79,10 @@ class Body(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     avails: Annotated[tuple[AvailEntry, ...], msgspec.Meta(max_length=VALIDATORS_MAX)]
     candidates: Annotated[tuple[Digest32, ...], msgspec.Meta(max_length=IDS_MAX)]
     updates: Annotated[tuple[UpdateHeader, ...], msgspec.Meta(max_length=UPDATES_MAX)]
-    # Scores come last, and only in networks that pay for work.
+    # Words on quality come after those of participants, only in networks with a gate; scores come last, and
+    # only in networks that pay for work.
     transactions: Annotated[
-        tuple[Transaction | Scores, ...], msgspec.Meta(max_length=TRANSACTIONS_PER_BLOCK_MAX)
+        tuple[Transaction | Quality | Scores, ...], msgspec.Meta(max_length=TRANSACTIONS_PER_BLOCK_MAX)
     ]
     evidence: Annotated[tuple[Evidence, ...], msgspec.Meta(max_length=EVIDENCE_PER_BLOCK_MAX)]
     last_commit: CommitCert | None  # None only at height 1.
@@ -94,7 +96,12 @@ class Body(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     @property
     def signed_transactions(self) -> tuple[Transaction, ...]:
         """The transactions of participants."""
-        return tuple(item for item in self.transactions if not isinstance(item, Scores))
+        return tuple(item for item in self.transactions if not isinstance(item, Quality | Scores))
+
+    @property
+    def qualities(self) -> tuple[Quality, ...]:
+        """The words on the model of the last block."""
+        return tuple(item for item in self.transactions if isinstance(item, Quality))
 
     def hash(self) -> bytes:
         """Return the chunk root of the canonical bytes."""

@@ -15,6 +15,7 @@ from p2pfed.types.model import Int32Vector, Manifest, ModelState
 from p2pfed.types.params import (
     CODEC_ONE_IN_MAX,
     EMISSION_MAX,
+    GATE_PATIENCE_MAX,
     HEIGHT_FIRST_MAX,
     OUTER_ONE,
     OUTER_RATE_MAX,
@@ -81,6 +82,10 @@ class Params(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     codec: CodecName = "int16"  # How updates are spelled …
     codec_one_in: Annotated[int, msgspec.Meta(ge=1, le=CODEC_ONE_IN_MAX)] = 1  # … and how sparse they are.
     height_first: Annotated[int, msgspec.Meta(ge=1, le=HEIGHT_FIRST_MAX)] = 1  # Of the first block.
+    # The quality gate, in units of 2^-16: what a model may lose of the best score, and of one class; 0: none.
+    gate_drop: Annotated[int, msgspec.Meta(ge=0, lt=OUTER_ONE)] = 0
+    gate_class_drop: Annotated[int, msgspec.Meta(ge=0, lt=OUTER_ONE)] = 0
+    gate_patience: Annotated[int, msgspec.Meta(ge=1, le=GATE_PATIENCE_MAX)] = 1  # So many in a row.
 
 
 def spelled_params(params: Params) -> tuple[object, ...]:

@@ -70,6 +70,10 @@ PAUSE_HEIGHTS = 10  # A trainer whose update was invalid (E5) sits out so long.
 SLASH_WINDOW_HEIGHTS = 64  # Who lies within one window lies together (correlated slashing).
 
 # --- contribution (spec/contribution.md) ---
+QUALITY_CLASSES_MAX = 64  # Classes that a word on quality tells apart.
+QUALITY_WINDOW = 20  # A model is measured against the best of so many heights.
+GATE_RETURN_HEIGHTS = 6  # The gate goes back to one of so many: peers keep the models of 8.
+GATE_PATIENCE_MAX = 8
 EMISSION_MAX = 1 << 40  # Units that a block may create; 2^20 blocks of the most reach the limit of all stake.
 SKETCH_BYTES = 256  # 128 sums: the cosine of two vectors that are alike is known to a hundredth.
 

@@ -27,6 +27,7 @@ from p2pfed.types.params import (
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.pledge import Pledge
 from p2pfed.types.proposal import Proposal
+from p2pfed.types.quality import Quality
 from p2pfed.types.snapshot import Snapshot
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.update import UpdateHeader
@@ -89,6 +90,7 @@ ControlMessage = (
     | CommitCert
     | ProposalMessage
     | Transaction
+    | Quality
     | Evidence
     | Digest
     | PeerRecords

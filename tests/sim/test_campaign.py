@@ -84,10 +84,10 @@ def test_no_fault_that_is_needed_is_left_out(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_exception_of_ours_names_the_seed_and_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Scenario) -> None:
+    def broken(_: World) -> None:
         raise AssertionError("our own bug")
 
-    monkeypatch.setattr(campaign, "run", broken)
+    monkeypatch.setattr(World, "run", broken)
     outcome = invoke("run", "random", "--sim", "--seed", "17")
     assert isinstance(outcome.exception, AssertionError)
     assert outcome.exception.__notes__ == ["seed 17; repeat with: p2pfed lab run random --sim --seed 17"]

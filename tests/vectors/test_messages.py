@@ -35,6 +35,7 @@ from p2pfed.types.message import Message, SignedMessage
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.pledge import Pledge
 from p2pfed.types.proposal import Proposal
+from p2pfed.types.quality import Quality
 from p2pfed.types.vote import Precommit, Prevote
 
 # The first member only votes, the second and third only train, the fourth does both.
@@ -95,6 +96,9 @@ def samples(world: World) -> tuple[dict[str, Message], dict[str, Any]]:
         "bond": before.bond(0, 5, 2, 0),
         "unbond": before.unbond(0, 5, 2, 0),
         "unjail": before.unjail(0, 2, 0),
+        "word on quality": signed(
+            Quality(1, key.public, 60_000, b"\xfe\xff\x10", NO_SIGNATURE), key, chain_id
+        ),
         "digest": wire.Digest(1, 2, 3, 0, 2, (held,), bitmap_of((0, 1, 2), 4), bitmap_of((1, 3), 4)),
         "peer records": wire.PeerRecords((record,)),
         **{f"evidence {type(proof).__name__}": proof for proof in before.all_evidence(2)},

@@ -12,6 +12,7 @@ from p2pfed.learning.datasets import Features, Labels
 from p2pfed.learning.learner import (
     ACCURACY_LOCAL,
     ACCURACY_PUBLIC,
+    CLASS_PREFIX,
     LOSS_PUBLIC,
     Array,
     LearnerError,
@@ -23,6 +24,7 @@ from p2pfed.learning.learner import (
 from p2pfed.learning.schedule import Schedule
 from p2pfed.learning.shares import Labelled
 from p2pfed.types.model import ArraySpec, Manifest
+from p2pfed.types.params import QUALITY_CLASSES_MAX
 
 Matrix = NDArray[np.float32]
 
@@ -166,7 +168,19 @@ class ClassifierLearner:
             metrics[ACCURACY_PUBLIC], metrics[LOSS_PUBLIC] = self._score(weights, self._public)
         if len(self._held_out.y):
             metrics[ACCURACY_LOCAL], _ = self._score(weights, self._held_out)
+            metrics |= self._by_class(weights, self._held_out)
         return metrics
+
+    def _by_class(self, weights: list[Matrix], data: Labelled) -> Metrics:
+        """Return the share of each class that is named right: what the quality gate watches."""
+        named = np.concatenate(
+            [
+                self._model.logits(weights, data.x[start : start + EVALUATION_ROWS]).argmax(axis=1)
+                for start in range(0, len(data.y), EVALUATION_ROWS)
+            ]
+        )
+        kinds = np.unique(data.y)[:QUALITY_CLASSES_MAX]
+        return {f"{CLASS_PREFIX}{kind}": float((named[data.y == kind] == kind).mean()) for kind in kinds}
 
     def _score(self, weights: list[Matrix], data: Labelled) -> tuple[float, float]:
         hits, loss_sum = 0, 0.0

@@ -20,6 +20,7 @@ from p2pfed.learning.apps import load_learner
 from p2pfed.learning.founding import found_in_process
 from p2pfed.learning.inprocess import Turn, train_in_process
 from p2pfed.learning.learner import AppContext, Learner, LearnerError, Metrics
+from p2pfed.learning.quality import shown
 from p2pfed.learning.session import Session
 from p2pfed.privacy.mechanism import model_view
 from p2pfed.sim.matrix.plan import NONE, Cell, Plan, command_of
@@ -82,7 +83,7 @@ def run_cell(plan: Plan, cell: Cell) -> Row:
         evaluate_from=plan.heights + 1,
     )  # fmt: skip
     judge = sessions[liars[0] if poison and liars else honest]  # A mark is measured by who planted it.
-    metrics = judge.evaluate(model_view(run.model, judge.manifest.groups), plan.heights, plan.heights)
+    metrics = shown(judge.evaluate(model_view(run.model, judge.manifest.groups), plan.heights, plan.heights))
     return _row(plan, cell, metrics, run.model, time.process_time() - started_s)
 
 

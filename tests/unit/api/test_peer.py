@@ -129,3 +129,49 @@ async def test_a_learner_that_fails_costs_updates_and_never_a_vote(home: Path) -
         assert "the learner raised ZeroDivisionError at test_peer.py" in told.reason
         assert told.reason in peer.status()["learner"]
         assert peer.status()["step"] == "collect"  # It waits for others, as long as anybody may train.
+
+
+SINS = """
+import os, time
+import numpy as np
+from p2pfed.learning.learner import TrainResult
+
+class Mine:
+    def __init__(self, context): pass
+    def weights(self): return [np.zeros((64, 10), np.float32), np.zeros(10, np.float32)]
+    def train(self, weights, context):
+        {sin}
+        return TrainResult(weights, 5)
+    def evaluate(self, weights, context): return {{}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("sin", "reason"),
+    [
+        ("os._exit(3)", "the worker ended by itself (exit code 3)"),
+        ("time.sleep(600)", "the worker was killed: no answer within 1000 ms"),
+        ("weights[0][0, 0] = np.nan", "array0 holds NaN or infinity"),
+        ("keep = [np.ones(1 << 27, np.uint8) for _ in range(9)]", "the learner raised MemoryError at"),
+    ],
+)
+async def test_the_status_names_what_a_learner_did(home: Path, tmp_path: Path, sin: str, reason: str) -> None:
+    (tmp_path / "mine.py").write_text(SINS.format(sin=sin))
+    skipped = asyncio.get_running_loop().create_future()
+    callbacks = p2pfed.Callbacks(update_skipped=skipped.set_result)
+    deadline_s = 1 if "sleep" in sin else 600
+    settings = {**SETTINGS, "learner.timeout_s": deadline_s, "learner.memory_mb": 512}
+    async with p2pfed.Peer(home, f"{tmp_path}/mine.py:Mine", callbacks=callbacks, settings=settings) as peer:
+        told = await asyncio.wait_for(skipped, 60)
+        assert reason in told.reason
+        assert told.reason in peer.status()["learner"]
+        assert peer.status()["step"] == "collect"
+
+
+async def test_a_model_that_is_not_the_networks_is_told_apart(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SINS.format(sin="pass").replace("(64, 10)", "(10, 64)"))
+    skipped = asyncio.get_running_loop().create_future()
+    callbacks = p2pfed.Callbacks(update_skipped=skipped.set_result)
+    async with p2pfed.Peer(home, f"{tmp_path}/mine.py:Mine", callbacks=callbacks, settings=SETTINGS):
+        told = await asyncio.wait_for(skipped, 60)
+    assert "array0 is float32 of shape (10, 64), genesis has weight, float32 of shape (64, 10)" in told.reason

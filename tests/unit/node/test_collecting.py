@@ -251,3 +251,27 @@ def test_no_pledge_at_all_is_waited_for_as_long_as_no_update_is(world: World) ->
     lab.wait(PRESET.empty_ms, COLLECT)
     lab.wait(PRESET.flight_ms, COLLECT)
     assert [fact.held for fact in lab.facts(CollectEnded)] == [0]
+
+
+def test_a_peer_with_few_pipes_waits_by_the_clock_once_others_pass_on_the_words_of_a_quorum() -> None:
+    lab = Lab()
+    lab.start(connected=1)
+    assert lab.node.work is not None
+    clock = lab.node.work.collecting.clock
+    far = [header for header in others(lab) if header.trainer != lab.others[0]]
+    assert clock.started_ms is None  # Two of four are within reach.
+    lab.hear(far[0])
+    assert clock.started_ms == lab.now_ms
+    lab.wait(clock.deadline_ms, COLLECT)
+    assert [fact.reason for fact in lab.facts(CollectEnded)] == ["deadline"]
+
+
+def test_an_availability_vote_is_heard_of_too() -> None:
+    lab = Lab()
+    lab.start(connected=1)
+    validators = lab.world.state.validators
+    far = validators.index_of(lab.others[2])
+    assert far is not None
+    lab.hear(lab.world.avail(far, ()))
+    assert lab.node.work is not None
+    assert lab.node.work.collecting.clock.started_ms == lab.now_ms

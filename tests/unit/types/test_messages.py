@@ -33,6 +33,7 @@ from p2pfed.types.params import (
 )
 from p2pfed.types.peer import PeerRecord
 from p2pfed.types.proposal import Proposal
+from p2pfed.types.quality import Quality
 from p2pfed.types.transaction import Bond, Transfer, Unbond, Unjail
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.validators import Validator, ValidatorSet
@@ -52,6 +53,7 @@ SIGNED: dict[str, SignedMessage] = {
     "bond": Bond(KEY.public, 5, 2, 0, NONE),
     "unbond": Unbond(KEY.public, 5, 2, 0, NONE),
     "unjail": Unjail(KEY.public, 2, 0, NONE),
+    "quality": Quality(7, KEY.public, 60_000, b"\xfe\xff", NONE),
     "peer record": PeerRecord(KEY.public, 1_700_000_000_000, ("/ip4/10.0.0.1/tcp/7400",), NONE),
 }
 # The first bytes of the digest that is signed; a change needs a decision record and another network version.
@@ -66,6 +68,7 @@ FROZEN = {
     "bond": "a586f143e014894b",
     "unbond": "eaa2e9e9151520d8",
     "unjail": "f428aafef7bad7c2",
+    "quality": "769aeb4690d45a50",
     "peer record": "7ee9f9c6bb60e132",
 }
 
@@ -106,7 +109,7 @@ def test_each_signed_kind_has_a_domain_of_its_own() -> None:
 def test_no_two_messages_of_the_wire_share_a_tag() -> None:
     kinds = [*get_args(wire.ControlMessage), *get_args(wire.BulkRequest), *get_args(wire.BulkResponse)]
     tags = [kind.__struct_config__.tag for kind in [*kinds, PeerRecord, Proposal, Avail]]
-    assert len(set(tags)) == len(tags) == 36
+    assert len(set(tags)) == len(tags) == 38
 
 
 def test_the_name_of_an_update_is_over_its_body_not_its_signature() -> None:

@@ -1,0 +1,163 @@
+"""A chain with a gate: what blocks say of models, how one goes back, and what everybody refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from support.chain import NO_SIGNATURE, World
+
+from p2pfed.chain.apply import apply_certified
+from p2pfed.chain.check import check
+from p2pfed.chain.state import decode_ledger, encode_ledger, with_model
+from p2pfed.errors import InvalidBlock
+from p2pfed.primitives import codec
+from p2pfed.primitives.merkle import EMPTY_ROOT
+from p2pfed.types.genesis import encode_genesis
+from p2pfed.types.model import ModelState
+from p2pfed.types.quality import QUALITY_ONE, Quality
+
+SOURCE = Path(__file__).parents[3] / "p2pfed/independent/verify.py"
+SPEC = importlib.util.spec_from_file_location("independent_verify_of_gates", SOURCE)
+assert SPEC is not None
+assert SPEC.loader is not None
+VERIFY = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(VERIFY)
+
+
+class Gated(World):
+    """Four validators that judge each model before the next block."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__([10, 10, 12, 13], gate_drop=QUALITY_ONE // 10, **changes)
+        self.models: dict[int, ModelState] = {}
+
+    def words(self, score: int, count: int = 4, **changes: Any) -> tuple[Quality, ...]:
+        """Return the words of the first `count` validators on the last model, by sender."""
+        said = []
+        for public in self.publics[:count]:
+            word = Quality(self.state.height, public, score, bytes([200, 255]), NO_SIGNATURE)
+            said.append(self.sign(msgspec.structs.replace(word, **changes), self.keys[public]))
+        return tuple(said)
+
+    def judge(self, score: int, **changes: Any) -> Any:
+        """Build, certify and apply a block in which all say `score` of the last model."""
+        qualities = self.words(score) if self.state.header is not None else ()
+        block = self.advance(qualities=qualities, **changes)
+        if self.state.model is None:  # As a peer does: it has kept the model, or fetches it.
+            self.state = with_model(self.state, self.models[block.header.model_parent])
+        self.models[self.state.height] = self.state.model  # type: ignore[assignment]
+        return block
+
+
+def gone_back() -> tuple[Gated, list[Any]]:
+    """Return a chain of six blocks: the model of height 3 is worse, and height 5 goes back to that of 2."""
+    world = Gated()
+    return world, [world.judge(score) for score in (0, 40_000, 42_000, 9_000, 0, 0)]
+
+
+def test_a_worse_model_is_taken_back_one_block_after_it_was_judged() -> None:
+    world, blocks = gone_back()
+    back = blocks[4].header
+    assert [block.header.is_empty for block in blocks] == [False, False, False, False, True, False]
+    assert back.model_root == blocks[1].header.model_root
+    assert back.exponents_root == blocks[1].header.exponents_root
+    assert back.aggregate_root == EMPTY_ROOT
+    assert back.model_parent == 2
+    assert [block.header.train_index for block in blocks] == [1, 2, 3, 4, 4, 5]
+    assert not blocks[5].body.qualities  # The model of height 5 is no new one: nobody judges it again.
+    assert np.array_equal(world.models[5].weights, world.models[2].weights)
+
+
+def test_everybody_checks_it_and_one_who_catches_up_reaches_the_same_ledger() -> None:
+    world = Gated()
+    for score in (0, 40_000, 42_000, 9_000):
+        world.judge(score)
+    header, body, after = world.build()
+    assert after.model is None  # It is not at hand here: whoever needs it loads it.
+    checked = check(world.state, header, body, world.payload)
+    assert checked.model is None
+    assert checked.ledger.root == after.ledger.root == header.state_root
+    before, block = world.state, world.judge(0)
+    assert apply_certified(before, block).ledger.root == block.header.state_root
+    assert decode_ledger(encode_ledger(after.ledger)) == after.ledger
+
+
+def test_an_update_from_a_model_that_was_taken_back_does_not_count() -> None:
+    world = Gated(update_lag=3)
+    for score in (0, 40_000, 42_000, 9_000, 0):
+        world.judge(score)
+    assert world.state.oldest_base == 5
+    free = World([10, 10, 12, 13], update_lag=3)
+    for _ in range(5):
+        free.advance()
+    assert free.state.oldest_base == 3
+
+
+def test_the_independent_verifier_goes_back_as_well() -> None:
+    world, blocks = gone_back()
+    plain = VERIFY.unpack(encode_genesis(world.genesis), 11, "genesis")
+    chain = VERIFY.Chain(plain)
+    for block in blocks:
+        header, body, commit = (codec.encode(part) for part in (block.header, block.body, block.commit))
+        head = dict(zip(VERIFY.HEADER, VERIFY.unpack(header, len(VERIFY.HEADER), "header"), strict=True))
+        chain.apply(
+            block.header.height, head, VERIFY.unpack(body, 6, "body"), VERIFY.unpack(commit, 6, "commit")
+        )
+    stored = encode_ledger(world.state.ledger)
+    restored = VERIFY.Ledger(plain, chain.chain_id)
+    restored.restore(VERIFY.unpack_ledger(stored))
+    assert restored.root() == VERIFY.ledger_root(stored) == world.state.ledger.root
+
+
+def refused(world: World, qualities: tuple[Quality, ...], words: str) -> None:
+    """Check that a block with these words is invalid, even where its proposer derived all else from them."""
+    header, body, _ = world.build()
+    others = tuple(item for item in body.transactions if not isinstance(item, Quality))
+    body = msgspec.structs.replace(body, transactions=(*others, *qualities))
+    header = msgspec.structs.replace(header, body_hash=body.hash())
+    with pytest.raises(InvalidBlock, match=words):
+        check(world.state, header, body, world.payload)
+
+
+def test_what_nobody_may_say_makes_a_block_invalid() -> None:
+    world = Gated()
+    world.judge(0)
+    first, second, *_ = world.words(1)
+    refused(world, (second, first), "ascending order of sender")
+    refused(world, (first, first), "ascending order of sender")
+    refused(world, world.words(1, height=2), "a word on the model of height 2, the last is 1")
+    refused(world, world.words(1, height=0), "a word on the model of height 0, the last is 1")
+    refused(world, (msgspec.structs.replace(first, score=2),), "quality of")
+    foreign = Gated().words(1, sender=b"\x02" + b"\x07" * 32)[:1]
+    refused(world, (msgspec.structs.replace(foreign[0], height=1),), "has no vote")
+    transfer = world.transfer(0, 1, 5, 0, 0)
+    refused(world, (first, transfer), "not in this order")  # type: ignore[arg-type]
+
+
+def test_nobody_speaks_of_a_model_that_is_no_new_one_or_where_there_is_no_gate() -> None:
+    world = Gated()
+    assert not world.build(qualities=world.words(1, height=0))[1].qualities
+    world.judge(0)
+    words = world.words(1)
+    world.advance(headers=())  # EMPTY.
+    refused(world, world.words(1), "a word on the model of height 2")
+    assert not world.build(qualities=words)[1].qualities
+    free = World([10, 10, 12, 13])
+    free.advance()
+    refused(free, tuple(msgspec.structs.replace(word) for word in words), "a word on the model of height 1")
+    assert not free.build(qualities=words)[1].qualities
+
+
+def test_a_proposer_leaves_out_words_on_older_models_and_sorts_the_rest() -> None:
+    world = Gated()
+    world.judge(0)
+    old = world.words(1)
+    world.judge(40_000)
+    now = world.words(2)
+    body = world.build(qualities=(*old, *reversed(now)))[1]
+    assert body.qualities == now
