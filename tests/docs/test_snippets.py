@@ -26,7 +26,7 @@ TOLD_ELSEWHERE = {
     f"p2pfed.{name}/1"
     for name in (
         "proof", "demo", "light", "fork", "lab-sim", "lab-run", "lab-play", "lab-scenario", "transaction",
-        "inspect", "rollback", "doctor", "lab-attack", "lab-rule", "lab-cell", "audit-contribution",
+        "inspect", "rollback", "doctor", "figures", "lab-attack", "lab-rule", "lab-cell", "audit-contribution",
     )
 }  # fmt: skip
 TIMEOUT_S = 150.0
@@ -163,7 +163,7 @@ def machines(tmp_path: Path) -> Iterator[dict[str, Shell]]:
         )
         for place, name in enumerate(MACHINES)
     }
-    (model,) = blocks(guide("your-model.md"), "python")
+    (model,) = [block for block in blocks(guide("your-model.md"), "python") if "def weights(" in block.text]
     for shell in shells.values():
         (shell.folder / "my_model.py").write_text(model.text, encoding="utf-8")
     try:
