@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from p2pfed.learning.delta import named
 from p2pfed.privacy.mechanism import model_view
 from p2pfed.storage.files import disk_errors, replace_file
 from p2pfed.types.block import Header
@@ -49,6 +48,8 @@ def write_model(
 
 
 def _write_arrays(output: Path, form: str, genesis: Genesis, view: Float32Vector) -> None:
+    from p2pfed.learning.delta import named  # A light client proves models and loads no learner.
+
     tensors = named(view, genesis.manifest)
     temporary = output.with_name(output.name + ".part")
     with disk_errors(f"write {output}"), temporary.open("wb") as file:
