@@ -26,7 +26,8 @@ TOLD_ELSEWHERE = {
     f"p2pfed.{name}/1"
     for name in (
         "proof", "demo", "light", "fork", "lab-sim", "lab-run", "lab-play", "lab-scenario", "transaction",
-        "inspect", "rollback", "doctor", "figures", "lab-attack", "lab-rule", "lab-cell", "audit-contribution",
+        "inspect", "rollback", "doctor", "figures", "lab-attack", "lab-rule", "lab-cell",
+        "audit-contribution",
     )
 }  # fmt: skip
 TIMEOUT_S = 150.0
