@@ -68,6 +68,24 @@ def test_who_is_expected_is_who_was_there_last() -> None:
     assert world.state.expected_trainers == tuple(world.publics)
 
 
+def test_the_first_three_heights_wait_for_all_wherever_a_network_begins() -> None:
+    world = World(EQUAL, height_first=1000)
+    for _ in range(2):
+        world.advance(headers=world.updates()[1:])
+    assert world.state.expected_trainers == tuple(world.publics)
+    world.advance(headers=world.updates()[1:])
+    assert world.state.expected_trainers == tuple(world.publics[1:])
+
+
+def test_all_are_waited_for_where_nobody_of_the_last_height_may_train() -> None:
+    world = World(EQUAL, rules=("mean",))
+    for _ in range(3):
+        world.advance(headers=world.updates()[:2])
+    assert world.state.expected_trainers == tuple(world.publics[:2])
+    world.advance(headers=(), evidence=(world.bad_update(0), world.bad_update(1)))
+    assert world.state.expected_trainers == world.state.trainers == tuple(world.publics[2:])
+
+
 def test_a_convicted_trainer_is_not_waited_for() -> None:
     world = World([100] * 7)
     for _ in range(3):
