@@ -29,6 +29,13 @@ def test_genesis_starts_with_everybody_and_the_model_it_names() -> None:
     assert state.exponents_root == state.model.exponents_root
 
 
+def test_a_state_may_be_without_its_model() -> None:
+    world = World(EQUAL)
+    state = genesis_state(world.genesis, None)
+    assert state.model is None
+    assert (state.model_root, state.exponents_root) == (world.state.model_root, world.state.exponents_root)
+
+
 def test_genesis_refuses_another_model() -> None:
     model = small_model()
     for other in (
