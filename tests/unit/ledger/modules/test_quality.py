@@ -88,7 +88,9 @@ def test_patience_asks_for_so_many_worse_models_in_a_row() -> None:
     for height in (3, 4):
         state = told(state, height, 0, gate_patience=3)
         assert state.back_to is None
-    assert told(state, 5, 0, gate_patience=3).back_to is not None
+    gone = told(state, 5, 0, gate_patience=3)
+    assert gone.back_to is not None
+    assert gone.strikes == 0
     state = told(state, 5, 40_000, gate_patience=3)  # One good model, and it counts from the start.
     assert state.strikes == 0
     assert told(state, 6, 0, gate_patience=3).back_to is None
