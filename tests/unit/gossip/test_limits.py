@@ -43,6 +43,11 @@ def test_bytes_are_limited_apart_from_messages() -> None:
     assert _take(limiter, 1000, 50, 500) == 1
 
 
+def test_an_idle_peer_saves_no_more_bytes_than_a_burst_either() -> None:
+    limiter = RateLimiter(0, messages_per_second=1000, bytes_per_second=100)
+    assert _take(limiter, 1000, 50, 10_000_000) == 2 * BURST_SECONDS
+
+
 def test_a_refused_message_costs_nothing() -> None:
     limiter = RateLimiter(0, messages_per_second=1000, bytes_per_second=100)
     with pytest.raises(RateExceeded, match="bytes"):

@@ -286,6 +286,58 @@ def test_a_record_names_a_first_contact_too(table, keys, make_record, chain_id) 
     assert _dialled(table, 0) == [keys[4].public]
 
 
+def test_a_stranger_that_becomes_a_member_is_dialled_and_its_record_kept(
+    table, keys, make_record, chain_id
+) -> None:
+    table.add_members([keys[5].public, keys[0].public, keys[2].public])
+    assert table.is_member(keys[5].public)
+    assert table.learn(make_record(keys[5]), chain_id)
+    assert _dialled(table, HEAD_START_MS) == [keys[5].public]
+    assert keys[2].public not in [row.key for row in table.rows(0)]  # Nobody is a peer of its own.
+    observer = PeerTable(keys[5].public, member_keys=[keys[0].public])
+    assert not observer.is_member(keys[5].public)
+    observer.add_members([keys[5].public])
+    assert observer.is_member(keys[5].public)
+
+
+def test_strangers_make_room_for_each_other_but_none_that_has_a_pipe(
+    table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "STRANGERS_KNOWN_MAX", 2)
+    first, second, third, fourth = _strangers(4)
+    slip = BadSignature("a slip")
+    assert table.connected(first, 0)
+    table.penalise(second, slip, 0)
+    assert table.connected(third, 0)
+    strangers = [row.key for row in table.rows(0) if not row.is_member]
+    assert strangers == [first, third]
+    table.penalise(fourth, slip, 0)
+    assert [row.key for row in table.rows(0) if not row.is_member] == strangers
+
+
+def test_who_is_connected_is_known_and_a_dial_of_a_stranger_that_failed_is_nothing(table, keys) -> None:
+    table.dial_failed((Multiaddr("10.0.0.1", 1, keys[5].public),), 5)
+    table.dial_failed((Multiaddr("10.0.0.1", 1),), 5)
+    assert table.next_due_ms(5) is None
+    for place in (0, 5):
+        table.disconnected(keys[place].public, 5)  # There was no pipe.
+    table.connected(keys[0].public, 5)
+    assert [table.is_connected(key.public) for key in keys] == [True] + 5 * [False]
+    table.disconnected(keys[0].public, 6)
+    assert not table.is_connected(keys[0].public)
+
+
+def test_all_addresses_of_a_peer_are_dialled_once_those_by_hand_first(
+    table, keys, make_record, chain_id
+) -> None:
+    by_hand, told, other = (Multiaddr("10.0.0.1", port, keys[4].public) for port in (1, 2, 3))
+    table.add_address(by_hand)
+    table.add_address(told)
+    table.add_address(by_hand)
+    table.learn(make_record(keys[4], addresses=(str(other), str(told))), chain_id)
+    assert table.due_dials(HEAD_START_MS) == ((by_hand, told, other),)
+
+
 def test_first_contacts_rest_while_every_member_is_known(table, keys, make_record, chain_id) -> None:
     seed, stranger = Multiaddr("seed.example", 7400), Multiaddr("10.9.9.9", 1, keys[5].public)
     table.add_address(seed)
@@ -383,6 +435,7 @@ def test_an_observer_stops_at_a_few_pipes(make_record, chain_id) -> None:
     for key in members[:OBSERVER_PIPES]:
         table.connected(key.public, 0)
     assert table.due_dials(10**9) == ()
+    assert table.next_due_ms(10**9) is None
     table.disconnected(members[0].public, 10**9)
     assert len(table.due_dials(10**9 + HEAD_START_MS)) > 0
 
@@ -455,6 +508,8 @@ def test_a_ban_outlives_the_pipe_of_an_observer(table, keys) -> None:
     assert table.penalise(stranger, MalformedMessage("x"), 0) == BAN_FIRST_MS
     table.disconnected(stranger, 1)
     assert not table.connected(stranger, 2)
+    banned = [[row.banned_until_ms for row in table.rows(at)][-1] for at in (2, BAN_FIRST_MS)]
+    assert banned == [BAN_FIRST_MS, 0]
 
 
 def test_nobody_penalises_itself(table, keys) -> None:
