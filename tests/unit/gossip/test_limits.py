@@ -61,3 +61,5 @@ def test_a_clock_set_back_refills_nothing() -> None:
     assert _take(limiter, 10, 1, 0) == 0
     assert _take(limiter, 10, 1, 10_000) == 0
     assert _take(limiter, 10, 1, 10_100) == 1
+    fresh = RateLimiter(10_000, messages_per_second=10, bytes_per_second=1 << 20)
+    assert _take(fresh, 1000, 1, 0) == 10 * BURST_SECONDS  # Nor does it take anything away.
