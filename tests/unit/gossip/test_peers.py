@@ -15,6 +15,7 @@ from p2pfed.gossip.dialling import (
     HEAD_START_MS,
     PIPE_STABLE_MS,
     PORTION_MS,
+    backoff_ms,
 )
 from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.gossip.peers import (
@@ -305,8 +306,10 @@ def test_a_stranger_that_becomes_a_member_is_dialled_and_its_record_kept(
 ) -> None:
     table.connected(keys[5].public, 0)
     assert table.connected_observers() == (keys[5].public,)
-    table.add_members([keys[5].public, keys[0].public, keys[2].public])
+    newcomer = _strangers(1)[0]
+    table.add_members([keys[5].public, keys[0].public, keys[2].public, newcomer])
     assert table.is_member(keys[5].public)
+    assert table.is_member(newcomer)
     assert (table.connected_members(), table.connected_observers()) == ((keys[5].public,), ())
     table.disconnected(keys[5].public, 0)
     assert table.learn(make_record(keys[5]), chain_id)
@@ -396,6 +399,16 @@ def test_who_has_no_pipe_is_told_nothing_and_all_of_it_once_there_is_one(
     assert table.news_for(keys[0].public) == table.news_for(keys[5].public) == ()
     table.connected(keys[0].public, 5)
     assert [message.records for message in table.news_for(keys[0].public)] == [(make_record(keys[3]),)]
+
+
+def test_a_pipe_that_was_not_stable_counts_as_the_attempt_that_made_it(
+    table, keys, make_record, chain_id
+) -> None:
+    table.learn(make_record(keys[4]), chain_id)
+    assert _dialled(table, 0) == [keys[4].public]
+    table.connected(keys[4].public, 100)
+    table.disconnected(keys[4].public, 200)
+    assert table.next_due_ms(0) == 200 + backoff_ms(keys[2].public, keys[4].public, 0)
 
 
 def test_members_that_are_due_are_dialled_in_order_of_their_keys(keys, make_record, chain_id) -> None:
@@ -578,6 +591,7 @@ def test_a_ban_outlives_the_pipe_of_an_observer(table, keys) -> None:
     assert table.penalise(stranger, MalformedMessage("x"), 0) == BAN_FIRST_MS
     table.disconnected(stranger, 1)
     assert not table.connected(stranger, 2)
+    assert table.refusal(stranger, 2) == f"banned for {BAN_FIRST_MS - 2} ms more"
     banned = [[row.banned_until_ms for row in table.rows(at)][-1] for at in (2, BAN_FIRST_MS)]
     assert banned == [BAN_FIRST_MS, 0]
 
@@ -602,6 +616,7 @@ def test_rows_show_what_a_person_asks_for(table, keys, make_record, chain_id) ->
     assert observer.is_connected
     assert not observer.is_member
     assert observer.score == 66
+    assert table.rows(10**6)[4].score == 100  # As it is by then.
     assert observer.next_dial_ms is None
 
 
@@ -614,3 +629,5 @@ def test_a_digest_goes_to_a_small_mesh_whole_and_to_a_large_one_in_turn() -> Non
         told = [table.digest_targets() for _ in range(8)]
         assert {len(peers) for peers in told} == {at_once}
         assert {peer for peers in told for peer in peers} == set(table.push_targets())
+        assert table.connected(b"\x03" * 33, 0)
+        assert b"\x03" * 33 in table.digest_targets()  # Whoever only follows is told every time.
