@@ -178,6 +178,10 @@ def test_foolsgold_pardons_who_is_like_one_that_is_more_like_another() -> None:
     assert weights[2] == 2**15
 
 
+def test_rows_that_a_pre_rule_has_mixed_count_alike() -> None:
+    assert weights_of("mean", [[1], [2], [9]], 0) == [1, 1, 1]
+
+
 def test_caf_weighs_equal_rows_alike() -> None:
     weights = weights_of("caf", [[5, -1]] * 4, 1)
     assert weights == [weights[0]] * 4

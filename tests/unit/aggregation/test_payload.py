@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from p2pfed.aggregation.payload import decode_payload, encode_payload
+from p2pfed.aggregation.payload import PayloadForm, decode_payload, encode_payload
 from p2pfed.errors import OutOfBounds
 from p2pfed.types.model import ArraySpec, Manifest
 
@@ -38,6 +38,10 @@ def test_the_value_without_an_opposite_is_refused_anywhere(position: int) -> Non
     update[position] = -32768
     with pytest.raises(OutOfBounds, match=f"element {position}"):
         decode_payload(encode_payload(update), MANIFEST)
+
+
+def test_no_bytes_are_no_broken_ones() -> None:
+    assert PayloadForm(MANIFEST).broken_at(b"") is None
 
 
 def test_a_decoded_update_is_read_only() -> None:
