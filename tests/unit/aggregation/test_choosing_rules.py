@@ -132,6 +132,11 @@ def test_smea_takes_the_set_that_varies_least_in_its_worst_direction() -> None:
     assert not is_affordable(100, 2)
 
 
+def test_smea_measures_each_set_around_its_own_middle() -> None:
+    # Around the middle of all, which is 2.6, the set 0, 10, 11 would look closer.
+    assert weights_of("smea", [[10], [11], [12], [-20], [0]], 2) == [1, 1, 1, 0, 0]
+
+
 def test_smea_finds_the_best_set_in_whatever_portions_it_tries_them(monkeypatch: pytest.MonkeyPatch) -> None:
     for portion in (1, 2, 3):
         monkeypatch.setattr(smea_room, "CHUNK_MAX", portion)

@@ -92,6 +92,12 @@ def test_the_lowest_value_that_is_allowed_may_be_among_the_largest_of_a_block() 
     assert ours.decode(ours.encode(update, SEED), SEED).tolist() == update.tolist()
 
 
+@pytest.mark.parametrize(("codec", "one_in"), FORMS)
+def test_what_was_decoded_can_not_be_changed(codec: str, one_in: int) -> None:
+    ours = form(codec, one_in, 50)
+    assert not ours.decode(bytearray(ours.encode(row(50, 1), SEED)), SEED).flags.writeable
+
+
 def test_signs_have_the_mean_size_of_their_block() -> None:
     ours = form("sign", 1, 1025)
     update = np.concatenate([np.array([-5, 0] * 512), [-32767]]).astype(np.int16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 
 import numpy as np
@@ -22,6 +23,7 @@ from p2pfed.aggregation.contribution import (
 )
 from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.sketch import UNIT, cosines_with, signs, sketch
+from p2pfed.primitives.digest import tagged
 from p2pfed.types.model import ArraySpec, Group, Manifest
 
 CHAIN = bytes(range(32))
@@ -232,6 +234,13 @@ def test_clones_are_nearer_than_two_bounds_allow() -> None:
     assert clones(CLONE_COSINE, 0) == clones(UNIT * 95 // 100, 0) == []
     assert clones(UNIT - 999, UNIT - 10_000) == [[0, 1]]
     assert clones(UNIT - 1000, UNIT - 10_000) == []
+
+
+def test_the_sign_of_a_coordinate_is_its_bit_of_a_hash_of_its_block() -> None:
+    sign, key = signs(CHAIN, 600), tagged("signs", CHAIN)
+    for place in range(600):
+        digest = hashlib.sha256(key + (place // 256).to_bytes(8, "big")).digest()
+        assert sign[place] == 1 - 2 * (int.from_bytes(digest, "little") >> place % 256 & 1)
 
 
 def test_a_sketch_is_the_sum_of_signed_coordinates_whatever_the_unit() -> None:

@@ -19,6 +19,9 @@ from p2pfed.aggregation import group as merging
 from p2pfed.aggregation.catalogue import PRE_RULES, register, rule_names
 from p2pfed.aggregation.contribution import group_products
 from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
+from p2pfed.aggregation.exponents import adapted_exponent
+from p2pfed.aggregation.gram import gram
+from p2pfed.aggregation.growing import GrowingGram
 from p2pfed.aggregation.past import Past
 from p2pfed.aggregation.rule import Context, Plan, Rule, Weighted
 from p2pfed.aggregation.step import OuterStep
@@ -121,6 +124,23 @@ def test_products_that_somebody_has_change_no_bit(rule: str) -> None:
     _, rows = world()
     products = group_products(MANIFEST.groups, rows, map)
     assert summary(merged(rule, products=products)) == GOLDEN[rule]
+
+
+def test_pieces_are_put_together_to_the_products_and_exponents_of_whole_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, rows = world()
+    monkeypatch.setattr(merging, "PIECE_ELEMENTS", 4_000)
+    products = [gram([row[group.slice] for row in rows]) for group in MANIFEST.groups]
+    growing = GrowingGram(MANIFEST.groups)
+    growing.add({bytes([place]): row for place, row in enumerate(rows)})
+    grown = growing.of([bytes([place]) for place in range(len(rows))])
+    assert [table.tolist() for table in grown] == products
+    assert [table.tolist() for table in group_products(MANIFEST.groups, rows, map)] == products
+    found = merged("mean", update_bits=8).model.update_exponents
+    for index, group in enumerate(MANIFEST.groups):
+        peaks = [int(np.abs(row[group.slice].astype(int)).max()) for row in rows]
+        assert found[index] == adapted_exponent(int(EXPONENTS[0][index]), peaks, 2, 8) < EXPONENTS[0][index]
 
 
 def test_the_outer_step_moves_all_that_is_trained_and_no_statistic() -> None:

@@ -26,6 +26,11 @@ def test_no_more_updates_than_possible_liars_leave_the_exponent_alone(peaks: lis
     assert adapted_exponent(14, peaks, len(peaks), 12) == 14
 
 
+def test_of_three_none_is_mistrusted_and_of_four_one_is() -> None:
+    assert adapted_exponent(10, [4000, 60, 60], 0, 12) == 10
+    assert adapted_exponent(10, [4000, 60, 60, 60], 0, 12) == 12
+
+
 def test_e_stays_within_its_range() -> None:
     assert adapted_exponent(-7, [32767], 0, 10) == -8
     assert adapted_exponent(29, [1], 0, 12) == 30
