@@ -1,7 +1,7 @@
 """How fast and how heavy the pages are, in front of a real peer: `python benchmarks/pages.py --json`.
 
 Four peers as processes; peer 0 is measured. The first page is everything that a browser fetches before it can
-draw: the files, status, history and the first line of the events. Memory is the peer's resident set before the
+draw: files, status, history and the first line of the events. Memory is the peer's resident set before the
 first page and after `--loads` of them with eight readers of events.
 """
 

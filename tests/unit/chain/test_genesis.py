@@ -38,6 +38,7 @@ def test_json_and_canonical_bytes_tell_the_same_genesis() -> None:
     assert again.chain_id == genesis.chain_id
     assert decode_genesis(encode_genesis(genesis)) == genesis
     assert f'"0x{genesis.model_root.hex()}"' in dump_genesis(genesis)
+    assert dump_genesis(genesis).endswith("}\n")
 
 
 def test_every_leaf_of_a_genesis_is_in_its_json_and_its_chain_id() -> None:
@@ -91,6 +92,7 @@ def put(*path: Any, value: Any) -> bytes:
         (put("participants", 0, "bond", value=1 << 61), "<= "),
         (put("participants", value=[]), "length >= 1"),
         (put("participants", value={}), "Expected `array`"),
+        (put("participants", value=7), "Expected `array`, got `int`"),
         (put("participants", 0, value=[]), r"genesis.participants\[0\] must be an object"),
         (put("params", "preset", value="moon"), "Invalid enum value 'moon'"),
         (put("params", "update_bits", value=15), "<= 14"),
@@ -139,6 +141,7 @@ TWO_ARRAYS = small_manifest().arrays
         (with_participants(A, B, Participant(bytes([5]) * 33, 1, 0)), "is no compressed"),
         (with_participants(*people(401)), "401 participants have a bond to vote; at most 400 can"),
         (make_genesis(EQUAL, roles=["4:trainer"]), "no participant has a bond to vote with"),
+        (make_genesis([5, 4], bond_min=5), "a bond of 4; bond_min is 5"),
         (make_genesis([0, 0]), "no participant has a bond to vote with"),
         (make_genesis(EQUAL, roles=["4:validator"], updates_min=1), "updates_min is 1, but only 0"),
         (make_genesis([9, 9, 9, 1, 1, 9], roles=["3:validator"]), "can't stand 2 liars among 3"),
@@ -171,6 +174,7 @@ def test_a_genesis_that_cannot_work_is_refused_with_the_numbers(genesis: Genesis
     [
         make_genesis([1], updates_min=1),
         make_genesis([1, 1, 1]),
+        make_genesis([5, 5, 5, 0], bond_min=5),
         make_genesis(EQUAL, emission=STAKE_TOTAL_MAX - 4 * (EQUAL[0] + BALANCE)),
         make_genesis([1, 1, 1, 100], rules=("mean",)),
         make_genesis([20, 20, 20, 10, 10, 10, 10]),

@@ -83,6 +83,14 @@ def test_a_proof_that_leads_elsewhere_is_refused(lie: object) -> None:
         found(lie(prove(keys, keys, keys[2])), root(keys), keys[2])  # type: ignore[operator]
 
 
+def test_the_leaf_that_is_not_in_the_list_is_named_by_its_place() -> None:
+    keys = keys_of(5)
+    proof = prove(keys, keys, b"\x04")  # Between the second and the third.
+    assert proof.leaves == (keys[1], keys[2])
+    with pytest.raises(InvalidLightBlock, match="leaf 2 is not under"):
+        found(msgspec.structs.replace(proof, leaves=(keys[1], b"\x06")), root(keys), b"\x04")
+
+
 def test_an_empty_list_proves_that_nothing_is_in_it_and_only_that_one() -> None:
     nothing = prove([], [], b"k")
     assert found(nothing, EMPTY_ROOT, b"k") is None

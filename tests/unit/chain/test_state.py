@@ -36,6 +36,21 @@ def test_a_state_may_be_without_its_model() -> None:
     assert (state.model_root, state.exponents_root) == (world.state.model_root, world.state.exponents_root)
 
 
+def test_the_roots_of_a_state_are_those_of_its_model_whether_it_is_here_or_not() -> None:
+    world = World(EQUAL, update_bits=10)  # The first updates are larger than that: exponents follow.
+    roots = [world.state.exponents_root]
+    for headers in (world.updates(), ()):
+        world.advance(headers=headers)
+        state = world.state
+        assert state.model is not None
+        assert state.header is not None
+        assert (state.model_root, state.exponents_root) == (state.model.root, state.model.exponents_root)
+        again = restore(world.genesis, state.header, encode_ledger(state.ledger), None)
+        assert (again.model_root, again.exponents_root) == (state.model_root, state.exponents_root)
+        roots.append(state.exponents_root)
+    assert roots[0] != roots[1] == roots[2]
+
+
 def test_genesis_refuses_another_model() -> None:
     model = small_model()
     for other in (

@@ -110,6 +110,9 @@ def test_what_a_network_has_not_chosen_is_not_spelled_and_all_else_is(
     assert decode_ledger(data) == ledger
     slices = msgspec.msgpack.decode(data)
     assert (len(slices), len(slices[2]), len(slices[3])) == lengths
+    names = {name for name, _ in ledger.leaves()}
+    assert (b"staking/roles" in names) is (ledger.staking.roles is not None)
+    assert (b"training/bases" in names) is bool(ledger.training.bases)
 
 
 def test_genesis_notes_who_does_one_thing_only() -> None:
