@@ -2,31 +2,29 @@
 
 `python benchmarks/mutants.py [--room R] [--quick] [--named] [--again] [--only TEXT] [--results F]`
 
-How mutants are made is in `mutations`. A fixed set of tests is loaded once; for each mutant a fork puts the
-changed code into the function and runs the tests until the first one fails. What ran is in the results file:
-a second call goes on where the first stopped. `--quick` is the tests beside the room alone; without it the
-survivors meet laws, vectors and the simulator too.
+How mutants are made is in `mutations`, how they meet tests in `mutant_judge`. A fixed set of tests is loaded
+once; for each mutant a fork puts the changed code into the function and runs the tests that call it until the
+first one fails. What ran is in the results file: a second call goes on where the first stopped. `--quick` is
+the tests beside the room alone; without it the survivors meet laws, vectors and the simulator too.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import importlib
-import inspect
 import json
 import os
-import resource
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from textwrap import shorten
-from types import CodeType
-from typing import Any, NoReturn
+from typing import Any
 
 import hypothesis
 import pytest
+from mutant_judge import Judge
 from mutations import Mutant, Source, mutants_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,9 +34,28 @@ LOG_TESTS = ("tests/unit/node/test_height.py", "tests/unit/node/test_node.py", "
 FOR_PEOPLE = ("consensus/journal_text.py", "ledger/summary.py")  # Words and rows: nothing is decided there.
 
 
+# They take three quarters of the time of all tests beside the rules: extremes of size, and drawn cases.
+SLOW_AGGREGATION_TESTS = tuple(
+    f"tests/unit/aggregation/test_{test}"
+    for test in (
+        "growing.py::test_any_way_of_coming_and_going_gives_the_products_of_one_pass",
+        "step.py::test_the_outer_step_is_its_formula_in_fractions",
+        "engine.py::test_another_process_with_another_hash_seed_and_threads_gives_the_same_bits",
+        "contribution.py::test_scores_follow_their_updates_and_know_no_unit",
+        "codecs.py::test_bytes_of_a_stranger_are_refused_or_read_within_bounds_and_two_programs_judge_alike",
+        "codecs.py::test_what_is_encoded_is_valid_comes_back_alike_and_two_programs_read_it_alike",
+        "choosing_rules.py::test_512_extreme_rows_give_the_bits_of_the_reference",
+        "choosing_rules.py::test_crafted_rows_cannot_keep_mda_busy_for_long",
+        "mean.py::test_weights_sum_to_the_whole_and_are_within_one_unit_of_their_share",
+        "fixed.py::test_512_rows_of_the_largest_products_do_not_wrap",
+        "gram.py::test_products_at_the_bounds_are_exact_however_they_are_cut",
+    )
+)
+
+
 @dataclass(frozen=True)
 class Room:
-    """A room of p2pfed and the tests that its mutants meet, after those beside the mutated file."""
+    """A room of p2pfed and the tests that its mutants meet; `--quick` leaves out what `slow` names."""
 
     files: str
     quick: tuple[str, ...]
@@ -82,12 +99,18 @@ ROOMS = {
     "aggregation": Room(
         "aggregation/*.py",
         ("tests/unit/aggregation",),
-        ("tests/property/test_kernels.py", "tests/property/test_federated_averaging.py", "tests/vectors"),
+        (
+            "tests/property/test_kernels.py",
+            "tests/property/test_federated_averaging.py",
+            "tests/vectors",
+            *SLOW_AGGREGATION_TESTS,
+        ),
+    ),
+    "node": Room("node/*.py", ("tests/unit/node",), ("tests/sim", "tests/unit/adversary")),
+    "gossip": Room(
+        "gossip/*.py", ("tests/unit/gossip",), ("tests/property/test_gossip_discovery.py", "tests/unit/node")
     ),
 }
-# A loop without end counts as seen. The quick tests of a room take 4 s, all of them 30.
-CPU_SECONDS_MAX, CPU_SECONDS_QUICK_MAX = 90, 15
-MEMORY_BYTES_MAX = 4 << 30
 
 # Those that the plan names: file, function, what stands there, what the mutant makes of it.
 NAMED = {
@@ -179,98 +202,15 @@ def named(mutants: list[Mutant]) -> dict[str, Mutant]:
     return found
 
 
-class Judge:
-    """Runs tests against a mutant in a fork of a pytest session that has loaded and collected them all."""
-
-    def __init__(self, session: pytest.Session, cpu_seconds_max: int) -> None:
-        self._session = session
-        self._cpu_seconds_max = cpu_seconds_max
-
-    def try_out(self, mutant: Mutant | None, items: list[pytest.Item]) -> dict[str, Any]:
-        """Return which test fails first (`killer`), or None where all pass; `cpu_s` is what it took."""
-        answer, told = os.pipe()
-        child = os.fork()
-        if child == 0:
-            self._run(mutant, items, told)
-        os.close(told)
-        with os.fdopen(answer) as read:
-            said = read.read()
-        _, status, used = os.wait4(child, 0)
-        cpu_s = round(used.ru_utime + used.ru_stime, 2)
-        if not said:
-            return {"killer": f"the tests don't end (status {status})", "cpu_s": cpu_s}
-        return json.loads(said) | {"cpu_s": cpu_s}
-
-    def _run(self, mutant: Mutant | None, items: list[pytest.Item], told: int) -> NoReturn:
-        """In the fork: put the mutant in, run test after test until one fails, and tell which."""
-        try:
-            resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds_max, self._cpu_seconds_max))
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
-            if mutant is not None:
-                put_in(mutant)
-            watcher = Watcher()
-            self._session.config.pluginmanager.register(watcher)
-            for item, following in zip(items, [*items[1:], None], strict=True):
-                item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
-                if watcher.first is not None:
-                    break
-            os.write(told, json.dumps({"killer": watcher.first, "passed": watcher.passed}).encode())
-        finally:
-            os._exit(0)
+def tests_for(file: str, room: Room, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Return what a mutant of a file meets of what was collected."""
+    wanted = LOG_TESTS if file == LOG_WRITER else (*room.quick, *room.slow)
+    return [item for item in items if item.nodeid.startswith(wanted)]
 
 
-def put_in(mutant: Mutant) -> None:
-    """Give the loaded function the code of its mutant: whoever holds the function runs that from now on."""
-    owner: Any = importlib.import_module("p2pfed." + mutant.file.removesuffix(".py").replace("/", "."))
-    *path, name = mutant.function.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    found = inspect.getattr_static(owner, name)
-    if hasattr(found, "cache_clear"):
-        found.cache_clear()
-    for wrapper in ("fget", "func", "__func__", "__wrapped__"):  # property, cached_property, method, cache
-        found = getattr(found, wrapper, found)
-    found.__code__ = code_of(mutant)
-
-
-def code_of(mutant: Mutant) -> CodeType:
-    """Return the code of the mutated function, out of that of its whole file."""
-    pending = [compile(mutant.text, mutant.file, "exec")]
-    while pending:
-        code = pending.pop()
-        if code.co_qualname == mutant.function:
-            return code
-        pending += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
-    raise KeyError(mutant.function)
-
-
-class Watcher:
-    """A pytest plugin that remembers the first failure."""
-
-    def __init__(self) -> None:
-        self.first: str | None = None
-        self.passed = 0
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.failed and self.first is None:
-            self.first = report.nodeid
-        self.passed += report.when == "call" and report.passed
-
-    def pytest_collectreport(self, report: Any) -> None:
-        if report.failed and self.first is None:
-            self.first = report.nodeid
-
-
-def tests_for(file: str, room: Room, items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return what to run of what was collected, the likely killers first."""
-    if file == LOG_WRITER:
-        return [item for item in items if item.nodeid.startswith(LOG_TESTS)]
-    own = Path("tests/unit", file).with_name(f"test_{Path(file).name}").as_posix()
-    ours = [item for item in items if item.nodeid.startswith((*room.quick, *room.slow))]
-    return sorted(ours, key=lambda item: not item.nodeid.startswith(own))
+def own_tests(file: str) -> str:
+    """Return how the ids of the tests in the file of the same name begin."""
+    return Path("tests/unit", file).with_name(f"test_{Path(file).name}").as_posix()
 
 
 class Campaign:
@@ -283,16 +223,17 @@ class Campaign:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Try what isn't in `results`, at most for the CPU seconds asked for."""
         asked, room, results = self._asked, ROOMS[self._asked.room], self._results
-        judge = Judge(session, CPU_SECONDS_QUICK_MAX if asked.quick else CPU_SECONDS_MAX)
+        if session.testsfailed:
+            raise SystemExit("the tests can't be loaded")
+        waiting, judge = self._waiting(), Judge(session)
+        tests = {file: tests_for(file, room, session.items) for file in {mutant.file for mutant in waiting}}
         gc.freeze()  # The forks share what is loaded.
-        first = judge.try_out(None, tests_for("none", room, session.items))
-        if session.testsfailed or first["killer"] is not None or not first["passed"]:
-            raise SystemExit(f"the code as it is fails: {first}")
-        spent = first["cpu_s"]
-        for mutant in self._waiting():
+        spent = judge.watch([item for item in session.items if any(item in some for some in tests.values())])
+        print(f"{spent:6.2f} s  to see what each test calls", flush=True)
+        for mutant in waiting:
             if asked.seconds and spent >= asked.seconds:
                 break
-            found = judge.try_out(mutant, tests_for(mutant.file, room, session.items))
+            found = judge.try_out(mutant, tests[mutant.file], own_tests(mutant.file))
             spent += found["cpu_s"]
             results[mutant.key] = {"mutant": str(mutant), "quick": asked.quick} | found
             asked.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -326,9 +267,10 @@ def campaign(asked: argparse.Namespace, mutants: list[Mutant], results: dict[str
         *([] if asked.quick else room.slow),
         *(LOG_TESTS if asked.room == "consensus" else []),
     ]
+    left_out = [f"--deselect={path}" for path in room.slow if asked.quick and "::" in path]
     os.chdir(ROOT)
     pytest.main(
-        ["-s", "-q", "--tb=short", "-p", "no:cacheprovider", *paths],
+        ["-s", "-q", "--tb=short", "-p", "no:cacheprovider", *left_out, *paths],
         plugins=[Campaign(asked, mutants, results)],
     )
 

@@ -56,7 +56,7 @@ def prove(keys: Sequence[bytes], leaves: Sequence[bytes], key: bytes) -> ListPro
     hashes = [leaf_hash(leaf) for leaf in leaves]
     shown = range(first, last + 1)
     return ListProof(
-        first if leaves else 0,
+        first,
         len(leaves),
         tuple(leaves[index] for index in shown),
         tuple(path_of_hashes(hashes, index) for index in shown),

@@ -54,7 +54,7 @@ class Exchange:
 
     def push(self) -> tuple[Outgoing, ...]:
         """Return the news for a few peers, to nobody what it told us itself; also after `table.set_own`."""
-        targets = self._table.few_targets()
+        targets = self._table.few_targets() + self._table.connected_observers()
         return _non_empty([Outgoing(peer, self._table.news_for(peer)) for peer in targets])
 
     def tick(self, now_ms: int) -> tuple[Outgoing, ...]:

@@ -44,8 +44,3 @@ class Pipes:
         if degree not in self._meshes:
             self._meshes[degree] = mesh(self._own, self.members, degree)
         return self._meshes[degree]
-
-    def targets(self, degree: int) -> tuple[bytes, ...]:
-        """Return the mesh of this degree and every observer, ascending."""
-        members = self.mesh(degree)
-        return tuple(sorted(members + self.observers)) if self.observers else members

@@ -33,7 +33,7 @@ from p2pfed.types.wire import PeerRecords
 DIGESTS_AT_ONCE = 2  # In a network with more members than a mesh: what one answer lacks the other has.
 OBSERVERS_MAX = 64  # Keys cost nothing, so pipes of keys that genesis doesn't list are few.
 OBSERVER_PORTION_MS = 1_000  # Then the first are answered: an observer does not dial more than it needs.
-OBSERVER_PIPES = 3  # An observer follows a few members, each of which sends it everything.
+OBSERVER_PIPES = 3  # An observer follows a few members: one of them may be silent, slow or lie.
 STRANGERS_KNOWN_MAX = PEERS_KNOWN_MAX - PARTICIPANTS_MAX  # Observers and first contacts that we keep in mind.
 CONTACTS_MAX = 64  # Addresses from --join and seeds whose key is unknown.
 RECORD_INTERVAL_MS = 1_000  # A member that signs new records all the time is forwarded once a second.
@@ -172,22 +172,22 @@ class PeerTable:
         return self._pipes.observers
 
     def push_targets(self) -> tuple[bytes, ...]:
-        """Return whom to push a new message to: the mesh of members and every observer, in ascending order.
+        """Return the members to push a new message to, in ascending order.
 
         Observers take no place in the mesh: with keys made to measure they would sit between members.
         """
-        return self._pipes.targets(self.mesh_degree)
+        return self._pipes.mesh(self.mesh_degree)
 
     def few_targets(self) -> tuple[bytes, ...]:
-        """Return whom to push what others push as well: at most MESH_DEGREE members, and every observer."""
-        return self._pipes.targets(min(MESH_DEGREE, self.mesh_degree))
+        """Return the members to push to what others push as well: at most MESH_DEGREE."""
+        return self._pipes.mesh(min(MESH_DEGREE, self.mesh_degree))
 
     def digest_targets(self) -> tuple[bytes, ...]:
         """Return whom to tell this time what we hold: a small mesh whole, a few in turn of a large one.
 
         Everyone who is told answers with what we lack, so more of them would send the same again.
         """
-        members = self._pipes.mesh(min(MESH_DEGREE, self.mesh_degree))
+        members = self.few_targets()
         if len(members) >= MESH_DEGREE:
             self._digest_turn += DIGESTS_AT_ONCE
             twice, start = members + members, self._digest_turn % len(members)

@@ -132,6 +132,16 @@ def lacking(work: HeightWork, theirs: Digest) -> list[ControlMessage]:
     return messages[:REPLY_MESSAGES_MAX]
 
 
+def lacking_to_follow(work: HeightWork, theirs: Digest) -> list[ControlMessage]:
+    """Return what an observer with the digest `theirs` lacks of a decision: certificate and proposal."""
+    decided = work.engine.decided
+    if decided is None:
+        return []
+    proposal = work.engine.proposal(decided.round)
+    is_there = any(entry.round == decided.round and entry.has_proposal for entry in theirs.rounds)
+    return [decided] if proposal is None or is_there else [decided, proposal]
+
+
 def _lacking_in_round(work: HeightWork, theirs: RoundVotes) -> list[ControlMessage]:
     messages: list[ControlMessage] = []
     proposal = work.engine.proposal(theirs.round)

@@ -28,6 +28,8 @@ from p2pfed.types.wire import ControlMessage, PeerRecords, ProposalMessage
 # Messages of a few heights of the largest network; a forgotten one is only checked twice.
 SEEN_MAX = 1 << 14
 _RARE = (ProposalMessage, Quality, *get_args(Evidence), *get_args(Transaction))
+# What an observer is told: the block, what made it final, and what convicts. Its body has the rest.
+FOLLOWED = (ProposalMessage, CommitCert, *get_args(Evidence), *get_args(Transaction))
 
 # So many other members are pushed to directly, and nothing is passed on: a message comes once, in one hop.
 # In a mesh it comes MESH_DEGREE times; that pays where an author's own sends would take too long.
@@ -170,7 +172,8 @@ class Neighbours:
         """Send a message of our own to the mesh; a certificate, that everybody makes for itself, to a few."""
         self._seen.first_time(sha256(codec.encode(message)))
         is_everybodys = isinstance(message, PolkaCert | CommitCert)
-        self._send(self.table.few_targets() if is_everybodys else self.table.push_targets(), message)
+        members = self.table.few_targets() if is_everybodys else self.table.push_targets()
+        self._send(members + self._observers(message), message)
 
     def forward(self, source: bytes, message: ControlMessage, message_id: bytes) -> None:
         """Pass on a message that was checked, once.
@@ -183,14 +186,21 @@ class Neighbours:
         if not self._seen.first_time(message_id):
             return
         table = self.table
-        if isinstance(message, _RARE):
-            targets = table.few_targets()
-        else:
-            reaches_all = len(table.connected_members()) == len(self._members) <= table.mesh_degree
-            is_enough = reaches_all or not table.is_member(table.own)
-            targets = table.connected_observers() if is_enough else table.few_targets()
+        targets = self._observers(message)
+        if isinstance(message, _RARE) or not self._is_told_by_authors():
+            targets += table.few_targets()
         if targets:
             self._send(tuple([peer for peer in targets if peer != source]), message)
+
+    def _observers(self, message: ControlMessage) -> tuple[bytes, ...]:
+        """Return the observers that are told of such a message."""
+        return self.table.connected_observers() if isinstance(message, FOLLOWED) else ()
+
+    def _is_told_by_authors(self) -> bool:
+        """Answer whether those that our pipes lead to hear everything without us."""
+        table = self.table
+        reaches_all = len(table.connected_members()) == len(self._members) <= table.mesh_degree
+        return reaches_all or not table.is_member(table.own)
 
     def has_seen(self, message_id: bytes) -> bool:
         """Answer whether this very message was pushed or passed on already."""

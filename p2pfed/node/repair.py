@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from p2pfed.chain.state import ChainState
-from p2pfed.node.digesting import Settled, digest_of, expected, lacking
+from p2pfed.node.digesting import Settled, digest_of, expected, lacking, lacking_to_follow
 from p2pfed.node.doppelganger import Doppelganger
 from p2pfed.node.height import HeightWork
 from p2pfed.node.neighbours import Neighbours
@@ -81,10 +81,14 @@ class Repair:
             if is_next and last_commit is not None:
                 self._neighbours.tell(peer, last_commit)
         elif work is not None:
-            settled = self._settled.held(work.height, now_ms)
-            for message in lacking(work, expected(work, digest, settled)):
+            for message in self._lacking(peer, digest, work, now_ms):
                 self._neighbours.tell(peer, message)
             self._settled.note(ours, now_ms)
+
+    def _lacking(self, peer: bytes, digest: Digest, work: HeightWork, now_ms: int) -> list[ControlMessage]:
+        if not self._neighbours.table.is_member(peer):
+            return lacking_to_follow(work, digest)
+        return lacking(work, expected(work, digest, self._settled.held(work.height, now_ms)))
 
     def decided(self, now_ms: int) -> None:
         """Note that a block has just become final here."""

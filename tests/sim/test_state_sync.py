@@ -50,12 +50,11 @@ def test_a_member_joins_by_state_where_heights_begin_far_up() -> None:
 
 
 def test_a_liar_that_serves_bad_chunks_is_named_and_the_next_holder_takes_over() -> None:
-    scenario = Scenario(
-        heights=HEIGHTS, observers=1, byzantine=("bad_chunks",), late=(Late(4, 3_000),), seed=2
-    )  # An observer follows three members; with this seed the liar is one of them.
-    world = joined(scenario, 4)
-    liar = world.peers[3].public
-    assert {culprit for peer, culprit, _ in world.blames if peer == 4} == {liar}
+    world = joined(
+        Scenario(peers=7, heights=HEIGHTS, byzantine=("bad_chunks",), late=(Late(2, 3_000),), seed=2), 2
+    )
+    liar = world.peers[6].public
+    assert {culprit for peer, culprit, _ in world.blames if peer == 2} == {liar}
 
 
 def test_a_joiner_that_is_killed_begins_again() -> None:

@@ -72,7 +72,7 @@ class Epoch(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
 class Roles(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Who does one of the two only, by genesis and for good: keys ascending, with or without a stake.
 
-    epoch: As of the whole, of the power of those who train without a vote: nobody's vote moves by it.
+    epoch: With the power of all who train; only who has no vote moves by it.
     """
 
     trainers: Annotated[tuple[PublicKey, ...], msgspec.Meta(max_length=PARTICIPANTS_MAX)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
+from math import log
 
 import numpy as np
 import pytest
 
 from p2pfed.aggregation import mda as mda_room
 from p2pfed.aggregation import reference
+from p2pfed.aggregation import smea as smea_room
 from p2pfed.aggregation.bulyan import chosen_rows
 from p2pfed.aggregation.catalogue import named_rule, rule_names
 from p2pfed.aggregation.centred_clipping import centred_clipping
@@ -126,7 +128,17 @@ def test_smea_takes_the_set_that_varies_least_in_its_worst_direction() -> None:
     assert weights_of("smea", [[10, 0], [-10, 0], [0, 10], [0, -10], [400, 3]], 1) == [1, 1, 1, 1, 0]
     assert weights_of("smea", [[5], [5], [5]], 1) == [1, 1, 0]
     assert is_affordable(16, 7)
+    assert is_affordable(512, 0)  # 512^3 is 2^27.
     assert not is_affordable(100, 2)
+
+
+def test_smea_finds_the_best_set_in_whatever_portions_it_tries_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for portion in (1, 2, 3):
+        monkeypatch.setattr(smea_room, "CHUNK_MAX", portion)
+        for place in range(5):
+            points = [[10, 0], [-10, 0], [0, 10], [0, -10]]
+            points.insert(place, [400, 3])
+            assert weights_of("smea", points, 1) == [int(row != place) for row in range(5)]
 
 
 def test_of_equal_sets_beyond_the_first_chunk_smea_takes_the_first() -> None:
@@ -151,6 +163,24 @@ def test_foolsgold_lets_look_alikes_share_nothing_and_declines_where_all_are_ali
     assert named_rule("foolsgold").rule.plan(context([[1, 2]] * 3, 0)) is None
     assert trust([[0]]) == [2**15]
     assert weights_of("foolsgold", [[4]], 0) == [1]
+    weights = weights_of("foolsgold", [[0, 0], [1, 0], [0, 1]], 0)  # Nothing is like nobody.
+    assert max(weights) - min(weights) <= 1
+
+
+def test_foolsgold_pardons_who_is_like_one_that_is_more_like_another() -> None:
+    part = 2**15 // 10
+    similar = [[0, 7 * part, 5 * part], [7 * part, 0, 0], [5 * part, 0, 0]]
+    # The third is pardoned to 5/7 of its likeness of 0.5, so 0.643 is left of it; of the others 0.3.
+    weights = trust(similar)
+    assert weights is not None
+    expected = log(0.3 / 0.643 / (1 - 0.3 / 0.643)) + 0.5
+    assert weights[0] == weights[1] == pytest.approx(expected * 2**15, rel=0.02)
+    assert weights[2] == 2**15
+
+
+def test_caf_weighs_equal_rows_alike() -> None:
+    weights = weights_of("caf", [[5, -1]] * 4, 1)
+    assert weights == [weights[0]] * 4
 
 
 def test_cosine_trusts_who_keeps_the_direction_and_cuts_the_long() -> None:

@@ -72,6 +72,26 @@ def test_packed_values_are_off_by_half_of_the_least_step_that_fits(codec: str, m
             assert np.abs(found[block] - wanted).max() <= 1 << shift >> 1
 
 
+@pytest.mark.parametrize(("codec", "most"), [("int8", 127), ("int4", 7)])
+def test_what_would_round_to_one_too_many_takes_the_next_step(codec: str, most: int) -> None:
+    ours = form(codec, 1, 1)
+    for value, expected in (
+        (most, most),
+        (most + 1, most + 1),  # Even, so a step of two spells it.
+        (2 * most, 2 * most),
+        (2 * most + 1, 2 * most + 2),  # In steps of two it would be the most and one.
+    ):
+        for sign in (1, -1):
+            payload = ours.encode(np.array([sign * value], np.int16), SEED)
+            assert ours.decode(payload, SEED).tolist() == [sign * expected]
+
+
+def test_the_lowest_value_that_is_allowed_may_be_among_the_largest_of_a_block() -> None:
+    ours = form("top_k", 2, 6)
+    update = np.array([-32767, 32767, 0, 5, 0, 0], np.int16)
+    assert ours.decode(ours.encode(update, SEED), SEED).tolist() == update.tolist()
+
+
 def test_signs_have_the_mean_size_of_their_block() -> None:
     ours = form("sign", 1, 1025)
     update = np.concatenate([np.array([-5, 0] * 512), [-32767]]).astype(np.int16)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from p2pfed.aggregation.contribution import (
+    CLONE_COSINE,
     clone_groups,
     common_products,
     contribution,
@@ -155,6 +156,30 @@ def test_an_older_update_is_worth_less_and_no_other_pays_for_it() -> None:
     assert late[:4] == now[:4]
 
 
+def test_the_age_of_an_update_reaches_its_score() -> None:
+    rows = honest(6)
+
+    def of_ages(*ages: int) -> tuple[int, ...]:
+        return contribution(
+            GROUPS,
+            rows,
+            [10] * 6,
+            update_exponents=EXPONENTS,
+            aggregate=np.zeros(SIZE, np.int32),
+            model_exponents=[20, 20],
+            sign=signs(CHAIN, SIZE),
+            past=(),
+            ages=ages,
+            update_lag=2,
+        ).values
+
+    now, late = of_ages(), of_ages(0, 0, 0, 0, 0, 1)
+    assert now == of_ages(0, 0, 0, 0, 0, 0)
+    assert late[5] <= now[5] * 2 // 3
+    assert late[5] > 0
+    assert sum(late[:5]) > 9 * sum(now[:5]) // 10
+
+
 @given(st.permutations(range(6)), st.integers(1, 5), st.data())
 def test_scores_follow_their_updates_and_know_no_unit(
     order: list[int], factor: int, data: st.DataObject
@@ -196,6 +221,17 @@ def test_what_is_alike_only_by_a_third_is_one_group_of_clones() -> None:
     assert clone_groups(cosines, [1] * 4) == [[0, 1, 2]]
     assert clone_groups([[0, near], [near, 0]], [1, 1]) == []  # Two alone: nobody knows what is usual.
     assert score_values(cosines, [0] * 4, [1] * 4, [(1, 1)] * 4, SIZE)[3] > 0
+
+
+def test_clones_are_nearer_than_two_bounds_allow() -> None:
+    def clones(near: int, far: int) -> list[list[int]]:
+        return clone_groups([[0, near, far], [near, 0, far], [far, far, 0]], [1] * 3)
+
+    # Ten times nearer than usual, and nearer than 0.98 whatever is usual.
+    assert clones(CLONE_COSINE + 1, 0) == [[0, 1]]
+    assert clones(CLONE_COSINE, 0) == clones(UNIT * 95 // 100, 0) == []
+    assert clones(UNIT - 999, UNIT - 10_000) == [[0, 1]]
+    assert clones(UNIT - 1000, UNIT - 10_000) == []
 
 
 def test_a_sketch_is_the_sum_of_signed_coordinates_whatever_the_unit() -> None:

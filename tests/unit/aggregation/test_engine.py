@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import shake_256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,14 @@ import pytest
 from p2pfed.aggregation import catalogue
 from p2pfed.aggregation import group as merging
 from p2pfed.aggregation.catalogue import PRE_RULES, register, rule_names
+from p2pfed.aggregation.contribution import group_products
 from p2pfed.aggregation.engine import Merge, choose_rule, faulty_max, merge
 from p2pfed.aggregation.past import Past
 from p2pfed.aggregation.rule import Context, Plan, Rule, Weighted
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.primitives.merkle import chunk_root
 from p2pfed.types.model import ArraySpec, Int16Vector, Manifest, ModelState
+from p2pfed.types.params import OUTER_ONE
 
 MANIFEST = Manifest(
     (
@@ -112,6 +116,27 @@ def test_another_process_with_another_hash_seed_and_threads_gives_the_same_bits(
     assert run.stdout.splitlines() == [str(GOLDEN[rule]) for rule in sorted(GOLDEN)]
 
 
+@pytest.mark.parametrize("rule", ["clip_nnm_trimmed_mean", "cosine_to_previous", "krum"])
+def test_products_that_somebody_has_change_no_bit(rule: str) -> None:
+    _, rows = world()
+    products = group_products(MANIFEST.groups, rows, map)
+    assert summary(merged(rule, products=products)) == GOLDEN[rule]
+
+
+def test_the_outer_step_moves_all_that_is_trained_and_no_statistic() -> None:
+    model, rows = world()
+    velocity = dice("velocity", MANIFEST.size).astype(np.int32) << 6
+    moving = ModelState(model.weights, *EXPONENTS, velocity=velocity)
+    settings: dict[str, Any] = {"faulty_max": 2, "rule": "median", "update_bits": 12, "examples_cap": 4}
+    still = merge(MANIFEST, model, rows, EXAMPLES, **settings)
+    outer = OuterStep(OUTER_ONE // 2, OUTER_ONE // 2)
+    after = merge(MANIFEST, moving, rows, EXAMPLES, outer=outer, **settings)
+    assert (after.aggregate == still.aggregate).all()
+    for group in MANIFEST.groups:
+        is_alike = np.array_equal(after.model.weights[group.slice], still.model.weights[group.slice])
+        assert is_alike is (group.kind == "statistic")
+
+
 def test_groups_do_not_see_each_other() -> None:
     model, rows = world()
     before = merged("clip_nnm_trimmed_mean")
@@ -168,6 +193,8 @@ def test_the_first_rule_whose_bound_holds_is_used() -> None:
     assert choose_rule(["median", "mean"], 4, 2) == "mean"
     assert choose_rule(["median", "trimmed_mean"], 4, 2) is None
     assert choose_rule(["mean"], 0, 0) is None
+    assert choose_rule(["mean"], 3, 2) == "mean"
+    assert choose_rule(["mean"], 2, 2) is None  # Where all may lie no rule promises anything.
 
 
 def test_a_rule_that_may_decline_or_lacks_the_past_is_used_only_where_another_can_take_over() -> None:

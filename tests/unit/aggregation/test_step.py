@@ -49,6 +49,16 @@ def test_momentum_goes_on_after_the_aggregates_have_stopped() -> None:
     assert seen == [(1500, 1000), (1750, 500), (1875, 250), (1938, 125)]
 
 
+def test_velocity_fades_towards_zero_from_both_sides_and_the_rate_is_of_the_whole_step() -> None:
+    zero = np.zeros(4, np.int32)
+    velocity = np.array([3, -3, 1, -1], np.int32)
+    _, faded = stepped(zero, velocity, zero, OuterStep(OUTER_ONE // 2, OUTER_ONE))
+    assert faded.tolist() == [1, -1, 0, 0]
+    aggregate = np.array([1000, -1000, 3, -3], np.int32)
+    halved, _ = stepped(zero, NONE, aggregate, OuterStep(0, OUTER_ONE // 2))
+    assert halved.tolist() == [500, -500, 2, -1]  # Half up.
+
+
 int32 = st.integers(-WEIGHT_MAX, WEIGHT_MAX)
 
 

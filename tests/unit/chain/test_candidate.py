@@ -27,7 +27,7 @@ def test_an_honest_update_is_a_candidate_at_its_height_only() -> None:
 @pytest.mark.parametrize(
     ("changes", "fault", "text"),
     [
-        ({"base_height": 1}, WrongHeight, "from height 1 where 0"),
+        ({"base_height": 1}, WrongHeight, "from height 1 where 0 is the last one"),
         ({"base_model_root": bytes(32)}, OutOfBounds, "from model 000000000000"),
         ({"payload_bytes": 34}, OutOfBounds, "34 bytes; this model needs 32"),
         ({"payload_bytes": 30}, OutOfBounds, "30 bytes; this model needs 32"),

@@ -11,7 +11,7 @@ from support.chain import World
 
 from p2pfed.chain.check import check_body
 from p2pfed.chain.evidence import accusation_of, conviction_of, duplicate_update, is_timely
-from p2pfed.chain.invalid_update import invalid_header
+from p2pfed.chain.invalid_update import invalid_header, opening
 from p2pfed.consensus.evidence import in_order
 from p2pfed.errors import BadSignature, MalformedMessage, OutOfBounds, PeerFault, WrongHeight
 from p2pfed.ledger.module import Convict, Offence
@@ -98,6 +98,13 @@ def test_a_header_that_names_another_length_convicts_only_with_its_signature() -
     assert conviction_of(WORLD.state, invalid_header(header)).offence is Offence.INVALID_UPDATE
     with pytest.raises(BadSignature):
         conviction_of(WORLD.state, invalid_header(replace(header, examples=99)))
+
+
+def test_a_trainer_is_not_framed_for_an_honest_update() -> None:
+    update = WORLD.update(0)
+    for framed in (invalid_header(update), opening(update, WORLD.blobs[update.update_id], 0)):
+        with pytest.raises(MalformedMessage):
+            conviction_of(WORLD.state, framed)
 
 
 def test_a_block_may_carry_every_kind_and_two_of_one_kind_are_one_too_many() -> None:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from support.chain import NO_SIGNATURE, World
 
+from p2pfed.chain import propose
 from p2pfed.chain.apply import apply_certified
 from p2pfed.chain.check import check
+from p2pfed.chain.gate import kept_model
 from p2pfed.chain.state import decode_ledger, encode_ledger, with_model
 from p2pfed.errors import InvalidBlock
 from p2pfed.primitives import codec
@@ -87,6 +89,44 @@ def test_everybody_checks_it_and_one_who_catches_up_reaches_the_same_ledger() ->
     assert decode_ledger(encode_ledger(after.ledger)) == after.ledger
 
 
+def test_a_block_with_words_is_checked_and_goes_as_they_say() -> None:
+    world = Gated()
+    world.judge(0)
+    header, body, after = world.build(qualities=world.words(40_000))
+    assert len(body.qualities) == 4
+    assert check(world.state, header, body, world.payload).ledger.root == after.ledger.root
+    assert [scored.score for scored in after.ledger.quality.window] == [40_000]
+
+
+def test_words_weigh_as_the_votes_on_the_block_of_that_model_did() -> None:
+    world = Gated()
+    for score in (0, 40_000):
+        world.judge(score, evidence=(world.double_vote(3),) if score == 0 else ())
+    last, now = world.state.last_validators, world.state.validators
+    assert (last.total_power, now.total_power) == (45, 32)  # Height 3 is the first without the liar.
+    # Two of 10 and 12 are more than two thirds of those who vote now; the model is of the block before.
+    header, body, after = world.build(qualities=world.words(42_000)[1:3])
+    assert len(body.qualities) == 2
+    assert check(world.state, header, body, world.payload).ledger.root == after.ledger.root
+    assert [scored.height for scored in after.ledger.quality.window] == [1]
+    _, _, after = world.build(qualities=world.words(42_000))
+    assert [scored.height for scored in after.ledger.quality.window] == [1, 2]
+
+
+def test_who_goes_back_to_the_model_that_is_here_loads_nothing() -> None:
+    world = Gated()
+    for score in (0, 40_000):
+        world.judge(score)
+    state, good = world.state, world.state.ledger.quality.window[0]
+    for root, expected in ((state.model_root, state.model), (good.model_root, None)):
+        quality = msgspec.structs.replace(
+            state.ledger.quality, back_to=msgspec.structs.replace(good, model_root=root)
+        )
+        ledger = msgspec.structs.replace(state.ledger, quality=quality)
+        assert kept_model(msgspec.structs.replace(state, ledger=ledger)) is expected
+    assert kept_model(state) is state.model is not None
+
+
 def test_an_update_from_a_model_that_was_taken_back_does_not_count() -> None:
     world = Gated(update_lag=3)
     for score in (0, 40_000, 42_000, 9_000, 0):
@@ -151,6 +191,21 @@ def test_nobody_speaks_of_a_model_that_is_no_new_one_or_where_there_is_no_gate()
     free.advance()
     refused(free, tuple(msgspec.structs.replace(word) for word in words), "a word on the model of height 1")
     assert not free.build(qualities=words)[1].qualities
+
+
+@pytest.mark.parametrize("emission", [0, 1000])
+def test_words_scores_and_transactions_share_the_room_of_a_block(
+    emission: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = Gated(emission=emission)
+    world.judge(0)
+    payments = tuple(world.transfer(0, 1, 5, 0, nonce) for nonce in range(5))
+    monkeypatch.setattr(propose, "TRANSACTIONS_PER_BLOCK_MAX", 7)
+    body = world.build(qualities=world.words(1), transactions=payments)[1]
+    assert len(body.transactions) == 7
+    assert len(body.qualities) == 4
+    assert (body.scores is not None) is bool(emission)
+    assert body.signed_transactions == payments[: 2 if emission else 3]
 
 
 def test_a_proposer_leaves_out_words_on_older_models_and_sorts_the_rest() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.chain import World, make_genesis, private_keys, small_manifest
+from support.chain import BALANCE, World, make_genesis, private_keys, small_manifest
 from support.mutate import mutations
 
 from p2pfed.chain.form import parse_codec
@@ -24,6 +24,7 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.digest import tagged
 from p2pfed.types.genesis import PARAMS_ALWAYS, Genesis, Participant, encode_genesis, spelled_params
 from p2pfed.types.model import Manifest
+from p2pfed.types.params import STAKE_TOTAL_MAX
 
 EQUAL = [100] * 4
 replace = msgspec.structs.replace
@@ -37,6 +38,7 @@ def test_json_and_canonical_bytes_tell_the_same_genesis() -> None:
     assert again.chain_id == genesis.chain_id
     assert decode_genesis(encode_genesis(genesis)) == genesis
     assert f'"0x{genesis.model_root.hex()}"' in dump_genesis(genesis)
+    assert dump_genesis(genesis).endswith("}\n")
 
 
 def test_every_leaf_of_a_genesis_is_in_its_json_and_its_chain_id() -> None:
@@ -90,6 +92,7 @@ def put(*path: Any, value: Any) -> bytes:
         (put("participants", 0, "bond", value=1 << 61), "<= "),
         (put("participants", value=[]), "length >= 1"),
         (put("participants", value={}), "Expected `array`"),
+        (put("participants", value=7), "Expected `array`, got `int`"),
         (put("participants", 0, value=[]), r"genesis.participants\[0\] must be an object"),
         (put("params", "preset", value="moon"), "Invalid enum value 'moon'"),
         (put("params", "update_bits", value=15), "<= 14"),
@@ -100,8 +103,9 @@ def put(*path: Any, value: Any) -> bytes:
         (b"{", "is not JSON"),
         (b"\xff", "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
-        (b'{"name": 1, "name": 2}', "has the key 'name' twice"),
+        (b'{"version": 1, "name": 1, "name": 2}', "has the key 'name' twice"),
         (b" " * (GENESIS_JSON_BYTES_MAX + 1), "at most"),
+        (b" " * GENESIS_JSON_BYTES_MAX, "is not JSON"),
     ],
 )  # fmt: skip
 def test_a_slip_in_the_file_is_named_with_its_place(data: bytes, text: str) -> None:
@@ -137,6 +141,8 @@ TWO_ARRAYS = small_manifest().arrays
         (with_participants(A, B, Participant(bytes([5]) * 33, 1, 0)), "is no compressed"),
         (with_participants(*people(401)), "401 participants have a bond to vote; at most 400 can"),
         (make_genesis(EQUAL, roles=["4:trainer"]), "no participant has a bond to vote with"),
+        (make_genesis([5, 4], bond_min=5), "a bond of 4; bond_min is 5"),
+        (make_genesis([0, 0]), "no participant has a bond to vote with"),
         (make_genesis(EQUAL, roles=["4:validator"], updates_min=1), "updates_min is 1, but only 0"),
         (make_genesis([9, 9, 9, 1, 1, 9], roles=["3:validator"]), "can't stand 2 liars among 3"),
         (with_participants(replace(A, bond=1 << 60), B), "at most 1152921504606846976"),
@@ -151,7 +157,7 @@ TWO_ARRAYS = small_manifest().arrays
         (make_genesis(EQUAL, updates_min=5), "updates_min is 5, but only 4"),
         (make_genesis([1, 1, 1, 100]), "can't stand 3 liars among 4 trainers"),
         (make_genesis([1, 1, 3, 3], rules=("mean", "median")), "rule median can't stand 2 liars among 4"),
-        (make_genesis(EQUAL, rules=("bulyan",)), r"it needs 4f \+ 3 <= n, with n = 4 and f = 1"),
+        (make_genesis(EQUAL, rules=("bulyan",)), r"4 trainers: it needs 4f \+ 3 <= n, with n = 4 and f = 1"),
         (make_genesis(EQUAL, rules=("bucketing+median",)), r"leaves 2 rows\): it needs 2f < n, with n = 2"),
         (make_genesis(EQUAL, rules=("median", "mda")), "rule mda may decline some updates, and no"),
         (make_genesis(EQUAL, rules=("nnm+clip+median",)), "has clip after nnm"),
@@ -168,6 +174,8 @@ def test_a_genesis_that_cannot_work_is_refused_with_the_numbers(genesis: Genesis
     [
         make_genesis([1], updates_min=1),
         make_genesis([1, 1, 1]),
+        make_genesis([5, 5, 5, 0], bond_min=5),
+        make_genesis(EQUAL, emission=STAKE_TOTAL_MAX - 4 * (EQUAL[0] + BALANCE)),
         make_genesis([1, 1, 1, 100], rules=("mean",)),
         make_genesis([20, 20, 20, 10, 10, 10, 10]),
         make_genesis(EQUAL, update_exponents=(6, 7)),
@@ -197,6 +205,15 @@ def test_a_genesis_fits_its_limit_exactly(monkeypatch: pytest.MonkeyPatch) -> No
     verify_genesis(genesis)
     monkeypatch.setattr("p2pfed.chain.genesis.GENESIS_BYTES_MAX", size - 1)
     with pytest.raises(LocalError, match=f"longer than {size - 1} bytes"):
+        verify_genesis(genesis)
+
+
+def test_only_bonds_take_seats(monkeypatch: pytest.MonkeyPatch) -> None:
+    genesis = make_genesis([*EQUAL, 0])
+    monkeypatch.setattr("p2pfed.chain.genesis.VALIDATORS_MAX", 4)
+    verify_genesis(genesis)
+    monkeypatch.setattr("p2pfed.chain.genesis.VALIDATORS_MAX", 3)
+    with pytest.raises(LocalError, match="4 participants have a bond to vote; at most 3 can"):
         verify_genesis(genesis)
 
 
@@ -253,9 +270,10 @@ def test_a_codec_that_suits_is_let_through(changes: dict[str, Any]) -> None:
 
 
 def test_a_codec_is_spelled_by_its_name_and_for_sparse_ones_a_number() -> None:
-    assert [parse_codec(text) for text in ("int16", "sign", "top_k:100", "rand_k:4096")] == [
-        ("int16", 1), ("sign", 1), ("top_k", 100), ("rand_k", 4096),
+    assert [parse_codec(text) for text in ("int16", "sign", "top_k:2", "rand_k:4096")] == [
+        ("int16", 1), ("sign", 1), ("top_k", 2), ("rand_k", 4096),
     ]  # fmt: skip
-    for text in ("int7", "", "int8:2", "int8:", "top_k", "top_k:1", "top_k:4097", "rand_k:x", "rand_k:٣"):
+    for text in ("int7", "", "int8:2", "int8:", "top_k", "top_k:1", "top_k:4097", "rand_k:x", "rand_k:٣",
+                 "top_k:" + 5000 * "9"):  # fmt: skip
         with pytest.raises(LocalError, match="codec"):
             parse_codec(text)

@@ -80,6 +80,14 @@ def test_power_counts_in_the_trusted_set_and_only_that_of_who_signed() -> None:
     assert is_near(trusted, later.block(5, signers=(0, 1)))
 
 
+def test_the_next_block_is_judged_at_once_whoever_signed_it() -> None:
+    """There is no block between, by which one might come nearer."""
+    block = STEADY.block(1, signers=(0,))
+    assert is_near(STEADY.genesis, block)
+    with pytest.raises(InvalidCertificate):
+        told(block)
+
+
 def told(block: LightBlock, trusted: Trusted = STEADY.genesis, now_ms: int = NOW_MS) -> Search:
     height = block.header.height
     return tell(Search(trusted, height), block, RULES, now_ms)[0]
@@ -190,6 +198,13 @@ def test_a_checkpoint_without_a_quorum_or_older_than_the_trusting_period_is_refu
         trusted_checkpoint(STEADY.block(5, signers=(0, 1)), 5, STEADY.value_id(5), RULES, NOW_MS)
     with pytest.raises(TrustExpired, match="the block of height 5 is 71 h old"):
         trusted_checkpoint(STEADY.block(5), 5, STEADY.value_id(5), RULES, START_MS + 3 * DAY_MS)
+
+
+def test_a_copy_of_a_checkpoint_with_other_validators_after_it_is_refused() -> None:
+    """Its hash and certificate are good; what would judge all later blocks is not what it commits to."""
+    forged = msgspec.structs.replace(STEADY.block(5), next_validators=powers_to_set([(9, 1)]))
+    with pytest.raises(InvalidLightBlock, match="next_validators_hash"):
+        trusted_checkpoint(forged, 5, STEADY.value_id(5), RULES, NOW_MS)
 
 
 def subsets(items: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -12,10 +12,12 @@ from p2pfed.chain.proofs import (
     account_key,
     find,
     find_account,
+    find_stake,
     find_update,
     prove,
     prove_leaf,
     prove_update,
+    stake_key,
     why_not_counted,
 )
 from p2pfed.errors import InvalidLightBlock, PeerFault
@@ -81,6 +83,14 @@ def test_a_proof_that_leads_elsewhere_is_refused(lie: object) -> None:
         found(lie(prove(keys, keys, keys[2])), root(keys), keys[2])  # type: ignore[operator]
 
 
+def test_the_leaf_that_is_not_in_the_list_is_named_by_its_place() -> None:
+    keys = keys_of(5)
+    proof = prove(keys, keys, b"\x04")  # Between the second and the third.
+    assert proof.leaves == (keys[1], keys[2])
+    with pytest.raises(InvalidLightBlock, match="leaf 2 is not under"):
+        found(msgspec.structs.replace(proof, leaves=(keys[1], b"\x06")), root(keys), b"\x04")
+
+
 def test_an_empty_list_proves_that_nothing_is_in_it_and_only_that_one() -> None:
     nothing = prove([], [], b"k")
     assert found(nothing, EMPTY_ROOT, b"k") is None
@@ -105,6 +115,15 @@ def test_an_account_is_shown_by_the_header_alone(block: tuple[World, Header, Bod
     assert find_account(prove_leaf(world.state.ledger, account_key(stranger)), header, stranger) is None
     with pytest.raises(InvalidLightBlock, match="not the neighbours"):
         find_account(proof, header, stranger)
+
+
+def test_what_is_at_stake_is_shown_by_the_header_alone() -> None:
+    world = World([10, 10, 10, 0])
+    header, ledger = world.advance().header, world.state.ledger
+    for public in world.publics:
+        assert find_stake(prove_leaf(ledger, stake_key(public)), header, public) == ledger.stake(public)
+    assert ledger.stake(world.publics[0]) is not None
+    assert ledger.stake(world.publics[3]) is None
 
 
 def test_an_account_of_another_state_is_refused(block: tuple[World, Header, Body]) -> None:

@@ -6,9 +6,11 @@ import msgspec
 import pytest
 from support.chain import BALANCE, World
 
+from p2pfed.chain import propose
 from p2pfed.chain.check import check, verify_body
 from p2pfed.chain.propose import MissingUpdates, build, missing_headers, needed_updates
 from p2pfed.errors import LocalError
+from p2pfed.primitives import codec
 from p2pfed.primitives.digest import sha256
 from p2pfed.types.availability import IDS_MAX
 from p2pfed.types.update import UpdateHeader
@@ -145,6 +147,18 @@ def test_evidence_is_ordered_once_and_convicts() -> None:
     assert first[0] == second[0]
     assert len(first[1].evidence) == 3
     check(world.state, *first[:2], world.payload)
+
+
+def test_evidence_goes_in_while_its_bytes_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World([100] * 7)
+    evidence = [world.double_vote(place) for place in range(3)]
+    sizes = [len(codec.encode(item)) for item in evidence]
+    for room, expected in ((sum(sizes), 3), (sum(sizes) - 1, 2), (sizes[0] - 1, 0)):
+        monkeypatch.setattr(propose, "EVIDENCE_BYTES_MAX", room)
+        assert len(world.build(evidence=evidence)[1].evidence) == expected
+    monkeypatch.undo()
+    monkeypatch.setattr(propose, "EVIDENCE_PER_BLOCK_MAX", 2)
+    assert len(world.build(evidence=evidence)[1].evidence) == 2
 
 
 def test_evidence_that_proves_nothing_is_left_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from support.chain import BALANCE, World, make_genesis
 
+from p2pfed.aggregation.contribution import group_products
+from p2pfed.aggregation.growing import Tables
 from p2pfed.aggregation.payload import encode_payload
 from p2pfed.chain import propose
 from p2pfed.chain.apply import apply_certified
@@ -185,6 +188,35 @@ def test_when_all_that_may_exist_exists_nobody_is_paid() -> None:
     assert after.ledger.contribution.left == 10
     assert [s.earned for s in after.ledger.contribution.standings] == [s.earned for s in slice_.standings]
     assert check(world.state, header, body, world.payload).ledger.root == after.ledger.root
+
+
+def test_a_height_that_merges_nothing_scores_nobody() -> None:
+    world = Working([10, 10, 12, 13], emission=EMISSION, updates_min=3)
+    world.advance()
+    header, body, after = world.build(headers=world.updates()[:2])
+    assert (header.is_empty, len(body.updates), body.scores) == (True, 2, None)
+    assert header.scores_root == EMPTY_ROOT
+    assert check(world.state, header, body, world.payload).ledger == after.ledger
+
+
+def test_products_that_somebody_measured_change_no_score_also_where_an_update_is_old() -> None:
+    """They are of the payloads as they came; an old one is merged and scored in the units of today."""
+    world = paying(update_lag=2, update_bits=10)
+    old = world.update(0)
+    world.advance(headers=world.updates()[1:])
+
+    def measured(updates: Sequence[UpdateHeader]) -> Tables:
+        rows = [world.payload(update) for update in updates]
+        return group_products(world.genesis.manifest.groups, rows, map)
+
+    before = world.genesis.update_exponents
+    assert world.state.model is not None
+    assert world.state.model.update_exponents.tolist() != list(before)
+    for headers in (world.updates(), (old, *world.updates()[1:])):
+        header, body, after = world.build(headers=headers)
+        assert check(world.state, header, body, world.payload, products=measured).ledger == after.ledger
+        again = propose.build(world.state, world.inputs(headers=headers), 0, world.payload, map, measured)
+        assert again[:2] == (header, body)
 
 
 @pytest.mark.parametrize("lag", [1, 3])

@@ -29,6 +29,28 @@ def test_genesis_starts_with_everybody_and_the_model_it_names() -> None:
     assert state.exponents_root == state.model.exponents_root
 
 
+def test_a_state_may_be_without_its_model() -> None:
+    world = World(EQUAL)
+    state = genesis_state(world.genesis, None)
+    assert state.model is None
+    assert (state.model_root, state.exponents_root) == (world.state.model_root, world.state.exponents_root)
+
+
+def test_the_roots_of_a_state_are_those_of_its_model_whether_it_is_here_or_not() -> None:
+    world = World(EQUAL, update_bits=10)  # The first updates are larger than that: exponents follow.
+    roots = [world.state.exponents_root]
+    for headers in (world.updates(), ()):
+        world.advance(headers=headers)
+        state = world.state
+        assert state.model is not None
+        assert state.header is not None
+        assert (state.model_root, state.exponents_root) == (state.model.root, state.model.exponents_root)
+        again = restore(world.genesis, state.header, encode_ledger(state.ledger), None)
+        assert (again.model_root, again.exponents_root) == (state.model_root, state.exponents_root)
+        roots.append(state.exponents_root)
+    assert roots[0] != roots[1] == roots[2]
+
+
 def test_genesis_refuses_another_model() -> None:
     model = small_model()
     for other in (
@@ -66,6 +88,24 @@ def test_who_is_expected_is_who_was_there_last() -> None:
     assert world.state.expected_trainers == tuple(world.publics[1:])  # An EMPTY height tells nothing.
     world.advance()
     assert world.state.expected_trainers == tuple(world.publics)
+
+
+def test_the_first_three_heights_wait_for_all_wherever_a_network_begins() -> None:
+    world = World(EQUAL, height_first=1000)
+    for _ in range(2):
+        world.advance(headers=world.updates()[1:])
+    assert world.state.expected_trainers == tuple(world.publics)
+    world.advance(headers=world.updates()[1:])
+    assert world.state.expected_trainers == tuple(world.publics[1:])
+
+
+def test_all_are_waited_for_where_nobody_of_the_last_height_may_train() -> None:
+    world = World(EQUAL, rules=("mean",))
+    for _ in range(3):
+        world.advance(headers=world.updates()[:2])
+    assert world.state.expected_trainers == tuple(world.publics[:2])
+    world.advance(headers=(), evidence=(world.bad_update(0), world.bad_update(1)))
+    assert world.state.expected_trainers == world.state.trainers == tuple(world.publics[2:])
 
 
 def test_a_convicted_trainer_is_not_waited_for() -> None:

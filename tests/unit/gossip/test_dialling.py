@@ -22,6 +22,7 @@ def test_peers_that_lost_each_other_together_come_back_apart() -> None:
     assert len(waits) > 90
     assert max(waits) - min(waits) > BACKOFF_MAX_MS // 3
     assert len({backoff_ms(OWN, PEER, attempt) for attempt in range(10, 60)}) > 40
+    assert len({backoff_ms(OWN, number.to_bytes(33, "big"), 6) for number in range(100)}) > 90
 
 
 def test_of_two_peers_exactly_one_dials_at_once() -> None:

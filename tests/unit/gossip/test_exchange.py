@@ -79,6 +79,15 @@ def test_everything_is_told_again_to_one_peer_after_the_other(exchange, keys) ->
     exchange.tick(0)
     refreshed = [[item.peer for item in exchange.tick(turn * REFRESH_MS)] for turn in range(1, 5)]
     assert refreshed == [[keys[0].public], [keys[1].public], [keys[0].public], [keys[1].public]]
+    assert exchange.tick(4 * REFRESH_MS + 1) == ()
+
+
+def test_observers_hear_news_at_once_too(exchange, table, keys, make_record) -> None:
+    observer = keys[5].public
+    table.connected(observer, 0)
+    exchange.greet(observer)
+    received = exchange.receive(keys[0].public, PeerRecords((make_record(keys[3]),)), 5)
+    assert observer in [item.peer for item in received.outgoing]
 
 
 def test_a_new_own_record_is_pushed(exchange, table, keys, make_record) -> None:
@@ -114,5 +123,6 @@ def test_nobody_to_tell_is_no_error(keys, make_record, chain_id) -> None:
     table = PeerTable(keys[2].public, member_keys=[key.public for key in keys[:5]])
     exchange = Exchange(table, chain_id)
     assert exchange.push() == ()
-    assert exchange.tick(10**9) == ()
+    assert exchange.tick(10**9) == exchange.tick(2 * 10**9) == ()  # The second is due to refresh somebody.
+    assert exchange.greet(keys[5].public) == ()
     assert exchange.receive(keys[0].public, PeerRecords((make_record(keys[3]),)), 0).outgoing == ()

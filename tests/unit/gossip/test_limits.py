@@ -43,6 +43,11 @@ def test_bytes_are_limited_apart_from_messages() -> None:
     assert _take(limiter, 1000, 50, 500) == 1
 
 
+def test_an_idle_peer_saves_no_more_bytes_than_a_burst_either() -> None:
+    limiter = RateLimiter(0, messages_per_second=1000, bytes_per_second=100)
+    assert _take(limiter, 1000, 50, 10_000_000) == 2 * BURST_SECONDS
+
+
 def test_a_refused_message_costs_nothing() -> None:
     limiter = RateLimiter(0, messages_per_second=1000, bytes_per_second=100)
     with pytest.raises(RateExceeded, match="bytes"):
@@ -56,3 +61,5 @@ def test_a_clock_set_back_refills_nothing() -> None:
     assert _take(limiter, 10, 1, 0) == 0
     assert _take(limiter, 10, 1, 10_000) == 0
     assert _take(limiter, 10, 1, 10_100) == 1
+    fresh = RateLimiter(10_000, messages_per_second=10, bytes_per_second=1 << 20)
+    assert _take(fresh, 1000, 1, 0) == 10 * BURST_SECONDS  # Nor does it take anything away.

@@ -48,6 +48,14 @@ def test_the_next_on_the_ring_is_always_chosen() -> None:
         assert keys[(place + 1) % 64] in mesh(own, keys)
 
 
+def test_the_peers_at_each_power_of_two_after_us_are_chosen_up_to_the_last() -> None:
+    for count in (17, 33, 34, 129, 257, 300):
+        keys = _keys(count)
+        fingers = [1 << power for power in range(MESH_DEGREE) if 1 << power < count]
+        for own in (0, count // 2, count - 1):
+            assert {keys[(own + finger) % count] for finger in fingers} <= set(mesh(keys[own], keys))
+
+
 def test_a_peer_alone_pushes_to_nobody() -> None:
     assert mesh(b"own", []) == ()
     assert mesh(b"own", [b"own"]) == ()

@@ -15,6 +15,7 @@ from p2pfed.gossip.dialling import (
     HEAD_START_MS,
     PIPE_STABLE_MS,
     PORTION_MS,
+    backoff_ms,
 )
 from p2pfed.gossip.mesh import MESH_DEGREE
 from p2pfed.gossip.peers import (
@@ -77,6 +78,20 @@ def test_the_record_of_an_observer_is_not_kept_and_not_dialled(table, keys, make
     assert table.next_due_ms(0) is None
 
 
+def test_an_older_record_of_our_own_does_not_set_the_sequence_back(
+    table, keys, make_record, chain_id
+) -> None:
+    for sequence in (9, 3):
+        assert not table.learn(make_record(keys[2], sequence), chain_id)
+    assert table.next_sequence(0) == 10
+
+
+def test_the_record_of_a_stranger_that_we_know_is_not_kept_either(table, keys, make_record, chain_id) -> None:
+    table.penalise(keys[5].public, BadSignature("x"), 0)
+    assert not table.learn(make_record(keys[5], 1), chain_id)
+    assert table.known() == ()
+
+
 def test_our_own_record_coming_back_is_no_fault(table, keys, make_record, chain_id) -> None:
     assert not table.learn(make_record(keys[2], 1), chain_id)
     assert table.known() == ()
@@ -99,9 +114,9 @@ def test_a_member_that_signs_without_end_is_forwarded_once_a_second(
     def learn(sequence: int, now_ms: int) -> bool:
         return table.learn(make_record(keys[0], sequence), chain_id, source=keys[1].public, now_ms=now_ms)
 
-    assert learn(1, 0)
-    assert not learn(2, RECORD_INTERVAL_MS - 1)
-    assert learn(3, RECORD_INTERVAL_MS)
+    assert learn(1, 10**6)
+    assert not learn(2, 10**6 + RECORD_INTERVAL_MS - 1)
+    assert learn(3, 10**6 + RECORD_INTERVAL_MS)
 
 
 # What others are told
@@ -286,6 +301,123 @@ def test_a_record_names_a_first_contact_too(table, keys, make_record, chain_id) 
     assert _dialled(table, 0) == [keys[4].public]
 
 
+def test_a_stranger_that_becomes_a_member_is_dialled_and_its_record_kept(
+    table, keys, make_record, chain_id
+) -> None:
+    table.connected(keys[5].public, 0)
+    assert table.connected_observers() == (keys[5].public,)
+    newcomer = _strangers(1)[0]
+    table.add_members([keys[5].public, keys[0].public, keys[2].public, newcomer])
+    assert table.is_member(keys[5].public)
+    assert table.is_member(newcomer)
+    assert (table.connected_members(), table.connected_observers()) == ((keys[5].public,), ())
+    table.disconnected(keys[5].public, 0)
+    assert table.learn(make_record(keys[5]), chain_id)
+    assert _dialled(table, HEAD_START_MS) == [keys[5].public]
+    assert keys[2].public not in [row.key for row in table.rows(0)]  # Nobody is a peer of its own.
+    observer = PeerTable(keys[5].public, member_keys=[keys[0].public])
+    assert not observer.is_member(keys[5].public)
+    observer.add_members([keys[5].public])
+    assert observer.is_member(keys[5].public)
+
+
+def test_strangers_make_room_for_each_other_but_none_that_has_a_pipe(
+    table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "STRANGERS_KNOWN_MAX", 2)
+    first, second, third, fourth = _strangers(4)
+    slip = BadSignature("a slip")
+    assert table.connected(first, 0)
+    table.penalise(second, slip, 0)
+    assert table.connected(third, 0)
+    strangers = [row.key for row in table.rows(0) if not row.is_member]
+    assert strangers == [first, third]
+    table.penalise(fourth, slip, 0)
+    table.add_address(Multiaddr("10.0.0.1", 1, fourth))
+    assert [row.key for row in table.rows(0) if not row.is_member] == strangers
+
+
+def test_a_stranger_that_was_named_by_hand_is_not_forgotten_for_another(
+    table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "STRANGERS_KNOWN_MAX", 2)
+    first, second, third = _strangers(3)
+    table.add_address(Multiaddr("10.0.0.1", 1, first))
+    for stranger in (second, third):
+        table.penalise(stranger, BadSignature("a slip"), 0)
+    assert [row.key for row in table.rows(0) if not row.is_member] == [first, third]
+
+
+def test_a_dial_that_nobody_asked_for_changes_nothing_when_it_fails(
+    table, keys, make_record, chain_id
+) -> None:
+    record = make_record(keys[4])
+    table.learn(record, chain_id)
+    before = table.next_due_ms(0)
+    table.dial_failed((Multiaddr("10.0.0.1", 7400, keys[4].public),), 5)
+    assert table.next_due_ms(0) == before
+
+
+def test_who_is_connected_is_known_and_a_dial_of_a_stranger_that_failed_is_nothing(table, keys) -> None:
+    table.dial_failed((Multiaddr("10.0.0.1", 1, keys[5].public),), 5)
+    table.dial_failed((Multiaddr("10.0.0.1", 1),), 5)
+    table.dial_failed((), 5)
+    assert table.next_due_ms(5) is None
+    for place in (0, 5):
+        table.disconnected(keys[place].public, 5)  # There was no pipe.
+    table.connected(keys[0].public, 5)
+    assert [table.is_connected(key.public) for key in keys] == [True] + 5 * [False]
+    table.disconnected(keys[0].public, 6)
+    assert not table.is_connected(keys[0].public)
+
+
+def test_all_addresses_of_a_peer_are_dialled_once_those_by_hand_first(
+    table, keys, make_record, chain_id
+) -> None:
+    by_hand, told, other = (Multiaddr("10.0.0.1", port, keys[4].public) for port in (1, 2, 3))
+    table.add_address(by_hand)
+    table.add_address(told)
+    table.add_address(by_hand)
+    table.learn(make_record(keys[4], addresses=(str(other), str(told))), chain_id)
+    assert table.due_dials(HEAD_START_MS) == ((by_hand, told, other),)
+
+
+def test_a_first_address_waits_for_the_head_start_and_a_second_one_for_the_backoff(table, keys) -> None:
+    first, second = (Multiaddr("10.0.0.1", port, keys[0].public) for port in (1, 2))
+    table.add_address(first, 1000)
+    assert table.next_due_ms(0) == 1000 + HEAD_START_MS
+    assert table.due_dials(1000 + HEAD_START_MS) == ((first,),)
+    again_ms = table.next_due_ms(1000 + HEAD_START_MS)
+    table.add_address(second, 1000 + HEAD_START_MS)
+    assert table.next_due_ms(1000 + HEAD_START_MS) == again_ms
+
+
+def test_who_has_no_pipe_is_told_nothing_and_all_of_it_once_there_is_one(
+    table, keys, make_record, chain_id
+) -> None:
+    table.learn(make_record(keys[3]), chain_id)
+    assert table.news_for(keys[0].public) == table.news_for(keys[5].public) == ()
+    table.connected(keys[0].public, 5)
+    assert [message.records for message in table.news_for(keys[0].public)] == [(make_record(keys[3]),)]
+
+
+def test_a_pipe_that_was_not_stable_counts_as_the_attempt_that_made_it(
+    table, keys, make_record, chain_id
+) -> None:
+    table.learn(make_record(keys[4]), chain_id)
+    assert _dialled(table, 0) == [keys[4].public]
+    table.connected(keys[4].public, 100)
+    table.disconnected(keys[4].public, 200)
+    assert table.next_due_ms(0) == 200 + backoff_ms(keys[2].public, keys[4].public, 0)
+
+
+def test_members_that_are_due_are_dialled_in_order_of_their_keys(keys, make_record, chain_id) -> None:
+    table = PeerTable(keys[0].public, member_keys=[key.public for key in keys])
+    for key in reversed(keys[1:]):
+        table.learn(make_record(key), chain_id)
+    assert _dialled(table, 0) == [key.public for key in keys[1:]]
+
+
 def test_first_contacts_rest_while_every_member_is_known(table, keys, make_record, chain_id) -> None:
     seed, stranger = Multiaddr("seed.example", 7400), Multiaddr("10.9.9.9", 1, keys[5].public)
     table.add_address(seed)
@@ -297,6 +429,7 @@ def test_first_contacts_rest_while_every_member_is_known(table, keys, make_recor
     )
     for place in (0, 1, 3, 4):
         table.learn(make_record(keys[place], port=7777), chain_id)
+    table.penalise(_strangers(1)[0], BadSignature("x"), 0)  # Nobody looks for a stranger.
     assert _dialled(table, 10**6) == [keys[4].public]
     for place in (0, 1, 3):  # All alone, whatever is known may be out of date.
         table.disconnected(keys[place].public, 10**6)
@@ -328,6 +461,8 @@ def test_observers_are_bounded_and_members_always_find_room(table, keys) -> None
     assert all(table.connected(peer, 0) for peer in strangers[:-1])
     assert not table.connected(strangers[-1], 0)
     assert "observers" in table.refusal(strangers[-1], 0)
+    table.penalise(strangers[-1], BadSignature("x"), 0)
+    assert "observers" in table.refusal(strangers[-1], 0)  # Known, and still one too many.
     assert table.connected(strangers[0], 1)  # A second pipe of one that is here replaces its first.
     assert table.connected(keys[0].public, 0)
     table.disconnected(strangers[0], 2)
@@ -343,7 +478,7 @@ def test_passing_strangers_leave_a_bounded_memory(table, keys) -> None:
     assert len(table.rows(2)) == STRANGERS_KNOWN_MAX + 4
 
 
-def test_observers_are_pushed_to_but_take_no_place_in_the_mesh(keys) -> None:
+def test_observers_take_no_place_in_the_mesh(keys) -> None:
     members = [b"\x02" + (2 * number).to_bytes(32, "big") for number in range(40)]
     table = PeerTable(members[0], member_keys=members)
     for peer in members[1:]:
@@ -352,7 +487,7 @@ def test_observers_are_pushed_to_but_take_no_place_in_the_mesh(keys) -> None:
     between = [b"\x02" + (2 * number + 1).to_bytes(32, "big") for number in range(5)]
     for peer in between:
         table.connected(peer, 0)
-    assert set(table.push_targets()) == set(alone) | set(between)
+    assert table.push_targets() == alone
     assert table.connected_observers() == tuple(between)
     assert table.connected_members() == tuple(members[1:])
     table.disconnected(between[0], 1)
@@ -367,9 +502,9 @@ def test_what_everybody_makes_is_pushed_to_a_few_however_large_the_mesh_is() -> 
     table.mesh_degree = 39
     for peer in (*members[1:], b"\x03" * 33):
         table.connected(peer, 0)
-    assert len(table.push_targets()) == 40
-    assert len(table.few_targets()) == MESH_DEGREE + 1
-    assert set(table.digest_targets()) <= set(table.few_targets())
+    assert len(table.push_targets()) == 39
+    assert len(table.few_targets()) == MESH_DEGREE
+    assert set(table.digest_targets()) <= {*table.few_targets(), b"\x03" * 33}
 
 
 def test_an_observer_stops_at_a_few_pipes(make_record, chain_id) -> None:
@@ -383,6 +518,7 @@ def test_an_observer_stops_at_a_few_pipes(make_record, chain_id) -> None:
     for key in members[:OBSERVER_PIPES]:
         table.connected(key.public, 0)
     assert table.due_dials(10**9) == ()
+    assert table.next_due_ms(10**9) is None
     table.disconnected(members[0].public, 10**9)
     assert len(table.due_dials(10**9 + HEAD_START_MS)) > 0
 
@@ -455,10 +591,14 @@ def test_a_ban_outlives_the_pipe_of_an_observer(table, keys) -> None:
     assert table.penalise(stranger, MalformedMessage("x"), 0) == BAN_FIRST_MS
     table.disconnected(stranger, 1)
     assert not table.connected(stranger, 2)
+    assert table.refusal(stranger, 2) == f"banned for {BAN_FIRST_MS - 2} ms more"
+    banned = [[row.banned_until_ms for row in table.rows(at)][-1] for at in (2, BAN_FIRST_MS)]
+    assert banned == [BAN_FIRST_MS, 0]
 
 
 def test_nobody_penalises_itself(table, keys) -> None:
     assert table.penalise(keys[2].public, MalformedMessage("x"), 0) is None
+    assert keys[2].public not in [row.key for row in table.rows(0)]
 
 
 def test_rows_show_what_a_person_asks_for(table, keys, make_record, chain_id) -> None:
@@ -476,6 +616,7 @@ def test_rows_show_what_a_person_asks_for(table, keys, make_record, chain_id) ->
     assert observer.is_connected
     assert not observer.is_member
     assert observer.score == 66
+    assert table.rows(10**6)[4].score == 100  # As it is by then.
     assert observer.next_dial_ms is None
 
 
@@ -488,3 +629,5 @@ def test_a_digest_goes_to_a_small_mesh_whole_and_to_a_large_one_in_turn() -> Non
         told = [table.digest_targets() for _ in range(8)]
         assert {len(peers) for peers in told} == {at_once}
         assert {peer for peers in told for peer in peers} == set(table.push_targets())
+        assert table.connected(b"\x03" * 33, 0)
+        assert b"\x03" * 33 in table.digest_targets()  # Whoever only follows is told every time.

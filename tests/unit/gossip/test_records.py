@@ -55,6 +55,13 @@ def test_an_address_that_does_not_parse_is_refused(keys, make_record, chain_id) 
         verify_record(make_record(keys[0], addresses=("/ip4/10.0.0.1/udp/7400",)), chain_id)
 
 
+def test_as_many_addresses_as_are_allowed_are_let_in(keys, make_record, chain_id) -> None:
+    addresses = tuple(
+        str(Multiaddr("10.0.0.1", port, keys[0].public)) for port in range(1, 1 + ADDRESSES_PER_PEER_MAX)
+    )
+    assert len(verify_record(make_record(keys[0], addresses=addresses), chain_id)) == ADDRESSES_PER_PEER_MAX
+
+
 def test_addresses_are_bounded_even_where_no_decoder_was(keys, make_record, chain_id) -> None:
     address = str(Multiaddr("10.0.0.1", 7400, keys[0].public))
     with pytest.raises(OutOfBounds, match="at most 8"):

@@ -14,7 +14,7 @@ from p2pfed.ledger.execute import (
     execute_transaction,
     receipts_root,
 )
-from p2pfed.ledger.module import BaseModel, Context, Convict, CountUpdates, Offence
+from p2pfed.ledger.module import BaseModel, Context, Convict, CountUpdates, Judge, Offence, Reward, Word
 from p2pfed.ledger.state import LedgerState, genesis_ledger, next_seed
 from p2pfed.primitives.merkle import EMPTY_ROOT
 
@@ -115,6 +115,23 @@ def test_stake_goes_from_balance_to_bond_and_back() -> None:
     assert account is not None
     assert stake is not None
     assert (account.balance, stake.total) == (before + 40, 90)
+
+
+def test_at_the_end_of_a_block_work_is_paid_and_the_last_model_judged() -> None:
+    world = World([1000] * 4, emission=1000, gate_drop=1 << 14)
+    voters = tuple((key, 1000) for key in world.publics)
+    nobody = (frozenset[bytes](), voters)
+    reward = Reward(voters, ((world.publics[1], 1 << 16),), (bytes(256),), nobody, nobody)
+    model = BaseModel(0, bytes(32), 0)
+    judge = Judge(model, bytes(32), voters, tuple(Word(key, 9, b"") for key in world.publics))
+    before, nothing = genesis_ledger(world.genesis), CountUpdates(model, (), (), is_empty=True)
+    for paid, judged in ((reward, judge), (reward, None), (None, judge), (None, None)):
+        after = end_block(before, nothing, frozenset(world.publics), context_of(world), paid, judged)
+        account = after.account(world.publics[1])
+        assert account is not None
+        assert account.balance == 1000 + (175 if paid else 0)  # 70 % of 1,000 by a quarter of the bonds.
+        assert after.contribution.left == before.contribution.left - (175 if paid else 0)
+        assert [scored.score for scored in after.quality.window] == ([9] if judged else [])
 
 
 def test_each_height_has_a_seed_of_its_own() -> None:

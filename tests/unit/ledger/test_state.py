@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-from support.chain import World
+import pytest
+from support.chain import World, make_genesis
 from support.mutate import mutations
 
-from p2pfed.ledger.module import Present
+from p2pfed.ledger.module import BaseModel, Present
 from p2pfed.ledger.modules import staking
+from p2pfed.ledger.modules.contribution import ContributionState
+from p2pfed.ledger.modules.quality import QualityState
+from p2pfed.ledger.modules.staking import Epoch, Roles
 from p2pfed.ledger.stake import POWERS_REMEMBERED_MAX, PowerFrom, Withdrawal
 from p2pfed.ledger.state import (
     LEDGER_BYTES_MAX,
@@ -17,7 +23,12 @@ from p2pfed.ledger.state import (
     genesis_ledger,
 )
 from p2pfed.primitives import codec, merkle
-from p2pfed.types.params import PARTICIPANTS_MAX, PROOF_LEAF_BYTES_MAX, WITHDRAWALS_MAX
+from p2pfed.types.params import (
+    PARTICIPANTS_MAX,
+    PROOF_LEAF_BYTES_MAX,
+    STAKE_TOTAL_MAX,
+    WITHDRAWALS_MAX,
+)
 
 
 def rich_ledger() -> LedgerState:
@@ -71,6 +82,60 @@ def test_an_account_can_be_proven_by_a_short_path() -> None:
 def test_a_ledger_survives_storage() -> None:
     ledger = rich_ledger()
     assert decode_ledger(encode_ledger(ledger)) == ledger
+
+
+PAID = ContributionState(left=9)
+JUDGED = QualityState(floor=9)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "lengths"),
+    [  # The slices that are spelled, and how many fields there are of staking and training.
+        ({}, (5, 5, 3)),
+        ({"staking": {"roles": Roles((), (), Epoch(1, 0, 0))}}, (5, 6, 3)),
+        ({"training": {"bases": (BaseModel(1, bytes(32), 0),)}}, (5, 5, 4)),
+        ({"contribution": PAID}, (6, 5, 3)),
+        ({"quality": JUDGED}, (7, 5, 3)),
+        ({"contribution": PAID, "quality": JUDGED}, (7, 5, 3)),
+    ],
+)
+def test_what_a_network_has_not_chosen_is_not_spelled_and_all_else_is(
+    chosen: dict[str, Any], lengths: tuple[int, int, int]
+) -> None:
+    ledger = genesis_ledger(make_genesis([1, 2]))
+    for name, change in chosen.items():
+        changed = msgspec.structs.replace(getattr(ledger, name), **change) if type(change) is dict else change
+        ledger = msgspec.structs.replace(ledger, **{name: changed})
+    data = encode_ledger(ledger)
+    assert decode_ledger(data) == ledger
+    slices = msgspec.msgpack.decode(data)
+    assert (len(slices), len(slices[2]), len(slices[3])) == lengths
+    names = {name for name, _ in ledger.leaves()}
+    assert (b"staking/roles" in names) is (ledger.staking.roles is not None)
+    assert (b"training/bases" in names) is bool(ledger.training.bases)
+
+
+def test_genesis_notes_who_does_one_thing_only() -> None:
+    def roles_of(*roles: str) -> Roles | None:
+        return genesis_ledger(make_genesis([5, 6, 7], roles=roles)).staking.roles
+
+    first, _, last = World([1, 1, 1]).publics
+    assert roles_of("3:both") is None
+    # The epoch begins with the power of all who train.
+    assert roles_of("1:trainer", "2:both") == Roles((first,), (), Epoch(18, 0, 0))
+    assert roles_of("2:both", "1:validator") == Roles((), (last,), Epoch(11, 0, 0))
+    assert roles_of("1:trainer", "1:both", "1:validator") == Roles((first,), (last,), Epoch(11, 0, 0))
+
+
+def test_all_there_is_and_all_that_may_still_be_created_is_the_limit_of_stake() -> None:
+    world = World([100, 100, 100, 100], emission=1000)
+    assert world.state.ledger.total == STAKE_TOTAL_MAX
+    assert world.state.ledger.contribution.left == STAKE_TOTAL_MAX - 4 * 1100
+    for _ in range(3):
+        world.advance()
+        assert world.state.ledger.total == STAKE_TOTAL_MAX
+    assert world.state.ledger.contribution.left < STAKE_TOTAL_MAX - 4 * 1100
+    assert World([100]).state.ledger.contribution == ContributionState()
 
 
 def test_genesis_owns_what_its_participants_own() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from support.chain import World
+from support.chain import World, private_keys
 from support.lab import Lab, sent_by
 
 from p2pfed.consensus.timeouts import PRESETS
@@ -19,8 +19,9 @@ from p2pfed.node.digesting import (
     digest_of,
     expected,
     lacking,
+    lacking_to_follow,
 )
-from p2pfed.node.effects import Effect
+from p2pfed.node.effects import Effect, Send
 from p2pfed.node.events import (
     BodyFetched,
     PayloadFetched,
@@ -37,7 +38,7 @@ from p2pfed.types.certificate import CommitCert, PolkaCert
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
-from p2pfed.types.wire import ControlMessage, Digest, ProposalMessage
+from p2pfed.types.wire import ControlMessage, Digest, ProposalMessage, RoundVotes
 
 FLIGHT_MS = PRESETS["local"].flight_ms
 
@@ -103,6 +104,29 @@ def test_a_digest_repairs_what_was_lost(table: Table, name: str) -> None:
     assert table.said[name] in table.reply()
     table.empty.hear(table.said[name])
     assert table.said[name] not in table.reply()
+
+
+def test_an_observer_is_told_of_blocks_and_of_what_makes_them_final_alone(table: Table) -> None:
+    world, nothing = table.full.world, digest_of(table.full.world.state, None)
+    observer = next(key.public for key in private_keys(9) if key.public not in world.publics)
+    lab = Lab(world=world, key=table.full.key)
+    lab.start()
+    lab.step(PeerConnected(observer, None))
+    lab.effects.clear()
+    for name in ("update", "avail", "proposal", "vote"):
+        lab.hear(table.said[name])
+    lab.wait(2 * FLIGHT_MS)
+    lab.hear(nothing, observer)
+    header, _, _ = world.build()
+    decision = world.certify(header)
+    lab.hear(decision)  # The block is not checked here yet.
+    lab.wait(2 * GOSSIP_MS)
+    lab.hear(nothing, observer)
+    told = [effect.message for effect in lab.all_of(Send) if observer in effect.peers]
+    assert told == [table.said["proposal"], decision, decision, table.said["proposal"]]
+    held = msgspec.structs.replace(nothing, rounds=(RoundVotes(0, bytes(1), bytes(1), has_proposal=True),))
+    assert lab.node.work is not None
+    assert lacking_to_follow(lab.node.work, held) == [decision]
 
 
 def test_two_peers_that_hold_the_same_have_nothing_to_say(table: Table) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.chain import World, private_keys
+from support.chain import World
 from support.lab import Lab, sent_by
 
 from p2pfed.errors import BadSignature, MalformedMessage, OutOfBounds
@@ -101,16 +101,10 @@ def test_a_message_that_is_none_costs_the_whole_score() -> None:
     assert of(effects, Disconnect)
 
 
-def test_where_all_are_connected_an_update_is_not_passed_on_but_for_observers() -> None:
+def test_where_all_are_connected_an_update_is_not_passed_on() -> None:
     lab = Lab()
     lab.start()
     assert sent_by(lab.hear(lab.world.update(1)), UpdateHeader) == []
-    observer = private_keys(9)[-1].public
-    if observer in lab.world.publics:
-        observer = private_keys(9)[-2].public
-    lab.step(events.PeerConnected(observer, None))
-    effects = of(lab.hear(lab.world.update(2)), Send)
-    assert [effect.peers for effect in effects if isinstance(effect.message, UpdateHeader)] == [(observer,)]
 
 
 def test_where_some_are_missing_a_message_is_passed_on_once_and_not_back() -> None:

@@ -69,6 +69,17 @@ def test_a_pay_that_exceeds_what_is_left_is_not_paid_at_all() -> None:
     assert after.standings == (Standing(A, 0, 1 << 16),)
 
 
+def test_the_very_last_that_may_be_created_is_paid() -> None:
+    whole = sum(payments(reward({A: 1 << 16}), 1000, C).values())
+    assert execute(reward({A: 1 << 16}), CONTEXT, ContributionState((), (), whole))[0].left == 0
+    assert execute(reward({A: 1 << 16}), CONTEXT, ContributionState((), (), whole - 1))[0].left == whole - 1
+
+
+def test_each_key_has_a_standing_of_its_own_once_it_has_worked() -> None:
+    state = ContributionState((Standing(A, 1, 2), Standing(B, 3, 4)), (), 5)
+    assert [state.standing(key) for key in (A, B, C)] == [*state.standings, None]
+
+
 def test_the_leaves_cover_every_field_and_an_empty_slice_has_none() -> None:
     assert list(leaves(ContributionState())) == []
     state = ContributionState((Standing(A, 1, 2),), (SKETCH, SKETCH), 3)

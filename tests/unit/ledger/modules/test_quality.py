@@ -61,6 +61,19 @@ def test_a_model_that_loses_a_tenth_stays_and_one_that_loses_more_goes() -> None
     assert [scored.height for scored in gone.window] == [1]
 
 
+def test_exactly_what_may_be_lost_may_be_lost() -> None:
+    state = told(QualityState(), 2, 40_000)
+    assert told(state, 3, 20_000, gate_drop=QUALITY_ONE // 2).back_to is None
+    assert told(state, 3, 19_999, gate_drop=QUALITY_ONE // 2).back_to is not None
+
+
+def test_good_models_before_the_one_that_comes_back_stay_in_the_window() -> None:
+    state = told(told(told(QualityState(), 2, 38_000), 3, 40_000), 4, 39_500)
+    state = told(state, 5, 0)
+    after, _ = quality.execute(judge(6, is_new=False), context(6), state)
+    assert [(scored.height, scored.score) for scored in after.window] == [(1, 38_000), (6, 40_000)]
+
+
 def test_the_next_block_goes_back_and_what_trained_from_worse_models_is_void() -> None:
     state = told(told(QualityState(), 2, 40_000), 3, 0)
     after, _ = quality.execute(judge(4, is_new=False), context(4), state)
@@ -75,7 +88,9 @@ def test_patience_asks_for_so_many_worse_models_in_a_row() -> None:
     for height in (3, 4):
         state = told(state, height, 0, gate_patience=3)
         assert state.back_to is None
-    assert told(state, 5, 0, gate_patience=3).back_to is not None
+    gone = told(state, 5, 0, gate_patience=3)
+    assert gone.back_to is not None
+    assert gone.strikes == 0
     state = told(state, 5, 40_000, gate_patience=3)  # One good model, and it counts from the start.
     assert state.strikes == 0
     assert told(state, 6, 0, gate_patience=3).back_to is None
@@ -91,6 +106,8 @@ def test_a_class_that_is_lost_is_seen_where_the_score_is_not() -> None:
     assert told(state, 3, 39_000, less, gate_class_drop=half).back_to is None
     unknown = bytes([CLASS_ONE, CLASS_UNKNOWN])
     assert told(state, 3, 39_000, unknown, gate_class_drop=half).back_to is None
+    was_unknown = told(QualityState(), 2, 40_000, unknown, gate_class_drop=half)
+    assert told(was_unknown, 3, 39_000, bytes([CLASS_ONE, 0]), gate_class_drop=half).back_to is None
 
 
 def test_it_goes_back_only_to_what_every_peer_still_keeps() -> None:
@@ -176,3 +193,20 @@ def test_a_class_needs_two_thirds_who_know_it() -> None:
     assert medians(words, VOTERS) == (1, unknown)
     words[2] = Word(KEYS[2], 1, known)
     assert medians(words, VOTERS) == (1, known)
+
+
+def test_exactly_two_thirds_who_know_a_class_are_not_enough() -> None:
+    known, unknown = bytes([100]), bytes([CLASS_UNKNOWN])
+    words = [Word(key, 1, unknown if key == KEYS[3] else known) for key in KEYS]
+    assert medians(words, (*VOTERS[:3], (KEYS[3], 15))) == (1, unknown)
+    assert medians(words, (*VOTERS[:3], (KEYS[3], 14))) == (1, known)
+
+
+def test_validators_may_know_of_different_numbers_of_classes() -> None:
+    words = [Word(key, 1, bytes([100] * place)) for place, key in enumerate(KEYS)]
+    assert medians(words, VOTERS) == (1, bytes([100, CLASS_UNKNOWN, CLASS_UNKNOWN]))
+
+
+def test_between_two_halves_the_lower_one_is_the_median() -> None:
+    words = [Word(key, 1 + place, b"") for place, key in enumerate(KEYS)]
+    assert medians(words, VOTERS) == (2, b"")

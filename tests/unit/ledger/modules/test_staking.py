@@ -361,10 +361,16 @@ def test_who_is_back_from_jail_stands_at_the_end_of_the_queue() -> None:
     assert chain.blocks(EPOCH_HEIGHTS).powers() == {A: 10, B: 10, C: 10, E: 3, F: 4}
 
 
+def test_what_each_key_is_for_is_told_of_those_without_a_stake_too() -> None:
+    chain = Chain(10, 10, 0, 0, roles=["1:both", "1:trainer", "1:validator", "1:trainer"])
+    assert [chain.state.role_of(key) for key in (A, B, C, D)] == ["both", "trainer", "validator", "trainer"]
+    assert chain.state.role_of(F) == Chain(10).state.role_of(A) == "both"
+
+
 def test_sets_are_remembered_exactly_as_long_as_evidence_counts() -> None:
     chain = Chain(10, 10, 10, 10).block(AddBond(E, 5)).blocks(17)
     assert chain.state.oldest == 3
-    assert chain.state.validators_at(2) is None
+    assert chain.state.validators_at(2) is chain.state.members_at(2) is None
     assert chain.powers(3)[E] == 5
     chain = Chain(10, 10, 10, 10).block().block(AddBond(E, 5)).blocks(17)
     assert chain.state.oldest == 4
@@ -468,6 +474,16 @@ def test_a_large_stake_without_a_vote_lets_no_vote_move_faster() -> None:
     assert chain.weights() == {A: 1000, B: 1000, C: 9}
 
 
+@pytest.mark.parametrize("roles", [["1:both", "1:trainer"], ["1:trainer", "1:both"]])
+def test_votes_and_training_without_a_vote_have_a_budget_each_in_every_epoch(roles: list[str]) -> None:
+    """Whoever has the smaller key is served first; it takes nothing from the other."""
+    chain = Chain(80, 80, roles=roles).block(AddBond(A, 30), AddBond(B, 30))
+    voter, trainer = (A, B) if roles[0] == "1:both" else (B, A)
+    # An eighth of the 80 that vote, and of the 160 that train; then of 90 and of 190.
+    assert chain.weights() == {voter: 90, trainer: 100}
+    assert chain.blocks(EPOCH_HEIGHTS).weights() == {voter: 101, trainer: 110}
+
+
 def test_the_last_that_only_trains_may_leave_and_come_back_as_it_was() -> None:
     chain = Chain(8, 8, 2, roles=["2:both", "1:trainer"]).block(AskExit(C, 2))
     assert chain.weights() == {A: 8, B: 8}
@@ -486,6 +502,7 @@ def test_who_has_no_vote_is_never_missing_and_no_vote_to_keep_a_jail_from() -> N
     assert chain.weights() == {A: 10, C: 10}
     alone = Chain(10, 10, roles=["1:both", "1:trainer"]).blocks(3 * ABSENCES_MAX, alive=[])
     assert alone.powers() == {A: 10}
+    assert alone.stake(A).jailed_at == 0
 
 
 def test_a_conviction_may_take_the_last_that_only_trains() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from support.chain import make_genesis
 
@@ -14,16 +15,22 @@ START = TrainingState((), (), ())
 GENESIS = make_genesis([1])
 
 
-def context(height: int) -> Context:
-    return Context(GENESIS.chain_id, GENESIS.params, height, height, A)
+def context(height: int, lag: int = 1) -> Context:
+    params = msgspec.structs.replace(GENESIS.params, update_lag=lag)
+    return Context(GENESIS.chain_id, params, height, height, A)
 
 
 def count(
-    state: TrainingState, base: int, *counted: bytes, dropped: tuple[bytes, ...] = (), is_empty: bool = False
+    state: TrainingState,
+    base: int,
+    *counted: bytes,
+    dropped: tuple[bytes, ...] = (),
+    is_empty: bool = False,
+    lag: int = 1,
 ) -> TrainingState:
     model = BaseModel(base, bytes(32), base)
     pairs = [tuple((key, base) for key in keys) for keys in (counted, dropped)]
-    after, calls = training.execute(CountUpdates(model, *pairs, is_empty), context(base + 1), state)
+    after, calls = training.execute(CountUpdates(model, *pairs, is_empty), context(base + 1, lag), state)
     assert calls == ()
     after, calls = training.end_block(context(base + 1), after)
     assert calls == ()
@@ -48,6 +55,17 @@ def test_bases_are_kept_by_key() -> None:
     state = count(count(START, 0, C), 1, A, B)
     assert [entry.key for entry in state.last_bases] == [A, B, C]
     assert state.last_base(C) == 0
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3])
+def test_as_many_older_models_are_kept_as_updates_of_the_next_block_may_be_from(lag: int) -> None:
+    state = START
+    for base in range(5):
+        state = count(state, base, A, lag=lag)
+        # The newest of those that the next block may build on is its own model, which the state has.
+        assert [model.height for model in state.bases] == list(range(max(0, base + 2 - lag), base + 1))
+    names = [name for name, _ in training.leaves(state)]
+    assert (b"bases" in names) is (lag > 1)
 
 
 def test_an_empty_height_uses_updates_up_and_leaves_the_last_set() -> None:
