@@ -141,7 +141,7 @@ def parity(names: list[str], seeds: int, partition: str) -> None:
         ours, theirs = [], []
         for seed in range(seeds):
             run = p2pfed.simulate(
-                learner, PEERS, heights=HEIGHTS, rule="mean", partition=partition, seed=seed
+                learner, PEERS, heights=HEIGHTS, rule="mean", outer=None, partition=partition, seed=seed
             )
             assert run.violations == (), run.violations
             ours.append(run.accuracy)

@@ -41,7 +41,7 @@ def found(folder: Path, args: argparse.Namespace) -> list[Path]:
         sys.executable, "-m", "p2pfed", "testnet", "create", "-o", str(folder / "net"),
         "--peers", str(args.peers), "--app", f"{HERE / 'rounds_tasks.py'}:{args.task}", "--rules", args.rules,
         "--heights", str(args.heights), "--transport", args.transport, "--linger", "10",
-        "--preset", args.preset, *args.founding.split(),
+        "--preset", args.preset, "--outer", "off", *args.founding.split(),  # The others average.
     ]  # fmt: skip
     for param in params:
         command += ["--param", param]

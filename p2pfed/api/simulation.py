@@ -73,7 +73,7 @@ def simulate(
     heights: int = 20,
     *,
     rule: str = "clip_nnm_trimmed_mean",
-    outer: tuple[float, float] | None = None,
+    outer: tuple[float, float] | None = (0.8, 0.7),
     partition: str = "iid",
     data_dir: str = "",
     params: Mapping[str, Any] | None = None,
@@ -94,7 +94,7 @@ def simulate(
             docs/guide/byzantine.md.
         heights: How many blocks.
         rule: That merges the updates.
-        outer: Momentum and rate of steps over heights, `(0.9, 0.3)`; None: none.
+        outer: Momentum and rate of the step over heights; None: each step is the aggregate itself.
         partition, data_dir, params: What the learner is told; values of `params` become texts.
         seed: Dice of data split, network and training.
         callbacks: Called with what the first honest peer sees.

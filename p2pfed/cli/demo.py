@@ -69,7 +69,8 @@ def demo(
     """
     wanted = byzantine or (("2:sign_flip:scale=4",) if peers >= 7 else ())
     kinds = parse_byzantine(tuple(text for text in wanted if text != "none"), peers)
-    given = founding_defaults("local", f"{given['dataset']}:mlp") | given
+    # Twenty heights are over before momentum pays (docs/qa/laboratory.md).
+    given = founding_defaults("local", f"{given['dataset']}:mlp") | {"outer": "off"} | given
     learner = learner_config(given, peers)
     plan = TestnetPlan(
         peers=peers,

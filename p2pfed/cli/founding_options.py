@@ -16,6 +16,7 @@ from p2pfed.types.params import (
     EMISSION_MAX,
     GATE_PATIENCE_MAX,
     HEIGHT_FIRST_MAX,
+    NESTEROV,
     OUTER_ONE,
     OUTER_RATE_MAX,
     UNBONDING_HEIGHTS,
@@ -26,7 +27,6 @@ from p2pfed.types.quality import QUALITY_ONE
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_RULES = "clip_nnm_trimmed_mean"
-NESTEROV = (58982, 19661)  # .9 and .3: a rate of .7 does worse under ALIE with few local steps.
 
 
 def founding_options(preset: str, app: str) -> Callable[[F], F]:
@@ -51,8 +51,8 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
                      help="An update may be from the model of up to so many heights before its block."),
         click.option("--codec", default="int16", show_default=True, metavar="CODEC[:N]",
                      help="How updates are spelled: int16, int8, int4, sign, rand_k:N, top_k:N."),
-        click.option("--outer", default="off", show_default=True, metavar="OFF|MOMENTUM,RATE",
-                     help="Momentum over heights: nesterov, or two numbers like 0.9,0.3."),
+        click.option("--outer", default="nesterov", show_default=True, metavar="OFF|MOMENTUM,RATE",
+                     help="Momentum over heights; nesterov: 0.8,0.7."),
         click.option("--emission", type=click.IntRange(0, EMISSION_MAX), default=0, show_default=True,
                      help="The most new stake that a block pays for work; 0: nobody is paid."),
         click.option("--gate", default="off", show_default=True, metavar="OFF|DROP[,CLASS[,PATIENCE]]",
@@ -147,7 +147,7 @@ def parse_outer(text: str) -> tuple[int, int]:
         momentum = rate = -1
     if not (0 <= momentum < OUTER_ONE and 1 <= rate <= OUTER_RATE_MAX):
         raise UsageError(
-            f"--outer takes off, nesterov, or MOMENTUM,RATE like 0.9,0.3 (momentum below 1, rate above 0 and "
+            f"--outer takes off, nesterov, or MOMENTUM,RATE like 0.8,0.7 (momentum below 1, rate above 0 and "
             f"at most {OUTER_RATE_MAX // OUTER_ONE}), not {text!r}"
         )
     return momentum, rate

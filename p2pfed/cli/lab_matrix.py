@@ -50,8 +50,8 @@ def _listed(values: tuple[object, ...]) -> str:
 @click.option("--seeds", default=_listed(DEFAULT.seeds), show_default=True, help="Seeds: 1-5.")
 @click.option("--layout", default="array", show_default=True, type=click.Choice(["array", "row"]),
               help="What rules work on: each array, or whole updates.")  # fmt: skip
-@click.option("--outer", default="off", show_default=True, metavar="OFF|MOMENTUM,RATE",
-              help="Momentum over heights; nesterov: 0.9,0.3.")  # fmt: skip
+@click.option("--outer", default="nesterov", show_default=True, metavar="OFF|MOMENTUM,RATE",
+              help="Momentum over heights; nesterov: 0.8,0.7.")  # fmt: skip
 @click.option("--momentum", default=0.0, show_default=True, type=float, help="Of trainers, below 1.")
 @click.option("--metric", default="", help="The learner's figure to draw.  [default: acc(public)]")
 @click.option("--workers", type=click.IntRange(1, 256), show_default="one a core", help="Processes.")

@@ -111,7 +111,7 @@ class Host:
         feed.listen(metrics.listen)
         self.feed = feed
         self._actor = actor
-        self._store = store
+        self.store = store
         self._log = log
         self._inbox = inbox
         self._transport = transport
@@ -128,7 +128,7 @@ class Host:
             min(MERGING_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="merge"
         )
         self._seeds: dict[int, bytes] = {}  # Of the newest states, by height.
-        self._measuring = Measuring(store.genesis, self._payload, self._merging.map)
+        self._measuring = Measuring(store.genesis, self.payload, self._merging.map)
         self._last_height = None if heights is None else node.state.height + heights
         self._vote_state = VoteStateFile(store.home.vote_state)
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -264,7 +264,7 @@ class Host:
             case effects.StorePolkas():
                 await self._on_disk(self._save_polkas, effect.polkas)
             case effects.RememberPeers():
-                await self._on_disk(save_peers, self._store.home.peers, effect.records)
+                await self._on_disk(save_peers, self.store.home.peers, effect.records)
             case effects.Dial():
                 self._tasks.create_task(self._dial(effect), name="dial")
             case effects.Disconnect():
@@ -290,24 +290,24 @@ class Host:
 
         def save() -> None:
             ledger = encode_ledger(state.ledger)
-            self._store.save_block(block, ledger, state.model, state.oldest_evidence, effect.polkas)
-            self._store.verify_space()
+            self.store.save_block(block, ledger, state.model, state.oldest_evidence, effect.polkas)
+            self.store.verify_space()
 
         await self._on_disk(save)
         assert self._tasks is not None
-        self._tasks.create_task(self._on_disk(self._store.clean_up), name=f"clean-{block.header.height}")
+        self._tasks.create_task(self._on_disk(self.store.clean_up), name=f"clean-{block.header.height}")
         self._fetcher.passed(block.header.height)
         self._measuring.passed(block.header.height)
         if state.height == self._last_height:
             self.is_done.set()
 
     def _store_snapshot(self, effect: effects.StoreSnapshot) -> None:
-        self._store.save_base(effect.block, encode_ledger(effect.state.ledger))
-        self._store.want_snapshot(None)
+        self.store.save_base(effect.block, encode_ledger(effect.state.ledger))
+        self.store.want_snapshot(None)
 
     def _save_polkas(self, polkas: tuple[PolkaCert, ...]) -> None:
         for polka in polkas:
-            self._store.chain.save_polka(polka)
+            self.store.chain.save_polka(polka)
 
     def _observe(self, fact: Fact) -> None:
         self.feed.publish(entry_of(fact, self._clock.now_ms()))
@@ -356,7 +356,7 @@ class Host:
         )
         self.say("proposal.built", height=header.height, round=effect.round, value_id=header.value_id.hex())
         self._fresh.keep(header.body_hash, codec.encode(body))
-        await self._on_disk(self._store.chain.save_pending, header, body)
+        await self._on_disk(self.store.chain.save_pending, header, body)
         self._inbox.put(ProposalBuilt(header.height, effect.round, header, body, state))
         await self._keep_model(state)
 
@@ -378,7 +378,7 @@ class Host:
         except InvalidBlock as refusal:
             self._inbox.put(ProposalChecked(header.value_id, None, str(refusal)))
             return
-        await self._on_disk(self._store.chain.save_pending, header, body)
+        await self._on_disk(self.store.chain.save_pending, header, body)
         self._inbox.put(ProposalChecked(header.value_id, state, ""))
         await self._keep_model(state)
 
@@ -389,7 +389,7 @@ class Host:
         """
         if state.model is not None and state.model.weights.nbytes <= EARLY_BYTES_MAX:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._bulk, self._store.put_model, state.model)
+            await loop.run_in_executor(self._bulk, self.store.put_model, state.model)
 
     async def _dial(self, effect: effects.Dial) -> None:
         for address in effect.addresses:
@@ -410,25 +410,25 @@ class Host:
 
     async def _craft(self, effect: Craft) -> None:
         """Let a liar make its payload out of what it holds."""
-        form, seed = payload_form(self._store.genesis), self.node.state.seed
+        form, seed = payload_form(self.store.genesis), self.node.state.seed
 
         def craft() -> tuple[bytes, int]:
             own = self._row(effect.own_root, seed)
             others = [self._row(root, seed) for root in effect.other_roots]
             payload = effect.payload(own, others, form, seed)
-            return self._store.blobs.put(payload), len(payload)
+            return self.store.blobs.put(payload), len(payload)
 
         root, size = await self._on_disk(craft)
         self._inbox.put(Trained(effect.base_height, root, size, effect.examples))
 
-    def _payload(self, header: UpdateHeader) -> Int16Vector:
+    def payload(self, header: UpdateHeader) -> Int16Vector:
         return self._row(header.payload_root, self._seeds.get(header.base_height, self.node.state.seed))
 
     def _row(self, root: bytes, seed: bytes) -> Int16Vector:
-        data = self._fresh.get(root) or self._store.blobs.load(root)
+        data = self._fresh.get(root) or self.store.blobs.load(root)
         if data is None:
             raise StorageFault(f"the payload {root.hex()[:12]}… was durable and is gone")
-        return payload_form(self._store.genesis).decode(data, seed)
+        return payload_form(self.store.genesis).decode(data, seed)
 
     async def _on_disk(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, function, *arguments)

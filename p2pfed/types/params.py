@@ -15,6 +15,7 @@ MODEL_EXPONENT_MIN, MODEL_EXPONENT_MAX = 0, 30
 CODEC_ONE_IN_MAX = 4096  # Of so many coordinates a sparse update sends one at least.
 OUTER_ONE = 1 << 16  # Momentum and rate of the outer step are in units of 2^-16.
 OUTER_RATE_MAX = 1 << 20
+NESTEROV = (52429, 45875)  # .8 and .7, what a founder gets; why these two: ADR 15.
 EXPONENT_GAP_MAX = 14  # m - e: an update of 2^15 times 2^14 stays below 2^30 in model units.
 ARRAYS_MAX = 4096
 ARRAY_NAME_MAX = 256

@@ -1,4 +1,4 @@
-"""GET /v1/status, GET /v1/events and POST /v1/transactions of one peer; also /metrics, /livez and /readyz."""
+"""One peer's local API (/v1/status, /v1/events, /v1/transactions, /metrics, /livez, /readyz), its pages."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from p2pfed.types.params import TRANSACTION_BYTES_MAX
 from p2pfed.types.transaction import Transaction
 from p2pfed.types.wire import decode_control
 from p2pfed.web.guard import LoopbackGuard
+from p2pfed.web.pages import Pages
 
 STREAMS_MAX = 16  # Each keeps a backlog; more readers than a person has windows are a mistake.
 
@@ -78,6 +79,7 @@ def make_app(host: Host, port: int) -> ASGIApp:
         return PlainTextResponse("ready\n" if is_ready else "catching up\n", 200 if is_ready else 503)
 
     routes = [
+        *Pages(host).routes(),
         Route("/v1/status", status),
         Route("/v1/events", events),
         Route("/v1/transactions", transactions, methods=["POST"]),

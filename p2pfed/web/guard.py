@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _SECURITY_HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
@@ -38,7 +38,9 @@ class LoopbackGuard:
 
         async def send_guarded(message: dict[str, object]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_SECURITY_HEADERS]  # type: ignore[misc]
+                own: list[tuple[bytes, bytes]] = message["headers"]  # type: ignore[assignment]
+                has_policy = any(name == _POLICY[0] for name, _ in own)  # A page has a wider one.
+                message["headers"] = [*own, *([] if has_policy else [_POLICY]), *_SECURITY_HEADERS]
             await send(message)
 
         await self._app(scope, receive, send_guarded)  # type: ignore[arg-type]

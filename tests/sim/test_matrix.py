@@ -100,7 +100,7 @@ class learner:
 
 def own(folder: Path, act: str = "pass") -> Plan:
     (folder / "own.py").write_text(OWN.format(act=act))
-    return changed(app=f"{folder}/own.py:learner", params={}, metric="sum")
+    return changed(app=f"{folder}/own.py:learner", params={}, metric="sum", outer=(0, 1 << 16))
 
 
 def test_a_learner_of_ones_own_runs_and_one_that_takes_no_notice_of_poison_is_told(tmp_path: Path) -> None:

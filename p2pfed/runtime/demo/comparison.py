@@ -10,6 +10,7 @@ from p2pfed.adversary.attacks.attack import Attack
 from p2pfed.adversary.attacks.crew import Crew
 from p2pfed.adversary.attacks.foresight import Foresight
 from p2pfed.adversary.registry import is_on_values, make_attack, poison_of
+from p2pfed.aggregation.step import OuterStep
 from p2pfed.learning.apps import load_learner
 from p2pfed.learning.inprocess import InProcessRun, Turn, train_in_process
 from p2pfed.learning.learner import AppContext
@@ -49,6 +50,7 @@ def train_with_mean(
         faulty_max=0,
         update_bits=genesis.params.update_bits,
         examples_cap=genesis.params.examples_cap,
+        outer=OuterStep(genesis.params.outer_momentum, genesis.params.outer_rate),
         liars=[indices.index(index) for index, _ in lying],
         lie=_Lies(genesis, attacks, learner.seed) if attacks else None,
     )

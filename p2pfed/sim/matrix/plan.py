@@ -13,7 +13,7 @@ from msgspec import Struct
 from p2pfed.adversary.registry import is_on_values, make_attack
 from p2pfed.aggregation.catalogue import named_rule
 from p2pfed.errors import UsageError
-from p2pfed.types.params import OUTER_ONE, OUTER_RATE_MAX, PARTICIPANTS_MAX
+from p2pfed.types.params import NESTEROV, OUTER_ONE, OUTER_RATE_MAX, PARTICIPANTS_MAX
 
 NONE = "none"  # The attack of a cell in which nobody lies; the rule still reckons with f liars.
 CELLS_MAX = 100_000
@@ -51,7 +51,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     peers: int = 10
     heights: int = 20
     layout: Layout = "array"
-    outer: tuple[int, int] = (0, OUTER_ONE)
+    outer: tuple[int, int] = NESTEROV
     momentum: int = 0
     metric: str = "acc(public)"
     rules: tuple[str, ...]
