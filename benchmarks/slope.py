@@ -1,7 +1,7 @@
 """Whether a peer's memory grows with the height: `python benchmarks/slope.py --heights 2000 --json`.
 
-Four peers as processes with a small learner. The memory that is a peer's alone and its file descriptors are read at
-each height from /proc; the slope is that of least squares after the first quarter, which fills caches and histories.
+Four peers as processes with a small learner. The memory that is a peer's alone and its file descriptors are
+read at each height from /proc; the slope is by least squares after the first quarter, when caches are full.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ def processes(net: Path) -> dict[str, int]:
 
 def memory_kb(process: int) -> int:
     text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(("Private_Dirty", "Private_Clean")))
+    return sum(
+        int(line.split()[1])
+        for line in text.splitlines()
+        if line.startswith(("Private_Dirty", "Private_Clean"))
+    )
 
 
 def measure(heights: int, learner: list[str]) -> dict[str, object]:
@@ -68,7 +72,10 @@ def measure(heights: int, learner: list[str]) -> dict[str, object]:
                     samples.append((height, memory, files))
         rows = [row for row in samples if row[0] >= heights // 4]
         x = np.array([row[0] for row in rows], float)
-        slopes = [float(np.polyfit(x, np.array([row[1][k] for row in rows], float), 1)[0]) for k in range(len(peers))]
+        slopes = [
+            float(np.polyfit(x, np.array([row[1][k] for row in rows], float), 1)[0])
+            for k in range(len(peers))
+        ]
         return {
             "heights": height,
             "samples": len(rows),
@@ -81,12 +88,16 @@ def measure(heights: int, learner: list[str]) -> dict[str, object]:
             "load": os.getloadavg()[0],
         }
     finally:
-        subprocess.run([sys.executable, "-m", "p2pfed", "testnet", "stop", str(net)], check=False, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "p2pfed", "testnet", "stop", str(net)], check=False, capture_output=True
+        )
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--heights", type=int, default=2000)
     parser.add_argument("--app", default="digits:softmax")
     parser.add_argument("--json", action="store_true")
