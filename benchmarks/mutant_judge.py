@@ -52,6 +52,8 @@ class Judge:
         """
         name = f"{mutant.file} {mutant.function}"
         asked = [item for item in items if name in self._called[item.nodeid]]
+        if not asked:
+            return {"killer": None, "passed": 0, "cpu_s": 0.0}
         asked.sort(key=lambda item: (not item.nodeid.startswith(own), self._cpu_s[item.nodeid]))
         limit = CPU_SECONDS_MAX * sum(self._cpu_s[item.nodeid] for item in asked) + CPU_SECONDS_MORE
         said, cpu_s = in_fork(lambda tell: self._try(mutant, asked, tell), int(limit))
@@ -97,7 +99,9 @@ def in_fork(work: Callable[[Callable[[Any], None]], None], cpu_seconds_max: int)
     os.close(told)
     with os.fdopen(answer) as read:
         said = read.read()
-    _, _, used = os.wait4(child, 0)
+    _, status, used = os.wait4(child, 0)
+    if not said and not os.WIFSIGNALED(status):
+        raise RuntimeError("the program is at fault: it ended before its tests did")
     return json.loads(said) if said else None, round(used.ru_utime + used.ru_stime, 2)
 
 

@@ -54,6 +54,10 @@ def test_velocity_fades_towards_zero_from_both_sides_and_the_rate_is_of_the_whol
     velocity = np.array([3, -3, -2, -1], np.int32)
     _, faded = stepped(zero, velocity, zero, OuterStep(OUTER_ONE // 2, OUTER_ONE))
     assert faded.tolist() == [1, -1, -1, 0]
+    ends = np.array([WEIGHT_MAX, -WEIGHT_MAX], np.int32)
+    push = np.array([2**29 - 1, 1 - 2**29], np.int32)
+    _, full = stepped(ends, ends, push, OuterStep(OUTER_ONE - 1, OUTER_ONE))
+    assert full.tolist() == ends.tolist()  # It stops at the ends of int32, as weights do.
     aggregate = np.array([1000, -1000, 3, -3], np.int32)
     halved, _ = stepped(zero, NONE, aggregate, OuterStep(0, OUTER_ONE // 2))
     assert halved.tolist() == [500, -500, 2, -1]  # Half up.

@@ -4,7 +4,7 @@ from support.tiny_chain import KEYS, LIE_HEIGHT, Step, genesis, initial_model, s
 
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.node.catch_up import MODEL_AGE_MAX, CatchUp
-from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Observe
+from p2pfed.node.effects import Effect, FetchBlocks, FetchModel, Halt, Observe, StoreBlock
 from p2pfed.node.events import BlocksFetched
 from p2pfed.node.evidence_pool import EvidencePool
 from p2pfed.node.facts import BlockCommitted, SetChanged, StakeSlashed
@@ -17,12 +17,12 @@ PEER, OTHER = KEYS[1].public, KEYS[2].public
 class Late:
     """A peer with an empty chain that catches up."""
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoint: tuple[int, bytes] | None = None) -> None:
         self.state: ChainState = genesis_state(genesis(), initial_model())
         self.outbox: list[Effect] = []
         members = tuple(key.public for key in KEYS)
         neighbours = Neighbours(KEYS[0], self.state.chain_id, members, self.state.validators, self.outbox)
-        self.catch_up = CatchUp(neighbours, EvidencePool(self.outbox), self.outbox)
+        self.catch_up = CatchUp(neighbours, EvidencePool(self.outbox), self.outbox, checkpoint)
 
     def hear(self, peer: bytes, height: int) -> list[Effect]:
         """Let `peer` say that it works on `height`; return what is asked for then."""
@@ -115,3 +115,16 @@ def test_a_conviction_in_a_fetched_block_is_told_as_one_in_a_block_of_our_own() 
     told = [fact for fact in facts if isinstance(fact, StakeSlashed)]
     culprit = late.state.validators.validators[-1].key
     assert told == [StakeSlashed(LIE_HEIGHT, culprit, "DUPLICATE_VOTE")]
+
+
+def test_blocks_are_taken_up_to_the_one_that_contradicts_the_checkpoint() -> None:
+    real = steps(3)[1].block.header.value_id
+    for named, height in ((bytes(32), 1), (real, 3)):
+        late = Late((2, named))
+        late.hear(PEER, 4)
+        late.take(PEER, steps(3))
+        assert late.state.height == height
+        assert len([effect for effect in late.outbox if isinstance(effect, StoreBlock)]) == height
+        halts = [effect.reason for effect in late.outbox if isinstance(effect, Halt)]
+        assert len(halts) == (named != real)
+        assert all(value.hex() in reason for reason in halts for value in (named, real))

@@ -116,7 +116,7 @@ def test_what_proves_nothing_stops_nobody(world: World) -> None:
     forged = Prevote(3, 0, None, -1, index, bytes(64))
     foreign = signed(lab, Prevote(3, 0, None, -1, other, bytes(64)))
     far = signed(lab, Prevote(9, 0, None, -1, index, bytes(64)))
-    for message in (own, forged, foreign, far):
+    for message in (own, forged, foreign, far, world.update(index)):
         lab.hear(message)
     assert lab.all_of(Halt) == []
 

@@ -83,6 +83,13 @@ def test_a_late_pledge_is_in_time_for_the_next_block_where_older_updates_count()
     assert after.pledges is not None
     assert after.is_due(headers[3])
     assert list(after.pledges.first) == [(headers[3].trainer, 0)]  # The others are used up.
+    assert not after.pledges.add(pledge_of(world, headers[0]))  # Whoever has not seen that block may send it.
+    for _ in range(3):
+        world.advance(headers=())
+    later = UpdatePool(world.state)
+    later.carry(after)
+    assert later.pledges is not None
+    assert not later.pledges.first  # Too old by now.
 
 
 def test_only_what_is_held_and_due_is_voted_for(world: World) -> None:
