@@ -29,8 +29,10 @@ from p2pfed.runtime.demo.network import NetworkRun, free_ports, run_network
 from p2pfed.runtime.feed import Entry
 from p2pfed.runtime.logs import TextLog, escape
 from p2pfed.runtime.peer import read_genesis
+from p2pfed.runtime.report_page import REPORT_MODE, report_html
+from p2pfed.runtime.runs import read_run
 from p2pfed.runtime.testnet import TestnetPlan, create_testnet, verify_byzantine_stake
-from p2pfed.storage.files import disk_errors
+from p2pfed.storage.files import disk_errors, replace_file
 from p2pfed.storage.home import Home
 from p2pfed.storage.store import Store
 from p2pfed.types.model import ModelState
@@ -177,6 +179,7 @@ def _conclude(
     }
     with disk_errors(f"write {folder / 'verdict.json'}"):
         (folder / "verdict.json").write_text(json.dumps(verdict, indent=2) + "\n", encoding="utf-8")
+    replace_file(folder / "report.html", report_html([read_run(folder)]).encode(), mode=REPORT_MODE)
     if as_json:
         click.echo(json.dumps(verdict))
         return
@@ -187,7 +190,7 @@ def _conclude(
     for check in checks:
         click.echo(f"  {'ok    ' if check.is_held else 'FAILED'} {check.name}: {escape(check.detail)}")
     click.echo(f"\n{'everything held' if is_held else 'a check FAILED'}; the network took {run.took_s:.1f} s")
-    click.echo(f"look at {folder / 'chart.svg'}, {folder / 'events.jsonl'}, and the homes beside them")
+    click.echo(f"look at {folder / 'report.html'}; chart.svg, events.jsonl and the homes are beside it")
     click.echo(f"check a disk yourself: p2pfed verify --deep --home {folder / 'peer0'}")
 
 

@@ -27,7 +27,7 @@ TOLD_ELSEWHERE = {
     for name in (
         "proof", "demo", "light", "fork", "lab-sim", "lab-run", "lab-play", "lab-scenario", "transaction",
         "inspect", "rollback", "doctor", "figures", "lab-attack", "lab-rule", "lab-cell",
-        "audit-contribution", "history", "block-page", "updates",
+        "audit-contribution", "history", "block-page", "updates", "report",
     )
 }  # fmt: skip
 TIMEOUT_S = 150.0

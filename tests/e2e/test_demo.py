@@ -51,6 +51,9 @@ def test_four_peers_with_a_liar_train_and_every_check_holds(transport: str, tmp_
     assert {event["peer_name"] for event in events if event["event"] == "adversary.acted"} == {"peer3"}
     picture = ElementTree.parse(out / "chart.svg").getroot()
     assert picture.tag.endswith("svg")
+    report = (out / "report.html").read_text()
+    assert all(check["name"] in report for check in verdict["checks"])
+    assert "<th scope=row>liars</th>" in report
     assert all(any(label in (text.text or "") for text in picture.iter()) for label in labels)
     assert "Traceback" not in "".join(path.read_text() for path in out.glob("*/logs/output.log"))
     again = p2pfed("verify", "--deep", "--home", out / "peer0")  # The line that the demonstration ends with.
