@@ -98,6 +98,11 @@ def test_what_was_decoded_can_not_be_changed(codec: str, one_in: int) -> None:
     assert not ours.decode(bytearray(ours.encode(row(50, 1), SEED)), SEED).flags.writeable
 
 
+def test_what_is_not_sent_is_added_to_the_next_update_where_a_codec_leaves_much_out() -> None:
+    with_feedback = {codec for codec, one_in in FORMS if form(codec, one_in, 5).has_feedback}
+    assert with_feedback == {"sign", "rand_k", "top_k"}
+
+
 def test_signs_have_the_mean_size_of_their_block() -> None:
     ours = form("sign", 1, 1025)
     update = np.concatenate([np.array([-5, 0] * 512), [-32767]]).astype(np.int16)

@@ -225,6 +225,13 @@ def test_what_is_alike_only_by_a_third_is_one_group_of_clones() -> None:
     assert score_values(cosines, [0] * 4, [1] * 4, [(1, 1)] * 4, SIZE)[3] > 0
 
 
+def test_clones_that_earn_nothing_share_nothing() -> None:
+    near = UNIT * 995 // 1000
+    cosines = [[0, near, 0], [near, 0, 0], [0, 0, 0]]
+    assert clone_groups(cosines, [1] * 3) == [[0, 1]]
+    assert score_values(cosines, [0] * 3, [1] * 3, [(1, 1)] * 3, SIZE) == (0, 0, 0)
+
+
 def test_clones_are_nearer_than_two_bounds_allow() -> None:
     def clones(near: int, far: int) -> list[list[int]]:
         return clone_groups([[0, near, far], [near, 0, far], [far, far, 0]], [1] * 3)

@@ -108,3 +108,10 @@ def test_a_merge_looks_at_the_products_it_is_given_unless_an_update_is_old() -> 
 
     assert merged(lies, ()) != merged(None, ())
     assert merged(lies, (0, 0, 1, 0, 0)) == merged(None, (0, 0, 1, 0, 0))
+
+
+def test_it_tells_which_rows_it_holds() -> None:
+    rows, growing = drawn(3), GrowingGram(MANIFEST.groups)
+    growing.add({name: rows[name] for name in (b"\0", b"\1")})
+    growing.drop([b"\1", b"\2"])
+    assert [name in growing for name in rows] == [True, False, False]
