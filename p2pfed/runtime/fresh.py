@@ -7,11 +7,12 @@ from p2pfed.types.params import BODY_BYTES_MAX
 from p2pfed.types.wire import Chunk
 
 FRESH_BYTES_MAX = 2 * BODY_BYTES_MAX  # 8 MiB: any body, and the payloads of a height of small models.
+FRESH_ITEMS_MAX = 512  # The updates of a large height; a hundred heights of a small network are enough.
 ITEM_BYTES_MAX = BODY_BYTES_MAX  # What is larger is read from disk: it would push out everything else.
 
 
 class Fresh:
-    """The newest bytes by their chunk root, at most FRESH_BYTES_MAX of them. Any thread may read."""
+    """The newest by their chunk root, within FRESH_BYTES_MAX and FRESH_ITEMS_MAX. Any thread may read."""
 
     def __init__(self) -> None:
         self._items: dict[bytes, bytes] = {}
@@ -23,7 +24,7 @@ class Fresh:
             return
         self._items[root] = data
         self._bytes += len(data)
-        while self._bytes > FRESH_BYTES_MAX:
+        while self._bytes > FRESH_BYTES_MAX or len(self._items) > FRESH_ITEMS_MAX:
             self._bytes -= len(self._items.pop(next(iter(self._items))))
 
     def get(self, root: bytes) -> bytes | None:

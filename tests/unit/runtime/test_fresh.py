@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pfed.primitives.merkle import CHUNK_BYTES, chunk_root, has_chunk
-from p2pfed.runtime.fresh import FRESH_BYTES_MAX, ITEM_BYTES_MAX, Fresh
+from p2pfed.runtime.fresh import FRESH_BYTES_MAX, FRESH_ITEMS_MAX, ITEM_BYTES_MAX, Fresh
 
 
 def test_the_oldest_go_where_there_is_no_room() -> None:
@@ -15,6 +15,14 @@ def test_the_oldest_go_where_there_is_no_room() -> None:
         fresh.keep(root, bytes([number]) * size)
         fresh.keep(root, bytes([number]) * size)  # Again is no use of room.
     assert [fresh.get(root) is not None for root in roots] == [False, True, True, True, True]
+
+
+def test_many_small_ones_do_not_fill_the_room() -> None:
+    fresh = Fresh()
+    roots = [number.to_bytes(32, "big") for number in range(FRESH_ITEMS_MAX + 2)]
+    for root in roots:
+        fresh.keep(root, b"small")
+    assert [place for place, root in enumerate(roots) if fresh.get(root) is None] == [0, 1]
 
 
 def test_what_is_too_large_pushes_nothing_out() -> None:
