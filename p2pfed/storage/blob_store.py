@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,13 @@ class BlobStore:
 
     def path(self, root: bytes) -> Path:
         """Return where the blob of `root` lies or would lie."""
+        return Path(self._file(root))
+
+    def _file(self, root: bytes) -> str:
+        """Return the same as text: a Path interns each part, and a name is new with every blob."""
         assert len(root) == DIGEST_BYTES
         name = root.hex()
-        return self._named / name[:2] / name
+        return f"{self._named}/{name[:2]}/{name}"
 
     def put(self, data: bytes | memoryview) -> bytes:
         """Store `data` and return its root; durable on return. Raises DiskFull or StorageFault."""
@@ -115,7 +120,7 @@ class BlobStore:
         Asking counts as a use: `delete_unused` leaves the blob alone for a while.
         """
         with self._lock:
-            if not self.path(root).is_file():
+            if not os.path.isfile(self._file(root)):
                 return False
             self._used[root] = self.height
             return True
@@ -123,7 +128,7 @@ class BlobStore:
     def size(self, root: bytes) -> int | None:
         """Return the length in bytes; None where the blob is not here."""
         try:
-            return self.path(root).stat().st_size
+            return os.stat(self._file(root)).st_size
         except FileNotFoundError:
             return None
 
@@ -139,7 +144,8 @@ class BlobStore:
         """
         with disk_errors(f"read the blob {root.hex()}"):
             try:
-                data = self.path(root).read_bytes()
+                with open(self._file(root), "rb") as file:
+                    data = file.read()
             except FileNotFoundError:
                 return None
         found = root if is_checked else chunk_root(data)
@@ -153,7 +159,7 @@ class BlobStore:
         """Return the int32 vector in a blob, as `load` returns its bytes: read to its place, with no copy."""
         with disk_errors(f"read the blob {root.hex()}"):
             try:
-                weights: Int32Vector = np.fromfile(self.path(root), "<i4")
+                weights: Int32Vector = np.fromfile(self._file(root), "<i4")
             except FileNotFoundError:
                 return None
         found = root if is_checked else chunk_root(weights.data)
@@ -178,7 +184,7 @@ class BlobStore:
         hashes = levels[0]
         with disk_errors(f"read the blob {root.hex()}"):
             try:
-                with self.path(root).open("rb") as file:
+                with open(self._file(root), "rb") as file:
                     file.seek(index * CHUNK_BYTES)
                     data = file.read(CHUNK_BYTES)
             except FileNotFoundError:
@@ -199,7 +205,8 @@ class BlobStore:
             self._used.pop(root)
             self._durable.discard(root)
             self._forget_levels(root)
-            self.path(root).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(self._file(root))
         crashpoint("blob.deleted")
         return True
 
@@ -245,11 +252,11 @@ class BlobStore:
             return self._temporary / f"{os.getpid()}-{self._serial}"
 
     def _take_name(self, temporary: Path, root: bytes) -> None:
-        path = self.path(root)
+        path = self._file(root)
         crashpoint("blob.written")
         os.replace(temporary, path)
         crashpoint("blob.renamed")
-        sync_folder(path.parent)
+        sync_folder(os.path.dirname(path))
         crashpoint("blob.durable")
         with self._lock:
             self._used[root] = self.height
@@ -263,7 +270,7 @@ class BlobStore:
                 return levels
         with disk_errors(f"read the blob {root.hex()}"):
             try:
-                with self.path(root).open("rb") as file:
+                with open(self._file(root), "rb") as file:
                     hashes = [chunk_hash(data) for data in iter(lambda: file.read(CHUNK_BYTES), b"")]
             except FileNotFoundError:
                 return None

@@ -40,7 +40,7 @@ def disk_errors(action: str) -> Iterator[None]:
         raise StorageFault(f"can't {action}: {error}; {REMEDY}") from error
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Make the names inside `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -13,10 +13,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from p2pfed.errors import LocalError
 from p2pfed.net.limits import BULK_PIECE_BYTES, BULK_PIECE_BYTES_MAX, DEFAULT_LIMITS, PROTOCOL_VERSION
 from p2pfed.net.tcp.certificate import dialer_context, listener_context
 from p2pfed.net.tcp.frames import HEADER_BYTES, Frame, Kind, frame, read_frame
 from p2pfed.net.tcp.hello import Hello, Transcript, prove
+from p2pfed.net.tcp.listener import open_listener
 from p2pfed.net.tcp.stream import Stream
 from p2pfed.net.tcp.transport import TcpTransport
 from p2pfed.net.transport import TransportError
@@ -497,3 +499,10 @@ async def _round_trip(peer: Any, liar: Liar) -> bool:
     """Answer whether a request of `liar` is answered by `peer`."""
     await liar.write(frame(Kind.REQUEST, b"x", 1))
     return (await liar.read(Kind.LAST_PIECE)).data == b"answer to x"
+
+
+async def test_a_port_written_behind_the_address_is_told_where_it_belongs() -> None:
+    with pytest.raises(LocalError, match=r"127\.0\.0\.1:7400 .*not found.*; a port is given by --port"):
+        await open_listener("127.0.0.1:7400", 0, None, DEFAULT_LIMITS)
+    with pytest.raises(LocalError, match=r"no\.such\.invalid .*not found: [^;]*$"):
+        await open_listener("no.such.invalid", 0, None, DEFAULT_LIMITS)

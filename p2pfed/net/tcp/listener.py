@@ -112,7 +112,8 @@ async def open_listener(host: str, port: int, serve: Serve, limits: Limits) -> L
         except socket.gaierror:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
-        raise LocalError(f"the name {host} to listen on was not found: {error.strerror}") from None
+        hint = "; a port is given by --port" if host.count(":") == 1 else ""
+        raise LocalError(f"the name {host} to listen on was not found: {error.strerror}{hint}") from None
     family, _, _, _, sockaddr = found[0]
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
