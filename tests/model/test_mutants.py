@@ -29,6 +29,7 @@ def mutations() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def mutants(mutations: ModuleType) -> ModuleType:
+    _load("mutant_judge")
     return _load("mutants")
 
 
