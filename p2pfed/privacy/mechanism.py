@@ -30,6 +30,7 @@ from p2pfed.types.params import (
 
 FloatVector = NDArray[np.floating[Any]]
 
+BLOCK_ELEMENTS = 1 << 15  # What is quantised in one go stays in the cache.
 WEIGHT_BITS = 28  # The largest weight of a group starts below 2^28, a bit below where re-exponenting begins.
 WEIGHT_LIMIT = 1 << 29
 ZERO_GROUP_GAP = 10  # m - e of a group that starts at zero: its weights will be of the size of its updates.
@@ -48,9 +49,18 @@ def quantise(delta: FloatVector, groups: Sequence[Group], update_exponents: Int8
     """
     _verify_finite(delta, "the update")
     result = np.empty(delta.shape, np.int16)
+    scratch = np.empty(min(delta.size, BLOCK_ELEMENTS), delta.dtype)
     for group, exponent in zip(groups, update_exponents.tolist(), strict=True):
-        scaled = np.rint(_scaled(delta[group.slice], exponent))
-        result[group.slice] = np.clip(scaled, -COORDINATE_MAX, COORDINATE_MAX)
+        # A power of two changes no digit, in float32 either: what overflows saturates, what underflows is 0.
+        unit = delta.dtype.type(2.0**exponent)
+        for start in range(group.start, group.stop, BLOCK_ELEMENTS):
+            stop = min(start + BLOCK_ELEMENTS, group.stop)
+            scaled = scratch[: stop - start]
+            with np.errstate(over="ignore", under="ignore"):
+                np.multiply(delta[start:stop], unit, out=scaled)
+            np.rint(scaled, out=scaled)
+            np.clip(scaled, -COORDINATE_MAX, COORDINATE_MAX, out=scaled)
+            result[start:stop] = scaled
     return result
 
 
@@ -64,10 +74,11 @@ def dequantise(update: Int16Vector, groups: Sequence[Group], update_exponents: I
 
 def model_view(model: ModelState, groups: Sequence[Group]) -> Float32Vector:
     """Return what a learner sees: `float32(W) * 2^-m`, rounded once, halves to even; float32, `(d,)`."""
-    view = model.weights.astype(np.float32)
+    view = np.empty(model.weights.shape, np.float32)
     for group, exponent in zip(groups, model.model_exponents.tolist(), strict=True):
-        # A power of two changes no digit: only the conversion above rounds.
-        np.ldexp(view[group.slice], -exponent, out=view[group.slice])
+        # A power of two changes no digit: only the conversion to float32 rounds.
+        unit = np.float32(2.0**-exponent)
+        np.multiply(model.weights[group.slice], unit, out=view[group.slice], dtype=np.float32)
     return view
 
 
