@@ -30,6 +30,7 @@ if CHROMIUM is None:
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
 HEIGHTS = 8
+expect.set_options(timeout=1000 * PATIENCE_S)
 PAGES = ("overview", "peers", "blocks", "model", "events")
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
 
