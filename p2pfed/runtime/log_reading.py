@@ -45,6 +45,12 @@ def open_log(log: Log, store: Store, height: int, record: SignRecord) -> LogFoun
             "going on from the vote state"
         )
 
+    if record.height > height:
+        notes.append(
+            f"the vote state is at height {record.height}, the newest block is that of height {height - 1}: "
+            "nothing is signed before the blocks between are fetched"
+        )
+
     def body_of(header: Header) -> Body | None:
         data = store.chain.body_bytes(header.body_hash) or store.blobs.load(header.body_hash)
         return None if data is None else codec.decode(data, Body, BODY_BYTES_MAX)

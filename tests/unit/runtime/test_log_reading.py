@@ -93,6 +93,14 @@ def test_a_log_of_an_older_height_than_the_vote_state_is_said_and_not_used(store
     assert "the log ends at height 1, the vote state at height 3" in found.notes[0]
 
 
+def test_a_vote_state_above_the_newest_block_is_said_with_both_heights(store: Store) -> None:
+    assert read(store, at_height(3)).notes == ()
+    (note,) = read(store, at_height(6)).notes
+    assert note.startswith(
+        "the vote state is at height 6, the newest block is that of height 2: nothing is signed"
+    )
+
+
 def test_a_log_above_the_newest_block_is_said_with_both_heights(store: Store) -> None:
     write(store, Began(5, 0, None), Ended(5))
     found = read(store, at_height(6))
