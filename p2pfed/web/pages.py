@@ -69,11 +69,12 @@ class Pages:
         after = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
         tip = self._host.node.state.height
         heights = range(max(1, tip - HISTORY_BLOCKS_MAX + 1), tip + 1)
-        missing = [height for height in heights if height not in self._rows]
-        if missing:
-            for row in await self._read(self._history, range(missing[0], tip + 1)):
+        # Only upwards: what a peer that joined by state has never had is not looked for again.
+        first = max(heights.start, next(reversed(self._rows), 0) + 1)
+        if first <= tip:
+            for row in await self._read(self._history, range(first, tip + 1)):
                 self._rows[row[0]] = row
-        self._rows = {height: self._rows[height] for height in heights if height in self._rows}
+        self._rows = {height: self._rows[height] for height in sorted(self._rows) if height in heights}
         known, fresh = self._host.feed.figures, [height for height in self._rows if height > after]
         figures = {str(height): known[height] for height in heights if height in known and height >= after}
         return JSONResponse(
@@ -90,7 +91,9 @@ class Pages:
         height: int = request.path_params["height"]
         state = self._host.node.state
         sets = {each.hash: each for each in (state.last_validators, state.validators)}
-        found = await self._read(self._block, height, sets, state.trainers)
+        found = None
+        if height <= state.height:  # A number that no database holds is asked of none.
+            found = await self._read(self._block, height, sets, state.trainers)
         if found is None:
             return PlainTextResponse(f"there is no block {height}; the newest is {state.height}\n", 404)
         found["refused"] = {

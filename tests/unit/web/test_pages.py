@@ -108,6 +108,19 @@ async def test_history_has_a_row_for_each_block_and_reads_each_once() -> None:
     assert peer.chain.asked == [1, 2, 3]
 
 
+async def test_blocks_that_are_not_here_are_looked_for_once_and_a_huge_number_never() -> None:
+    peer = Peer(4)
+    for height in (1, 2):  # It joined by state.
+        del peer.chain.blocks[height]
+    async with asking(peer) as client:
+        for _ in range(2):
+            rows = (await client.get("/v1/history")).json()["blocks"]
+        huge = await client.get(f"/v1/blocks/{10**30}")
+    assert [row[0] for row in rows] == [3, 4]
+    assert peer.chain.asked == [1, 2, 3, 4]
+    assert huge.status_code == 404
+
+
 async def test_a_thousand_blocks_are_less_than_200_kilobytes_and_older_ones_are_left_out() -> None:
     peer = Peer(1)
     (block,) = peer.chain.blocks.values()
