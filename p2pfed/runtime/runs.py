@@ -118,14 +118,16 @@ def _settings(genesis: Genesis) -> dict[str, str]:
 def _run(name: str, settings: dict[str, str], entries: Iterator[dict[str, Any]]) -> Run:
     turns: dict[int, Turn] = {}
     notes: dict[Note, None] = {}
+    speaker: object = None  # Of a demo's events, where all peers stand in one file, the first is heard.
     for entry in entries:
         kind, height = str(entry.get("event", "figures")), entry.get("height")
-        if not isinstance(height, int):
+        speaker = speaker or entry.get("peer_name")
+        if not isinstance(height, int) or entry.get("peer_name") != speaker:
             continue
         if kind == "block.committed":
             turn = turns.setdefault(height, Turn(height, entry["time_ms"]))
-            turn.round, turn.updates = entry["round"], entry["updates"]
-            turn.expected = entry["expected"]
+            turn.round, turn.updates = _count(entry, "round"), _count(entry, "updates")
+            turn.expected = _count(entry, "expected")
         elif kind in ("block.evaluated", "figures"):
             turn = turns.setdefault(height, Turn(height, entry["time_ms"]))
             turn.figures = {
@@ -134,9 +136,11 @@ def _run(name: str, settings: dict[str, str], entries: Iterator[dict[str, Any]])
                 if key not in _KNOWN and isinstance(value, int | float)
             }
         elif kind == "update.refused":
-            notes[Note(height, "update refused", f"{_short(entry['trainer'])}: {entry['reason']}")] = None
+            notes[
+                Note(height, "update refused", f"{_short(entry.get('trainer'))}: {entry.get('reason')}")
+            ] = None
         elif kind == "peer.slashed":
-            notes[Note(height, "convicted", f"{_short(entry['culprit'])}: {entry['kind']}")] = None
+            notes[Note(height, "convicted", f"{_short(entry.get('culprit'))}: {entry.get('kind')}")] = None
     newest = sorted(turns)[-HEIGHTS_MAX:]
     return Run(name, settings, tuple(turns[height] for height in newest), tuple(notes))
 
@@ -158,8 +162,16 @@ def _lines(paths: list[Path]) -> Iterator[dict[str, Any]]:
 def _checks(path: Path) -> tuple[tuple[str, bool, str], ...]:
     if not path.is_file():
         return ()
-    checks = json.loads(path.read_bytes())["checks"]
-    return tuple((check["name"], bool(check["is_held"]), check["detail"]) for check in checks)
+    try:
+        checks = json.loads(path.read_bytes())["checks"]
+        return tuple((str(check["name"]), bool(check["is_held"]), str(check["detail"])) for check in checks)
+    except (ValueError, KeyError, TypeError):
+        raise LocalError(f"{path} is no verdict of a demo: move it away to see the run without it") from None
+
+
+def _count(entry: dict[str, Any], name: str) -> int | None:
+    value = entry.get(name)
+    return value if isinstance(value, int) else None
 
 
 def _short(peer: object) -> str:

@@ -60,6 +60,21 @@ def test_tracked_figures_are_a_run_and_a_line_that_is_not_whole_is_left_out(tmp_
     assert (turn.height, turn.figures, turn.updates) == (3, {"loss": 0.25}, None)
 
 
+def test_of_a_file_with_many_peers_the_first_is_heard_and_a_foreign_entry_ends_nothing(
+    tmp_path: Path,
+) -> None:
+    path = write(
+        tmp_path / "events.jsonl",
+        line("block.evaluated", 1, height=1, peer_name="peer0", loss=0.5),
+        line("block.evaluated", 2, height=1, peer_name="peer1", loss=9.0),
+        line("block.committed", 3, height=1, peer_name="peer0", round="x"),
+        line("update.refused", 4, height=1, peer_name="peer0"),
+    )
+    run = read_run(path)
+    assert run.curve("loss") == [(1, 0.5)]
+    assert (run.turns[0].round, len(run.notes)) == (None, 1)
+
+
 def test_what_is_no_run_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="is no run"):
         read_run(tmp_path)
