@@ -168,7 +168,7 @@ def flower(seeds: int) -> None:
         return float(np.mean(task.chances(weight, bias, x).argmax(1) == y))
 
     def simulated(rule: str, byzantine: dict[str, int], seed: int) -> float:
-        run = p2pfed.simulate(name, peers, byzantine, HEIGHTS, rule=rule, seed=seed)
+        run = p2pfed.simulate(name, peers, byzantine, HEIGHTS, rule=rule, outer=None, seed=seed)
         assert run.violations == (), run.violations
         return accuracy(*run.model.values())
 

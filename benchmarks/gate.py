@@ -86,7 +86,7 @@ class Trial:
         self.model = found_in_process(self.sessions[0], BITS).model
         self.models: dict[int, ModelState] = {}
         given = founding_defaults("local", app)
-        params = network_params(given | {"rules": "mean"}, 0)
+        params = network_params(given | {"rules": "mean", "outer": "off"}, 0)
         self.params = type(params)(
             **{name: getattr(params, name) for name in params.__struct_fields__}
             | dict(zip(("gate_drop", "gate_class_drop", "gate_patience"), gate, strict=True))
