@@ -60,6 +60,21 @@ def api_address(home: Home) -> tuple[str, int] | None:
         return None
 
 
+def answers(home: Home, path: str) -> bool:
+    """Answer whether the running peer of a home says yes (200) to `path`, `/livez` or `/readyz`."""
+    address = api_address(home)
+    if address is None:
+        return False
+    connection = HTTPConnection(*address, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def ask_status(home: Home) -> dict[str, Any] | None:
     """Return `/v1/status` of the running peer; None where no peer answers."""
     address = api_address(home)

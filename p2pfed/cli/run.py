@@ -23,6 +23,7 @@ from p2pfed.runtime.host import Ending
 from p2pfed.runtime.joining import fetch_founding
 from p2pfed.runtime.logs import open_log, open_log_file
 from p2pfed.runtime.loop import run_peer_loop
+from p2pfed.runtime.notify import supervised
 from p2pfed.runtime.peer import Interface, RunOptions, read_genesis, run_peer
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key, new_key
@@ -126,7 +127,8 @@ async def _run(home: Home, config: Config, options: RunOptions, feed: Feed) -> E
         from p2pfed.web.interface import WebInterface
 
         interface = WebInterface(config.http.port)
-    return await run_peer(home, config, options, feed, interface)
+    async with supervised(feed, os.environ):
+        return await run_peer(home, config, options, feed, interface)
 
 
 def _chain_to_join(config: Config, chain: str | None) -> bytes:

@@ -9,8 +9,9 @@ import click
 
 from p2pfed.aggregation.sketch import UNIT
 from p2pfed.cli.options import home_option, json_option
-from p2pfed.cli.reading import ask_status, stored_status
+from p2pfed.cli.reading import answers, ask_status, stored_status
 from p2pfed.cli.text import printable
+from p2pfed.errors import TargetMissedError
 from p2pfed.node.catch_up import CUT_OFF_REMEDY
 from p2pfed.runtime.logs import short
 from p2pfed.storage.home import Home
@@ -20,8 +21,14 @@ from p2pfed.types.params import JAIL_HEIGHTS
 @click.command()
 @home_option
 @json_option
-def status(home: Home, as_json: bool) -> None:
+@click.option("--probe", type=click.Choice(["live", "ready"]),
+              help="Print nothing; exit code 6 unless it answers (live) or takes part (ready).")  # fmt: skip
+def status(home: Home, as_json: bool, probe: str | None) -> None:
     """Say where a peer stands: its last final block, its step, and whom it waits for."""
+    if probe is not None:
+        if not answers(home, f"/{probe}z"):
+            raise TargetMissedError(f"the peer of {home.path} is not {probe}")
+        return
     found = ask_status(home)
     is_running = found is not None
     shown = found if found is not None else stored_status(home)

@@ -22,7 +22,7 @@ from p2pfed.cli.founding_options import (
 )
 from p2pfed.cli.options import json_option
 from p2pfed.cli.reading import ask_status, tip_of
-from p2pfed.errors import LocalError
+from p2pfed.errors import LocalError, UsageError
 from p2pfed.runtime import testnet as network
 from p2pfed.runtime.config import load_config
 from p2pfed.storage.home import Home
@@ -67,6 +67,8 @@ def create(
     **given: Any,
 ) -> None:
     """Write a home for each peer; nothing runs yet."""
+    if peers > 1 and not given["port"]:
+        raise UsageError("with --port 0 no peer knows where the others listen; name the first peer's port")
     plan = network.TestnetPlan(
         peers=peers,
         stakes=parse_stakes(stake, peers),

@@ -137,6 +137,11 @@ def _chain(home: Home, genesis: Genesis) -> Finding:
             "put it back, or start with --new-signer once no other process has this key",
         )  # fmt: skip
     signed = 0 if record is None else record.height
+    if signed > height + 1:
+        return Finding(
+            "chain", "warn", f"the newest block is {height}, the newest signature of height {signed}",
+            "data/ is older than the vote state: it fetches the blocks from others before it votes",
+        )  # fmt: skip
     return Finding("chain", "ok", f"the newest block is {height}, the newest signature of height {signed}")
 
 

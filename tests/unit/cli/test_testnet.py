@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from p2pfed.cli import testnet
-from p2pfed.errors import LocalError
+from p2pfed.errors import LocalError, UsageError
 from p2pfed.storage.home import Home
 
 Wait = Callable[[int], None]
@@ -39,3 +39,10 @@ def test_a_peer_answers_when_its_api_does(wait: Wait, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "waitpid", lambda *_: (0, 0))
     wait(1)
     assert next(answers, "asked until it answered") == "asked until it answered"
+
+
+def test_several_peers_need_a_port_that_others_know(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--port 0"):
+        testnet.create.main(["--port", "0", "-o", str(tmp_path / "net")], standalone_mode=False)
+    assert not (tmp_path / "net").exists()
+    testnet.create.main(["--port", "0", "--peers", "1", "-o", str(tmp_path / "net")], standalone_mode=False)

@@ -6,15 +6,18 @@ import resource
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.tiny_chain import KEYS, genesis, make_home, steps
 
+from p2pfed.consensus.signer import initial_record
 from p2pfed.net.memory import MemoryNetwork
 from p2pfed.primitives import codec
 from p2pfed.runtime import doctor
 from p2pfed.runtime.config import Config, HttpConfig, NetworkConfig
 from p2pfed.runtime.doctor import Finding, examine
 from p2pfed.storage.home import Home
+from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.light import LightBlock
 from p2pfed.types.params import CLOCK_DRIFT_MS
@@ -69,6 +72,17 @@ async def test_modes_that_let_others_read_are_found(home: Home) -> None:
 async def test_a_missing_record_beside_blocks_is_found(home: Home) -> None:
     home.vote_state.unlink()
     assert "--new-signer" in (await found(home))["chain"].remedy
+
+
+async def test_blocks_that_are_older_than_the_vote_state_are_found(home: Home) -> None:
+    for height, state in ((3, "ok"), (4, "warn")):  # It may have voted on the block after the newest.
+        record = msgspec.structs.replace(initial_record(), height=height)
+        VoteStateFile(home.vote_state).save(codec.encode(record))
+        seen = (await found(home))["chain"]
+        assert (seen.state, seen.found) == (
+            state,
+            f"the newest block is 2, the newest signature of height {height}",
+        )
 
 
 async def test_a_missing_genesis_ends_the_search_with_a_remedy(home: Home) -> None:
