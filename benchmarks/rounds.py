@@ -135,7 +135,9 @@ def figures(
         "first_training_s": _rounded(max((own[0][0] - started for own in trained if own), default=None)),
         "finished": sum(code == 0 for code in codes),
         "distinct_model_digests": len({event["model_root"] for event in last}),
-        "updates_median": statistics.median(event["updates"] for event in last) if last else None,
+        "updates_median": statistics.median(event["updates"] for own in blocks for event in own[1:])
+        if last
+        else None,
         "accuracy": _rounded(statistics.median(accuracies) if accuracies else None),
     }
 

@@ -97,7 +97,7 @@ def ages_of(state: ChainState, updates: Sequence[UpdateHeader]) -> tuple[int, ..
 
 def merged_roots(result: Merge) -> ModelRoots:
     """Return the roots of a merge."""
-    aggregate = chunk_root(result.aggregate.astype("<i4", copy=False).tobytes())
+    aggregate = chunk_root(result.aggregate.astype("<i4", copy=False).data)
     return ModelRoots(result.model.exponents_root, aggregate, result.model.root)
 
 

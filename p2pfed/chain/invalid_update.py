@@ -22,7 +22,9 @@ def invalid_header(header: UpdateHeader) -> InvalidUpdate:
     return InvalidUpdate(header, 0, b"", ())
 
 
-def judge_payload(header: UpdateHeader, data: bytes, form: PayloadForm) -> tuple[bool, InvalidUpdate | None]:
+def judge_payload(
+    header: UpdateHeader, data: bytes | memoryview, form: PayloadForm
+) -> tuple[bool, InvalidUpdate | None]:
     """Return whether a payload is valid and, where one leaf shows that it isn't, the evidence.
 
     `data` are the bytes under the root of a signed header of valid form. Where they are fewer or more than
@@ -36,13 +38,13 @@ def judge_payload(header: UpdateHeader, data: bytes, form: PayloadForm) -> tuple
     return True, None
 
 
-def opening(header: UpdateHeader, data: bytes, index: int) -> InvalidUpdate:
+def opening(header: UpdateHeader, data: bytes | memoryview, index: int) -> InvalidUpdate:
     """Return one leaf of the payload of a signed header, with its path: evidence if the leaf is broken."""
-    leaf = data[index * LEAF_BYTES : (index + 1) * LEAF_BYTES]
+    leaf = bytes(data[index * LEAF_BYTES : (index + 1) * LEAF_BYTES])
     return InvalidUpdate(header, index, leaf, path_of_hashes(blob_leaf_hashes(data), index))
 
 
-def _broken_leaf(header: UpdateHeader, data: bytes, form: PayloadForm) -> InvalidUpdate | None:
+def _broken_leaf(header: UpdateHeader, data: bytes | memoryview, form: PayloadForm) -> InvalidUpdate | None:
     for index in range(leaf_count(len(data))):
         offset = index * LEAF_BYTES
         if form.broken_at(memoryview(data)[offset : offset + LEAF_BYTES], offset) is not None:

@@ -22,6 +22,7 @@ from p2pfed.runtime.founding import share_of, write_home
 from p2pfed.runtime.host import Ending
 from p2pfed.runtime.joining import fetch_founding
 from p2pfed.runtime.logs import open_log, open_log_file
+from p2pfed.runtime.loop import run_peer_loop
 from p2pfed.runtime.peer import Interface, RunOptions, read_genesis, run_peer
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key, new_key
@@ -96,7 +97,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
             sync=flags["sync"],
             checkpoint=checkpoint,
         )
-        ending = asyncio.run(_run(home, config, options, feed))
+        ending = run_peer_loop(_run(home, config, options, feed))
     click.echo(f"p2pfed: {ending.reason}", err=True)
     raise click.exceptions.Exit(ending.exit_code)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
+from typing import TypeVar
 
+import numpy as np
 from msgspec import Struct, field
 
 from p2pfed.chain.form import payload_form
@@ -15,7 +17,7 @@ from p2pfed.net.transport import Transport, TransportError
 from p2pfed.node.effects import FetchBlocks, FetchBody, FetchModel, FetchPayload
 from p2pfed.node.events import BlocksFetched, BodyFetched, Event, ModelFetched, PayloadFetched, PeerMisbehaved
 from p2pfed.primitives import codec
-from p2pfed.primitives.merkle import chunk_count, chunk_root, has_chunk
+from p2pfed.primitives.merkle import CHUNK_BYTES, chunk_count, chunk_hash, has_chunk_hash, root_of_hashes
 from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.pull import pull_blob
 from p2pfed.storage.store import Store
@@ -23,14 +25,24 @@ from p2pfed.types.block import Block, Body
 from p2pfed.types.evidence import InvalidUpdate
 from p2pfed.types.genesis import exponent_bytes, model_bytes
 from p2pfed.types.model import ModelState
-from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX
-from p2pfed.types.wire import Blocks, BulkResponse, Chunk, GetBlocks, GetChunk, Missing, decode_response
+from p2pfed.types.params import BLOCKS_PER_RESPONSE_MAX, BODY_BYTES_MAX, KIB
+from p2pfed.types.wire import Blocks, Chunk, GetBlocks, GetChunk, Missing, decode_response
+
+T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS = 10_000  # A chunk of 1 MiB at 100 kB/s; a slower holder is left for another.
 RETRY_FIRST_MS = 100  # After every holder was asked in vain; doubles up to RETRY_MAX_MS.
 RETRY_MAX_MS = 2_000
 FETCHES_AT_ONCE_MAX = 8  # Blobs under way at once; more only share the same link.
 WINDOW = 8  # Chunks of one blob under way at once.
+INLINE_BYTES = 256 * KIB
+
+
+class _Blob(Struct, frozen=True):
+    """A whole blob, every chunk checked against its root."""
+
+    data: bytes | memoryview
+    hashes: tuple[bytes, ...]  # Of its chunks, in order.
 
 
 class _Fetch(Struct):
@@ -90,6 +102,7 @@ class Fetcher:
 
     def passed(self, height: int) -> None:
         """Give up what only the blocks up to `height` needed: they are final."""
+        self._fresh.height_ended()
         for name, fetch in list(self._fetches.items()):
             if fetch.height <= height and fetch.task is not None:
                 fetch.task.cancel()
@@ -117,18 +130,18 @@ class Fetcher:
         header, blobs = effect.header, self._store.blobs
         root, form = header.payload_root, payload_form(self._store.genesis)
         loop = asyncio.get_running_loop()
-        data = await loop.run_in_executor(self._bulk, blobs.load, root) if blobs.has(root) else None
-        is_here = data is not None
-        if data is None:
-            data = await self._blob(name, root, header.payload_bytes)
+        held = self._fresh.get(root)
+        if held is None and blobs.has(root):
+            held = await loop.run_in_executor(self._bulk, blobs.load, root)
+        blob = await self._blob(name, root, header.payload_bytes) if held is None else _Blob(held, ())
 
-        def keep_and_judge(data: bytes) -> tuple[bool, InvalidUpdate | None]:
-            if not is_here:
-                blobs.put_as(root, data)
-            return judge_payload(header, data, form)
+        def keep_and_judge() -> tuple[bool, InvalidUpdate | None]:
+            if held is None:
+                blobs.put_as(root, blob.data, blob.hashes)
+            return judge_payload(header, blob.data, form)
 
-        is_valid, proof = await loop.run_in_executor(self._bulk, keep_and_judge, data)
-        self._fresh.keep(root, data)
+        is_valid, proof = await loop.run_in_executor(self._bulk, keep_and_judge)
+        self._fresh.keep(root, blob.data, blob.hashes)
         self._finish(name, PayloadFetched(header.update_id, is_valid, proof))
 
     async def _body(self, name: bytes, effect: FetchBody) -> None:
@@ -136,11 +149,10 @@ class Fetcher:
         data = self._fresh.get(header.body_hash) or await asyncio.get_running_loop().run_in_executor(
             self._disk, self._store.chain.body_bytes, header.body_hash
         )
-        if data is None:
-            data = await self._blob(name, header.body_hash, None)
-        self._fresh.keep(header.body_hash, data)
+        blob = await self._blob(name, header.body_hash, None) if data is None else _Blob(data, ())
+        self._fresh.keep(header.body_hash, blob.data, blob.hashes)
         try:
-            body = codec.decode(data, Body, BODY_BYTES_MAX)
+            body = codec.decode(bytes(blob.data), Body, BODY_BYTES_MAX)
         except MalformedMessage:
             return  # The proposer named bytes that are no body: nobody can vote for it.
         self._finish(name, BodyFetched(header, body))
@@ -175,10 +187,11 @@ class Fetcher:
         is_missing = False
         try:
             request = GetBlocks(effect.from_height, BLOCKS_PER_RESPONSE_MAX)
-            answer = await self._ask(effect.peer, request)
-            if isinstance(answer, Blocks):
-                blocks = answer.blocks
+            answer = decode_response(await self._request(effect.peer, request))
+            if not isinstance(answer, Blocks | Missing):
+                raise MalformedMessage("another kind of answer than was asked for")
             is_missing = isinstance(answer, Missing)
+            blocks = () if isinstance(answer, Missing) else answer.blocks
         except TransportError:
             pass  # It left meanwhile; an empty answer makes the node ask another.
         except PeerFault as fault:
@@ -189,7 +202,7 @@ class Fetcher:
         self._fetches.pop(name, None)
         self._put(event)
 
-    async def _blob(self, name: bytes, root: bytes, length: int | None) -> bytes:
+    async def _blob(self, name: bytes, root: bytes, length: int | None) -> _Blob:
         """Return the blob from whoever has it; `length` None: whatever the holders say, at most a body."""
         wait_ms = RETRY_FIRST_MS
         while True:
@@ -197,9 +210,9 @@ class Fetcher:
             fetch.news.clear()
             async with self._slots:
                 for peer in self._order(name):
-                    data = await self._from(peer, root, length)
-                    if data is not None:
-                        return data
+                    blob = await self._from(peer, root, length)
+                    if blob is not None:
+                        return blob
             try:
                 async with asyncio.timeout(wait_ms / 1000):
                     await fetch.news.wait()
@@ -212,51 +225,88 @@ class Fetcher:
         known = tuple(peer for peer in holders if peer in connected)
         return (*known, *(peer for peer in connected if peer not in holders))
 
-    async def _from(self, peer: bytes, root: bytes, length: int | None) -> bytes | None:
+    async def _from(self, peer: bytes, root: bytes, length: int | None) -> _Blob | None:
         """Try to pull the whole blob from one peer; None where it hasn't got it, or is slow, or lies."""
         try:
-            first = await self._ask(peer, GetChunk(root, 0))
-            if not isinstance(first, Chunk):
-                return None
+            first = await _in_thread(_checked, root, 0, await self._request(peer, GetChunk(root, 0)))
             count = chunk_count(length if length is not None else BODY_BYTES_MAX)
             if first.count > count or (length is not None and first.count != count):
                 raise OutOfBounds(f"{first.count} chunks of a blob that has {count}")
-            chunks = [first, *await self._rest(peer, root, first.count)]
+            if first.count == 1:
+                return _Blob(first.data, (root,))  # Its hash is the root.
+            return await self._rest(peer, root, first)
         except TransportError:
             return None
         except PeerFault as fault:
             self._put(PeerMisbehaved(peer, fault))
             return None
-        if len(chunks) == 1:
-            return first.data  # Its hash is the root.
-        data = b"".join(chunk.data for chunk in chunks)
-        found = await asyncio.get_running_loop().run_in_executor(self._bulk, chunk_root, data)
-        if found != root:
-            self._put(PeerMisbehaved(peer, BadChunk(f"chunks that are not those of {root.hex()[:12]}…")))
-            return None
-        return data
 
-    async def _rest(self, peer: bytes, root: bytes, count: int) -> list[Chunk]:
-        """Return the chunks 1 to `count` of a blob, a window of them under way at a time."""
-        window = asyncio.Semaphore(WINDOW)
+    async def _rest(self, peer: bytes, root: bytes, first: _Piece) -> _Blob:
+        """Return the blob whose first chunk is here, a window of the others under way at a time.
 
-        async def one(index: int) -> Chunk:
+        Raises:
+            TransportError: The peer is gone, too slow, or has no more of it.
+            PeerFault: It lies.
+        """
+        count, window = first.count, asyncio.Semaphore(WINDOW)
+        # The system gives an array of that size large pages, which bytes don't get: half the time.
+        place = np.empty(count * CHUNK_BYTES, np.uint8).data
+        hashes, sizes = [first.digest] * count, [0] * count  # Several threads fill them, each its own places.
+
+        def keep(index: int, piece: _Piece) -> None:
+            if piece.count != count or (len(piece.data) != CHUNK_BYTES and index < count - 1):
+                raise BadChunk(f"chunk {index} of {root.hex()[:12]}… is cut in another way than the first")
+            start = index * CHUNK_BYTES
+            place[start : start + len(piece.data)] = piece.data
+            hashes[index] = piece.digest
+            sizes[index] = len(piece.data)
+
+        def take(root: bytes, index: int, answer: bytes) -> None:
+            keep(index, _checked(root, index, answer))
+
+        async def one(index: int) -> None:
             async with window:
-                answer = await self._ask(peer, GetChunk(root, index))
-            if not isinstance(answer, Chunk) or answer.count != count:  # It deleted the blob meanwhile.
-                raise TransportError(f"the peer stopped serving {root.hex()[:12]}… at chunk {index}")
-            return answer
+                answer = await self._request(peer, GetChunk(root, index))
+            await _in_thread(take, root, index, answer)
 
-        return list(await asyncio.gather(*(one(index) for index in range(1, count))))
+        keep(0, first)
+        await asyncio.gather(*(one(index) for index in range(1, count)))
+        if root_of_hashes(hashes) != root:
+            raise BadChunk(f"chunks that are not those of {root.hex()[:12]}…")
+        return _Blob(place[: sum(sizes)].toreadonly(), tuple(hashes))
 
-    async def _ask(self, peer: bytes, request: GetChunk | GetBlocks) -> BulkResponse:
-        """Return the peer's answer to a bulk request; raises TransportError or, where it lies, PeerFault."""
-        answer = await self._transport.request(peer, codec.encode(request), timeout_ms=REQUEST_TIMEOUT_MS)
-        response = decode_response(answer)
-        if not isinstance(response, Missing | (Blocks if isinstance(request, GetBlocks) else Chunk)):
-            raise MalformedMessage("another kind of answer than was asked for")
-        if isinstance(request, GetChunk) and isinstance(response, Chunk):
-            index, count = request.index, response.count
-            if not has_chunk(request.root, response.data, index, count, response.path):
-                raise BadChunk(f"chunk {index} is not one of {request.root.hex()[:12]}…")
-        return response
+    async def _request(self, peer: bytes, request: GetChunk | GetBlocks) -> bytes:
+        return await self._transport.request(peer, codec.encode(request), timeout_ms=REQUEST_TIMEOUT_MS)
+
+
+class _Piece(Struct, frozen=True):
+    """One checked chunk: its bytes, their hash, and of how many chunks it is one."""
+
+    data: bytes
+    digest: bytes
+    count: int
+
+
+async def _in_thread(check: Callable[[bytes, int, bytes], T], root: bytes, index: int, answer: bytes) -> T:
+    """Return what `check` makes of an answer; a short one takes less time than a thread takes to wake."""
+    if len(answer) <= INLINE_BYTES:
+        return check(root, index, answer)
+    return await asyncio.to_thread(check, root, index, answer)
+
+
+def _checked(root: bytes, index: int, answer: bytes) -> _Piece:
+    """Return chunk `index` of the blob `root` out of a peer's answer.
+
+    Raises:
+        TransportError: The peer has no such chunk (any more).
+        PeerFault: Another answer, or another chunk.
+    """
+    response = decode_response(answer)
+    if isinstance(response, Missing):
+        raise TransportError(f"the peer has no chunk {index} of {root.hex()[:12]}…")
+    if not isinstance(response, Chunk):
+        raise MalformedMessage("another kind of answer than was asked for")
+    digest = chunk_hash(response.data)
+    if not has_chunk_hash(root, digest, index, response.count, response.path):
+        raise BadChunk(f"chunk {index} is not one of {root.hex()[:12]}…")
+    return _Piece(response.data, digest, response.count)

@@ -15,10 +15,12 @@ from p2pfed.learning.feedback import Feedback, payload_of
 from p2pfed.learning.learner import Metrics
 from p2pfed.node.effects import Train
 from p2pfed.node.events import Event, Trained, TrainingFailed
+from p2pfed.primitives.merkle import chunk_hashes, root_of_hashes
 from p2pfed.privacy.mechanism import model_view
 from p2pfed.runtime.fresh import Fresh
 from p2pfed.storage.files import read_small, replace_file
 from p2pfed.storage.store import Store
+from p2pfed.types.model import Float32Vector, ModelState
 
 
 class Trainer:
@@ -45,6 +47,7 @@ class Trainer:
         self._put = put
         self._fresh = fresh
         self._training: asyncio.Task[None] | None = None
+        self._seen: tuple[ModelState, asyncio.Future[Float32Vector]] | None = None
         self.last_ms = 0  # How long the last training took.
         self.state = "starting"  # One clause for `status`.
 
@@ -57,21 +60,22 @@ class Trainer:
     async def _train(self, effect: Train) -> None:
         state, loop = effect.state, asyncio.get_running_loop()
         assert state.model is not None
-        model, groups = state.model, state.genesis.manifest.groups
+        model = state.model
         started = loop.time()
         self.state = f"training for height {state.next_height}"
         refusal = await self._refusal()
         if refusal:
             self._fail(effect, refusal)
             return
-        view = model_view(model, groups)
+        view = await self._view(state)
         trained = await self._worker.train(view, height=state.next_height, train_index=state.train_index)
         self.last_ms = int((loop.time() - started) * 1000)
         if isinstance(trained, WorkerFailed):
             self._fail(effect, trained.reason)
             return
         try:
-            payload, feedback = payload_of(
+            payload, feedback = await asyncio.to_thread(
+                payload_of,
                 trained.delta,
                 self._form,
                 model.update_exponents,
@@ -88,11 +92,14 @@ class Trainer:
             """Make durable what is left before what is sent: the other way round it could be lost."""
             if feedback is not self._feedback:
                 replace_file(self._store.home.feedback, feedback.to_bytes())
-            return self._store.blobs.put(payload)
+            hashes = chunk_hashes(payload)
+            root = root_of_hashes(hashes)
+            self._store.blobs.put_as(root, payload, hashes)
+            self._fresh.keep(root, payload, hashes)
+            return root
 
         root = await loop.run_in_executor(self._bulk, keep)
         self._feedback = feedback
-        self._fresh.keep(root, payload)
         self.state = f"trained for height {state.next_height} in {self.last_ms} ms"
         self._put(Trained(effect.base_height, root, len(payload), trained.examples))
 
@@ -118,9 +125,18 @@ class Trainer:
         assert state.model is not None
         if await self._refusal():
             return {}
-        view = model_view(state.model, state.genesis.manifest.groups)
+        view = await self._view(state)
         figures = await self._worker.evaluate(view, height=state.height, train_index=state.train_index)
         return {} if isinstance(figures, WorkerFailed) else figures
+
+    async def _view(self, state: ChainState) -> Float32Vector:
+        """Return what the learner sees of the model of `state`: made once for both turns."""
+        model = state.model
+        assert model is not None
+        if self._seen is None or self._seen[0] is not model:
+            making = asyncio.to_thread(model_view, model, state.genesis.manifest.groups)
+            self._seen = model, asyncio.ensure_future(making)
+        return await asyncio.shield(self._seen[1])  # One of both may be cancelled.
 
     async def close(self) -> None:
         await self._worker.close()

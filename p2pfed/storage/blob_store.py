@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from p2pfed.primitives.merkle import (
     levels_of_hashes,
     path_of_hashes,
     path_of_levels,
+    root_of_hashes,
 )
 from p2pfed.storage.assembly import Assembly, part_names
 from p2pfed.storage.crash_points import crashpoint
@@ -95,12 +96,19 @@ class BlobStore:
 
     def put(self, data: bytes | memoryview) -> bytes:
         """Store `data` and return its root; durable on return. Raises DiskFull or StorageFault."""
-        root = chunk_root(data)
-        self.put_as(root, data)
+        hashes = chunk_hashes(data)
+        root = root_of_hashes(hashes)
+        self.put_as(root, data, hashes)
         return root
 
-    def put_as(self, root: bytes, data: bytes | memoryview) -> None:
-        """Store `data`, which was checked against `root`; as `put`, without hashing it once more."""
+    def put_as(self, root: bytes, data: bytes | memoryview, hashes: Sequence[bytes] = ()) -> None:
+        """Store `data`, which was checked against `root`; as `put`, without hashing it once more.
+
+        Args:
+            root: Its name.
+            data: Its bytes.
+            hashes: Those of its chunks, where they are known: whoever asks for chunks is served by them.
+        """
         if self.has(root):
             if root not in self._durable:
                 with disk_errors(f"write the blob {root.hex()}"):
@@ -113,6 +121,8 @@ class BlobStore:
         with disk_errors(f"write the blob {root.hex()}"):
             write_synced(temporary, data, PRIVATE_MODE)
             self._take_name(temporary, root)
+        if hashes:
+            self._keep_levels(root, levels_of_hashes(hashes))
 
     def has(self, root: bytes) -> bool:
         """Answer whether a blob of that name is here; its content is checked when it is read.
@@ -278,13 +288,16 @@ class BlobStore:
         found = levels[-1][0] if hashes else EMPTY_ROOT
         if found != root:
             raise self._damaged(root, found)
+        self._keep_levels(root, levels)
+        return levels
+
+    def _keep_levels(self, root: bytes, levels: list[list[bytes]]) -> None:
         with self._lock:
             self._forget_levels(root)
             self._levels[root] = levels
-            self._hashes_count += len(hashes)
+            self._hashes_count += len(levels[0])
             while self._hashes_count > HASHES_CACHED_MAX and len(self._levels) > 1:
                 self._forget_levels(next(iter(self._levels)))
-        return levels
 
     def _forget_levels(self, root: bytes) -> None:
         levels = self._levels.pop(root, None)

@@ -175,7 +175,7 @@ class Store:
 
     def put_model(self, model: ModelState) -> None:
         """Keep the blobs of a model, named by no block yet. Any thread may call it."""
-        self.blobs.put(model.weights_bytes())
+        self.blobs.put_as(model.root, model.weights_buffer())
         self.blobs.put(model.exponents_bytes())
 
     def _model_roots(self, height: int) -> tuple[bytes, bytes] | None:

@@ -99,7 +99,7 @@ def verify_manifest(manifest: Manifest) -> None:
         raise LocalError(f"the model has {manifest.size} elements; 1 to {MODEL_ELEMENTS_MAX} are allowed")
 
 
-class ModelState(Struct, frozen=True, eq=False):
+class ModelState(Struct, frozen=True, eq=False, dict=True):
     """The agreed model of a height: integers and the exponents that give them their unit.
 
     weights: int32, shape `(d,)`, unit 2^-m of the group, |w| < 2^29 after each height.
@@ -132,18 +132,25 @@ class ModelState(Struct, frozen=True, eq=False):
         """Return the update exponents of the model that was agreed `age` new models ago."""
         return self.update_exponents if age == 0 else self.past_exponents[age - 1]
 
-    @property
+    @cached_property
     def root(self) -> bytes:
         """RFC 6962 root over the 16 KiB leaves of the little-endian weights, then the velocity."""
-        return chunk_root(self.weights_bytes())
+        return chunk_root(self.weights_buffer())
 
-    @property
+    @cached_property
     def exponents_root(self) -> bytes:
         """Root over the bytes of e, then m, then the older e."""
         return chunk_root(self.exponents_bytes())
 
+    def weights_buffer(self) -> memoryview:
+        """Return `weights_bytes` without a copy where there is no velocity: a large model's costs as much as
+        its hash.
+        """
+        whole = np.concatenate((self.weights, self.velocity)) if self.velocity.size else self.weights
+        return np.ascontiguousarray(whole, "<i4").data.cast("B")
+
     def weights_bytes(self) -> bytes:
-        return b"".join(part.astype("<i4", copy=False).tobytes() for part in (self.weights, self.velocity))
+        return bytes(self.weights_buffer())
 
     def exponents_bytes(self) -> bytes:
         return b"".join(

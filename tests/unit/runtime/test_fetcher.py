@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from support.tiny_chain import Step, found, keep, steps
 
@@ -24,7 +25,14 @@ from p2pfed.node.events import (
     PeerMisbehaved,
 )
 from p2pfed.primitives import codec
-from p2pfed.primitives.merkle import chunk_hash, chunk_root, path_of_hashes, root_of_hashes
+from p2pfed.primitives.merkle import (
+    CHUNK_BYTES,
+    chunk_hash,
+    chunk_hashes,
+    chunk_root,
+    path_of_hashes,
+    root_of_hashes,
+)
 from p2pfed.runtime import fetcher
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.fresh import Fresh
@@ -190,6 +198,16 @@ async def test_a_root_over_pieces_that_no_store_would_cut_names_no_blob(world: W
     blamed = await world.event()
     assert isinstance(blamed, PeerMisbehaved)
     assert root_of_hashes(hashes) not in world.store.blobs.roots()
+
+
+async def test_a_large_payload_comes_whole_however_its_chunks_meet(world: World) -> None:
+    # Chunks are checked and put in their places by several threads at once.
+    data = np.random.default_rng(1).bytes(20 * CHUNK_BYTES + 5)
+    root = world.full.blobs.put(data)
+    for _ in range(10):
+        blob = await world.fetcher._from(GOOD, root, len(data))
+        assert blob is not None
+        assert (blob.data == data, blob.hashes) == (True, tuple(chunk_hashes(data)))
 
 
 async def test_a_fetch_waits_for_a_holder_and_hears_of_one(

@@ -32,6 +32,16 @@ def test_what_is_too_large_pushes_nothing_out() -> None:
     assert (fresh.get(b"\1" * 32), fresh.get(b"\2" * 32)) == (b"small", None)
 
 
+def test_what_two_heights_did_not_ask_for_goes() -> None:
+    fresh = Fresh()
+    fresh.keep(b"\1" * 32, b"old")
+    fresh.height_ended()
+    fresh.keep(b"\2" * 32, b"new")
+    assert (fresh.get(b"\1" * 32), fresh.get(b"\2" * 32)) == (b"old", b"new")
+    fresh.height_ended()
+    assert (fresh.get(b"\1" * 32), fresh.get(b"\2" * 32)) == (None, b"new")
+
+
 @pytest.mark.parametrize("size", [1, CHUNK_BYTES, CHUNK_BYTES + 1])
 def test_chunks_prove_themselves_under_the_root(size: int) -> None:
     fresh, data = Fresh(), b"x" * size
