@@ -167,7 +167,7 @@ class Trial:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=40)
-    parser.add_argument("--gate", default="0.15,0.5", help="as `p2pfed init --gate`")
+    parser.add_argument("--gate", default="0.15,0.4", help="as `p2pfed init --gate`")
     parser.add_argument("--epochs", type=int, default=10, help="so long the attacker trains")
     parser.add_argument("--split", default="iid")
     parser.add_argument("--data-dir", default="", help="an .npz of images; digits without it")

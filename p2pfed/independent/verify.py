@@ -18,7 +18,7 @@ import sqlite3
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from math import isqrt
 from pathlib import Path
@@ -330,9 +330,7 @@ class Ledger:
         total = sum(bond + balance for _, bond, balance, *_ in genesis[5])
         self.left = (1 << 60) - total if self.emission else 0
         self.gate = [choice(genesis, name) for name in ("gate_drop", "gate_class_drop", "gate_patience")]
-        self.window: list[
-            list[Any]
-        ] = []  # Good models: [height, model root, exponents root, score, classes].
+        self.window: list[list[Any]] = []  # Good: [height, model root, exponents root, score, shares].
         self.strikes, self.floor = 0, 0
         self.back_to: list[Any] | None = None  # The model that the next block goes back to.
 
@@ -486,31 +484,20 @@ class Ledger:
             self.strikes, self.back_to, self.floor = 0, None, height
             return
         powers, total = dict(map(tuple, voters)), sum(power for _, power in voters)
-        said = [(powers[word[2]], word[3], word[4]) for word in words]
-        if not model or 3 * sum(power for power, _, _ in said) <= 2 * total:
+        said = [(word[3], powers[word[2]]) for word in words]
+        if not model or 3 * sum(power for _, power in said) <= 2 * total:
             return
-        score = lower_median([(score, power) for power, score, _ in said])
-        classes = bytearray()
-        for place in range(max(len(shares) for _, _, shares in said)):
-            known = [(shares[place], power) for power, _, shares in said if shares[place : place + 1] > b""]
-            known = [pair for pair in known if pair[0] != 255]
-            is_known = 3 * sum(power for _, power in known) > 2 * total
-            classes.append(lower_median(known) if is_known else 255)
+        score = lower_median(said)
+        drop, class_drop, patience = self.gate
+        shares = [[word[2], word[4]] for word in words] if class_drop else []
         self.window = [good for good in self.window if good[0] > model[0] - 20]
         best = max(self.window, key=lambda good: (good[3], good[0]), default=None)
-        drop, class_drop, patience = self.gate
         is_worse = best is not None and (
             score << 16 < best[3] * (65536 - drop)
-            or (
-                class_drop > 0
-                and any(
-                    255 not in (now, then) and then - now << 16 > class_drop * 254
-                    for now, then in zip(classes, best[4], strict=False)
-                )
-            )
+            or any(lost_classes(shares, dict(best[4]), powers, total, class_drop))
         )
         if not is_worse:
-            self.window = [*self.window, [*model, score, bytes(classes)]][-20:]
+            self.window = [*self.window, [*model, score, shares]][-20:]
             self.strikes = 0
             return
         recent = [good for good in self.window if good[0] > model[0] - 6]
@@ -673,8 +660,27 @@ def pay_leaves(standings: list[list[Any]], past: list[bytes], left: int) -> dict
 def gate_leaves(
     window: list[list[Any]], strikes: int, back_to: list[Any] | None, floor: int
 ) -> dict[bytes, bytes]:
-    state = [window, strikes, back_to, floor]
-    return {} if state == [[], 0, None, 0] else {b"quality/state": pack(state)}
+    if [window, strikes, back_to, floor] == [[], 0, None, 0]:
+        return {}
+    bare = [[*good[:4], []] for good in window]
+    leaves = {b"quality/state": pack([bare, strikes, back_to and [*back_to[:4], []], floor])}
+    apart = {b"quality/shares" + struct.pack(">H", at): good[4] for at, good in enumerate(window)}
+    apart |= {b"quality/back_to": back_to[4]} if back_to else {}
+    return leaves | {key: pack(shares) for key, shares in apart.items() if shares}
+
+
+def lost_classes(
+    shares: list[list[Any]], before: dict[bytes, bytes], powers: dict[bytes, int], total: int, class_drop: int
+) -> Iterator[bool]:
+    """Q6 for each class: whether most of the power that knows it saw more lost than `class_drop`."""
+    for place in range(64):
+        falls = []
+        for sender, classes in shares:
+            pair = [*classes[place : place + 1], *before.get(sender, b"")[place : place + 1]]
+            if len(pair) == 2 and 255 not in pair:
+                falls.append((powers[sender], pair[1] - pair[0] << 16 > class_drop * 254))
+        known = sum(power for power, _ in falls)
+        yield 3 * known > 2 * total and 2 * sum(power for power, has_fallen in falls if has_fallen) > known
 
 
 class Reward:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pfed.chain.gate import judged_model
 from p2pfed.chain.state import ChainState
 from p2pfed.ledger.module import Word
-from p2pfed.ledger.modules.quality import Scored, medians
+from p2pfed.ledger.modules.quality import Scored, median_score
 from p2pfed.node.facts import ModelJudged, ModelRejected
 from p2pfed.types.block import Block
 
@@ -18,10 +18,10 @@ def gate_facts(
         return ()
     words = tuple(Word(word.sender, word.score, word.classes) for word in block.body.qualities)
     voters = tuple((one.key, one.power) for one in before.last_validators.validators)
-    found, quality = medians(words, voters), after.ledger.quality
+    score, quality = median_score(words, voters), after.ledger.quality
     best = before.ledger.quality.best
     judged = ModelJudged(
-        before.height, -1 if found is None else found[0], -1 if best is None else best.score, len(words)
+        before.height, -1 if score is None else score, -1 if best is None else best.score, len(words)
     )
     target: Scored | None = quality.back_to
     if target is None:

@@ -17,21 +17,36 @@ from p2pfed.errors import InvalidTransaction
 from p2pfed.ledger.module import Context, Judge, Payload, Word
 from p2pfed.primitives import codec
 from p2pfed.types.genesis import Params
-from p2pfed.types.message import Digest32, Height, Message
-from p2pfed.types.params import GATE_RETURN_HEIGHTS, QUALITY_WINDOW
+from p2pfed.types.message import Digest32, Height, Message, PublicKey
+from p2pfed.types.params import (
+    GATE_RETURN_HEIGHTS,
+    QUALITY_CLASSES_MAX,
+    QUALITY_WINDOW,
+    VALIDATORS_MAX,
+)
 from p2pfed.types.quality import CLASS_ONE, CLASS_UNKNOWN, QUALITY_ONE, ClassScores, QualityScore
 
 name = "quality"
 
 
+class Shares(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The shares of classes that one validator found."""
+
+    sender: PublicKey
+    classes: ClassScores
+
+
 class Scored(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A model that was found good: its height, roots and the medians of what was said of it."""
+    """A model that was found good: its height, roots and the median of its scores.
+
+    shares: What each validator said of classes, ascending by sender; () where nobody watches them.
+    """
 
     height: Height
     model_root: Digest32
     exponents_root: Digest32
     score: QualityScore
-    classes: ClassScores
+    shares: Annotated[tuple[Shares, ...], msgspec.Meta(max_length=VALIDATORS_MAX)] = ()
 
 
 class QualityState(Message, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -72,14 +87,21 @@ def execute(
         return QualityState((*older, returned)[-QUALITY_WINDOW:], 0, None, context.height), ()
     if payload.model is None:
         return state, ()
-    found = medians(payload.words, payload.voters)
-    if found is None:
+    score = median_score(payload.words, payload.voters)
+    if score is None:
         return state, ()  # Too few have spoken: neither good nor bad.
     window = tuple(scored for scored in state.window if scored.height > payload.model.height - QUALITY_WINDOW)
     state = replace(state, window=window)
-    scored = Scored(payload.model.height, payload.model.root, payload.exponents_root, *found)
+    shares = tuple(Shares(word.sender, word.classes) for word in payload.words)
+    scored = Scored(
+        payload.model.height,
+        payload.model.root,
+        payload.exponents_root,
+        score,
+        shares if context.params.gate_class_drop else (),
+    )
     best = state.best
-    if best is None or not is_worse(scored, best, context.params):
+    if best is None or not is_worse(scored, best, payload.voters, context.params):
         return replace(state, window=(*window, scored)[-QUALITY_WINDOW:], strikes=0), ()
     target = state.target(payload.model.height)
     if target is None or state.strikes + 1 < context.params.gate_patience:
@@ -93,48 +115,66 @@ def end_block(context: Context, state: QualityState) -> tuple[QualityState, tupl
 
 
 def leaves(state: QualityState) -> Iterator[tuple[bytes, bytes]]:
-    """Yield one leaf for all of it; none where there is no gate."""
-    if state != QualityState():
-        yield b"state", codec.encode(state)
+    """Yield one leaf for the state and one for the shares of each model; none where there is no gate."""
+    if state == QualityState():
+        return
+    apart = [(b"shares" + place.to_bytes(2, "big"), one.shares) for place, one in enumerate(state.window)]
+    bare = replace(state, window=tuple(replace(scored, shares=()) for scored in state.window))
+    if state.back_to is not None:
+        apart.append((b"back_to", state.back_to.shares))
+        bare = replace(bare, back_to=replace(state.back_to, shares=()))
+    yield b"state", codec.encode(bare)
+    yield from ((key, codec.encode(shares)) for key, shares in apart if shares)
 
 
-def is_worse(scored: Scored, best: Scored, params: Params) -> bool:
+def is_worse(scored: Scored, best: Scored, voters: Sequence[tuple[bytes, int]], params: Params) -> bool:
     """Answer whether a model has lost more than the network bears against the best of its window (Q6).
 
     Either overall, by a share of the best score, or in one class, by a share of all its examples.
+
+    Args:
+        voters: (key, power) of the validators of the model's block.
     """
     if scored.score * QUALITY_ONE < best.score * (QUALITY_ONE - params.gate_drop):
         return True
-    if not params.gate_class_drop:
-        return False
+    return bool(params.gate_class_drop) and has_lost_class(scored, best, voters, params.gate_class_drop)
+
+
+def has_lost_class(
+    scored: Scored, best: Scored, voters: Sequence[tuple[bytes, int]], class_drop: int
+) -> bool:
+    """Answer whether of some class most of the power that knows it saw more than `class_drop` lost.
+
+    Each validator's share is compared with its own before: hold-outs of few examples differ far more from
+    each other than one of them changes, and among figures that are far apart a third of liars could choose.
+    A class counts where more than two thirds of the power know it of both models.
+    """
+    powers, before = dict(voters), {one.sender: one.classes for one in best.shares}
+    total, known, lost = sum(powers.values()), [0] * QUALITY_CLASSES_MAX, [0] * QUALITY_CLASSES_MAX
+    for one in scored.shares:
+        pairs = zip(one.classes, before.get(one.sender, b""), strict=False)
+        for place, (now, then) in enumerate(pairs):
+            if CLASS_UNKNOWN in (now, then):
+                continue
+            known[place] += powers[one.sender]
+            if (then - now) * QUALITY_ONE > class_drop * CLASS_ONE:
+                lost[place] += powers[one.sender]
     return any(
-        CLASS_UNKNOWN not in (now, then) and (then - now) * QUALITY_ONE > params.gate_class_drop * CLASS_ONE
-        for now, then in zip(scored.classes, best.classes, strict=False)
+        3 * all_power > 2 * total and 2 * gone > all_power
+        for all_power, gone in zip(known, lost, strict=True)
     )
 
 
-def medians(words: Sequence[Word], voters: Sequence[tuple[bytes, int]]) -> tuple[int, bytes] | None:
-    """Return the stake-weighted lower medians of score and classes; None without more than two thirds (Q4).
+def median_score(words: Sequence[Word], voters: Sequence[tuple[bytes, int]]) -> int | None:
+    """Return the stake-weighted lower median of the scores; None without more than two thirds (Q4).
 
-    A class is known where more than two thirds of the stake know it: so less than a third of liars can move
-    no median beyond what honest validators said.
+    So less than a third of liars can move no median beyond what honest validators said.
     """
     powers = dict(voters)
-    total = sum(powers.values())
-    spoken = [(powers[word.sender], word) for word in words]
-    if 3 * sum(power for power, _ in spoken) <= 2 * total:
+    spoken = [(word.score, powers[word.sender]) for word in words]
+    if 3 * sum(power for _, power in spoken) <= 2 * sum(powers.values()):
         return None
-    score = _median([(word.score, power) for power, word in spoken])
-    classes = bytearray()
-    for place in range(max(len(word.classes) for _, word in spoken)):
-        known = [
-            (word.classes[place], power)
-            for power, word in spoken
-            if place < len(word.classes) and word.classes[place] != CLASS_UNKNOWN
-        ]
-        is_known = 3 * sum(power for _, power in known) > 2 * total
-        classes.append(_median(known) if is_known else CLASS_UNKNOWN)
-    return score, bytes(classes)
+    return _median(spoken)
 
 
 def _best(models: Iterable[Scored]) -> Scored | None:

@@ -46,9 +46,10 @@ class Gated(World):
             said.append(self.sign(msgspec.structs.replace(word, **changes), self.keys[public]))
         return tuple(said)
 
-    def judge(self, score: int, **changes: Any) -> Any:
-        """Build, certify and apply a block in which all say `score` of the last model."""
-        qualities = self.words(score) if self.state.header is not None else ()
+    def judge(self, score: int, share: int = 200, **changes: Any) -> Any:
+        """Build, certify and apply a block in which all say `score` of the last model, `share` of class 0."""
+        said = bytes([share, 255])
+        qualities = self.words(score, classes=said) if self.state.header is not None else ()
         block = self.advance(qualities=qualities, **changes)
         if self.state.model is None:  # As a peer does: it has kept the model, or fetches it.
             self.state = with_model(self.state, self.models[block.header.model_parent])
@@ -138,8 +139,16 @@ def test_an_update_from_a_model_that_was_taken_back_does_not_count() -> None:
     assert free.state.oldest_base == 3
 
 
-def test_the_independent_verifier_goes_back_as_well() -> None:
-    world, blocks = gone_back()
+def lost_class() -> tuple[Gated, list[Any]]:
+    """Return a chain that goes back likewise, but for a class that was lost."""
+    world = Gated(gate_class_drop=QUALITY_ONE // 2)
+    return world, [world.judge(40_000, share) for share in (0, 200, 201, 73, 0, 0, 202)]
+
+
+@pytest.mark.parametrize(("chain_of", "heights"), [(gone_back, [1, 5]), (lost_class, [1, 5, 6])])
+def test_the_independent_verifier_goes_back_as_well(chain_of: Any, heights: list[int]) -> None:
+    world, blocks = chain_of()
+    assert [scored.height for scored in world.state.ledger.quality.window] == heights
     plain = VERIFY.unpack(encode_genesis(world.genesis), 11, "genesis")
     chain = VERIFY.Chain(plain)
     for block in blocks:

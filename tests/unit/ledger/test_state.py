@@ -12,7 +12,7 @@ from support.mutate import mutations
 from p2pfed.ledger.module import BaseModel, Present
 from p2pfed.ledger.modules import staking
 from p2pfed.ledger.modules.contribution import ContributionState
-from p2pfed.ledger.modules.quality import QualityState
+from p2pfed.ledger.modules.quality import QualityState, Scored, Shares
 from p2pfed.ledger.modules.staking import Epoch, Roles
 from p2pfed.ledger.stake import POWERS_REMEMBERED_MAX, PowerFrom, Withdrawal
 from p2pfed.ledger.state import (
@@ -40,7 +40,9 @@ def rich_ledger() -> LedgerState:
     )
     ledger, context = world.state.ledger, world.state.trial_context
     present, _ = staking.execute(Present(frozenset(world.publics)), context, ledger.staking)
-    return msgspec.structs.replace(ledger, staking=present)
+    said = (Shares(world.publics[0], b"ab"), Shares(world.publics[1], b"c"))
+    good = tuple(Scored(height, bytes(32), bytes(32), 1, said) for height in (1, 2))
+    return msgspec.structs.replace(ledger, staking=present, quality=QualityState(good, 3, good[0], 4))
 
 
 def test_no_leaf_of_the_state_can_change_under_the_same_root() -> None:
@@ -52,7 +54,8 @@ def test_no_leaf_of_the_state_can_change_under_the_same_root() -> None:
     assert len(roots) == len(paths) + 1
     for field in ("seed", "accounts.accounts", "accounts.burned", "staking.stakes", "staking.present",
                   "staking.oldest", "staking.marks", "staking.epoch", "training.paused",
-                  "training.last_bases", "training.last_trainers", "slashing.convictions"):  # fmt: skip
+                  "training.last_bases", "training.last_trainers", "slashing.convictions", "quality.window",
+                  "quality.back_to.shares", "quality.strikes", "quality.floor"):  # fmt: skip
         assert any(path.startswith("." + field) for path in paths), field
 
 
@@ -65,6 +68,7 @@ def test_leaves_ascend_and_none_is_doubled() -> None:
         b"staking",
         b"training",
         b"slashing",
+        b"quality",
     }
 
 

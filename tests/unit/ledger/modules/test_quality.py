@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 from p2pfed.errors import InvalidTransaction
 from p2pfed.ledger.module import BaseModel, Context, Judge, Word
 from p2pfed.ledger.modules import quality
-from p2pfed.ledger.modules.quality import QualityState, Scored, medians
+from p2pfed.ledger.modules.quality import QualityState, Scored, Shares, median_score
+from p2pfed.ledger.state import LEDGER_BYTES_MAX
+from p2pfed.primitives import codec
 from p2pfed.types.genesis import Params
-from p2pfed.types.params import GATE_RETURN_HEIGHTS, QUALITY_WINDOW
+from p2pfed.types.params import (
+    GATE_RETURN_HEIGHTS,
+    PROOF_LEAF_BYTES_MAX,
+    QUALITY_CLASSES_MAX,
+    QUALITY_WINDOW,
+    VALIDATORS_MAX,
+)
 from p2pfed.types.quality import CLASS_ONE, CLASS_UNKNOWN, QUALITY_ONE
 
 KEYS = tuple(bytes([number]) * 33 for number in range(4))
@@ -57,7 +65,7 @@ def test_a_model_that_loses_a_tenth_stays_and_one_that_loses_more_goes() -> None
     assert [scored.score for scored in kept.window] == [40_000, 36_001]
     assert kept.back_to is None
     gone = told(state, 3, 36_000)
-    assert gone.back_to == Scored(1, root(1), b"e" * 32, 40_000, b"")
+    assert gone.back_to == Scored(1, root(1), b"e" * 32, 40_000)
     assert [scored.height for scored in gone.window] == [1]
 
 
@@ -80,7 +88,7 @@ def test_the_next_block_goes_back_and_what_trained_from_worse_models_is_void() -
     assert after.back_to is None
     assert after.floor == 4
     # The model is that of height 4 from now on: peers keep the newest.
-    assert after.window == (Scored(4, root(1), b"e" * 32, 40_000, b""),)
+    assert after.window == (Scored(4, root(1), b"e" * 32, 40_000),)
 
 
 def test_patience_asks_for_so_many_worse_models_in_a_row() -> None:
@@ -99,8 +107,10 @@ def test_patience_asks_for_so_many_worse_models_in_a_row() -> None:
 def test_a_class_that_is_lost_is_seen_where_the_score_is_not() -> None:
     all_right, one_lost = bytes([CLASS_ONE] * 3), bytes([CLASS_ONE, 0, CLASS_ONE])
     half = QUALITY_ONE // 2
-    state = told(QualityState(), 2, 40_000, all_right)
-    assert told(state, 3, 39_000, one_lost).back_to is None  # Nobody watches classes here.
+    unwatched = told(QualityState(), 2, 40_000, all_right)
+    assert unwatched.window[0].shares == ()
+    assert told(unwatched, 3, 39_000, one_lost).back_to is None
+    state = told(QualityState(), 2, 40_000, all_right, gate_class_drop=half)
     assert told(state, 3, 39_000, one_lost, gate_class_drop=half).back_to is not None
     less = bytes([CLASS_ONE, CLASS_ONE // 2, CLASS_ONE])
     assert told(state, 3, 39_000, less, gate_class_drop=half).back_to is None
@@ -157,6 +167,33 @@ def test_a_network_without_a_gate_has_no_leaf() -> None:
     assert [name for name, _ in quality.leaves(told(QualityState(), 2, 1))] == [b"state"]
 
 
+def test_the_shares_of_each_model_have_a_leaf_that_a_proof_can_carry() -> None:
+    half = QUALITY_ONE // 2
+    state = told(
+        told(QualityState(), 2, 40_000, b"ab", gate_class_drop=half), 3, 9, b"a", gate_class_drop=half
+    )
+    said = tuple(Shares(key, b"ab") for key in KEYS)
+    assert state.back_to is not None
+    assert state.back_to.shares == said
+    leaves = dict(quality.leaves(state))
+    assert leaves == {
+        b"state": codec.encode(
+            msgspec.structs.replace(
+                state,
+                window=(Scored(1, root(1), b"e" * 32, 40_000),),
+                back_to=Scored(1, root(1), b"e" * 32, 40_000),
+            )
+        ),
+        b"shares\x00\x00": codec.encode(said),
+        b"back_to": codec.encode(said),
+    }
+    most = Shares(b"k" * 33, bytes(QUALITY_CLASSES_MAX))
+    full = Scored((1 << 62), root(1), root(2), QUALITY_ONE, (most,) * VALIDATORS_MAX)
+    largest = QualityState((full,) * QUALITY_WINDOW)
+    assert all(len(leaf) < PROOF_LEAF_BYTES_MAX for _, leaf in quality.leaves(largest))
+    assert len(codec.encode(largest)) < LEDGER_BYTES_MAX // 4
+
+
 SCORE = st.integers(0, QUALITY_ONE)
 
 
@@ -173,40 +210,73 @@ def test_liars_below_a_third_can_not_move_a_median_beyond_what_honest_validators
     everybody = [*honest, *liars]
     keys = [number.to_bytes(33, "big") for number in range(len(everybody))]
     voters = [(key, power) for key, (_, power) in zip(keys, everybody, strict=True)]
-    words = [
-        Word(key, score, bytes([score * CLASS_ONE // QUALITY_ONE]))
-        for key, (score, _) in zip(keys, everybody, strict=True)
-    ]
-    found = medians(words, voters)
+    words = [Word(key, score, b"") for key, (score, _) in zip(keys, everybody, strict=True)]
+    found = median_score(words, voters)
     assert found is not None
-    score, classes = found
     said = [score for score, _ in honest]
-    assert min(said) <= score <= max(said)
-    assert (
-        classes[0] == score * CLASS_ONE // QUALITY_ONE
-    )  # Order is kept, so the medians are the same voice's.
+    assert min(said) <= found <= max(said)
 
 
-def test_a_class_needs_two_thirds_who_know_it() -> None:
-    known, unknown = bytes([100]), bytes([CLASS_UNKNOWN])
-    words = [Word(key, 1, known if place < 2 else unknown) for place, key in enumerate(KEYS)]
-    assert medians(words, VOTERS) == (1, unknown)
-    words[2] = Word(KEYS[2], 1, known)
-    assert medians(words, VOTERS) == (1, known)
+ALL, HALF, NONE, UNKNOWN = CLASS_ONE, CLASS_ONE // 2, 0, CLASS_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "is_lost"),
+    [
+        ((ALL, ALL, ALL, ALL), (NONE, NONE, NONE, NONE), True),
+        ((ALL, ALL, ALL, ALL), (HALF, HALF, HALF, HALF), False),  # Exactly what may be lost.
+        ((ALL, ALL, ALL, ALL), (NONE, NONE, HALF, HALF), False),  # Half is not most.
+        ((ALL, ALL, ALL, ALL), (NONE, NONE, NONE, ALL), True),  # One who vouches hides nothing.
+        ((ALL, HALF, NONE, NONE), (NONE, HALF, NONE, NONE), False),  # One who lies loses nothing.
+        ((ALL, ALL, ALL, UNKNOWN), (NONE, NONE, HALF, UNKNOWN), True),  # Most of those who know it.
+        ((ALL, ALL, ALL, UNKNOWN), (NONE, NONE, UNKNOWN, NONE), False),  # Too few know both.
+        ((ALL, ALL, UNKNOWN, ALL), (NONE, NONE, NONE, UNKNOWN), False),
+    ],
+)
+def test_each_validator_is_compared_with_what_it_said_before(
+    then: tuple[int, ...], now: tuple[int, ...], is_lost: bool
+) -> None:
+    half = QUALITY_ONE // 2
+    state = QualityState()
+    for height, shares in ((2, then), (3, now)):
+        words = tuple(Word(key, 40_000, bytes([5, share])) for key, share in zip(KEYS, shares, strict=True))
+        said = msgspec.structs.replace(judge(height), words=words)
+        state, _ = quality.execute(said, context(height, gate_class_drop=half), state)
+    assert (state.back_to is not None) is is_lost
 
 
 def test_exactly_two_thirds_who_know_a_class_are_not_enough() -> None:
-    known, unknown = bytes([100]), bytes([CLASS_UNKNOWN])
-    words = [Word(key, 1, unknown if key == KEYS[3] else known) for key in KEYS]
-    assert medians(words, (*VOTERS[:3], (KEYS[3], 15))) == (1, unknown)
-    assert medians(words, (*VOTERS[:3], (KEYS[3], 14))) == (1, known)
+    then, now = (tuple(Shares(key, bytes([share])) for key in KEYS[:3]) for share in (ALL, NONE))
+    models = Scored(2, root(2), root(2), 1, now), Scored(1, root(1), root(1), 1, then)
+    assert not quality.has_lost_class(*models, (*VOTERS[:3], (KEYS[3], 15)), TENTH)
+    assert quality.has_lost_class(*models, (*VOTERS[:3], (KEYS[3], 14)), TENTH)
 
 
-def test_validators_may_know_of_different_numbers_of_classes() -> None:
-    words = [Word(key, 1, bytes([100] * place)) for place, key in enumerate(KEYS)]
-    assert medians(words, VOTERS) == (1, bytes([100, CLASS_UNKNOWN, CLASS_UNKNOWN]))
+def test_who_came_after_the_best_model_has_nothing_to_compare_with() -> None:
+    then, now = Shares(KEYS[0], bytes([ALL])), tuple(Shares(key, bytes([NONE])) for key in KEYS)
+    best = Scored(1, root(1), root(1), 1, (then,))
+    assert not quality.has_lost_class(Scored(2, root(2), root(2), 1, now), best, VOTERS, TENTH)
+    alone = ((KEYS[0], 30), *((key, 4) for key in KEYS[1:]))
+    assert quality.has_lost_class(Scored(2, root(2), root(2), 1, now), best, alone, TENTH)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, ALL), st.integers(0, ALL)), min_size=4, max_size=9),
+    st.lists(st.tuples(st.integers(0, ALL), st.integers(0, ALL)), max_size=4),
+)
+def test_liars_below_a_third_can_not_lose_a_class_that_every_honest_validator_kept(
+    honest: list[tuple[int, int]], liars: list[tuple[int, int]]
+) -> None:
+    honest = [(then, max(then, now)) for then, now in honest]
+    everybody = [*honest, *liars[: (len(honest) - 1) // 2]]
+    keys = [number.to_bytes(33, "big") for number in range(len(everybody))]
+    pair = [
+        Scored(1, root(1), root(1), 1, tuple(map(Shares, keys, (bytes([said[when]]) for said in everybody))))
+        for when in (1, 0)
+    ]
+    assert not quality.has_lost_class(pair[0], pair[1], [(key, 10) for key in keys], TENTH)
 
 
 def test_between_two_halves_the_lower_one_is_the_median() -> None:
     words = [Word(key, 1 + place, b"") for place, key in enumerate(KEYS)]
-    assert medians(words, VOTERS) == (2, b"")
+    assert median_score(words, VOTERS) == 2
