@@ -252,7 +252,7 @@ def test_a_fleet_starts_says_how_it_is_and_stops(machines: tuple[Path, dict[str,
     found = fleet(peers, variables, "status")
     assert found.returncode == 0
     assert [line[:6] for line in found.stdout.splitlines() if ": height " in line] == ["peer0:", "peer1:"]
-    assert '"peer.started"' in fleet(peers, variables, "log", "peer0").stdout
+    assert fleet(peers, variables, "log", "peer0").stdout.startswith('peer0: {"schema": "p2pfed.event/1"')
     stopped = fleet(peers, variables, "stop")
     assert (stopped.returncode, stopped.stdout) == (0, "peer0: stopped\npeer1: stopped\n"), stopped
     assert fleet(peers, variables, "stop").stdout == "peer0: does not run\npeer1: does not run\n"
