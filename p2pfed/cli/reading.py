@@ -77,17 +77,22 @@ def answers(home: Home, path: str) -> bool:
 
 def ask_status(home: Home) -> dict[str, Any] | None:
     """Return `/v1/status` of the running peer; None where no peer answers."""
+    return ask(home, "/v1/status")
+
+
+def ask(home: Home, path: str) -> dict[str, Any] | None:
+    """Return the object that the running peer has at `path`; None where no peer answers."""
     address = api_address(home)
     if address is None:
         return None
     connection = HTTPConnection(*address, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", "/v1/status")
+        connection.request("GET", path)
         response = connection.getresponse()
         if response.status != 200:
             return None
-        status: dict[str, Any] = json.loads(response.read())
-        return status
+        found: dict[str, Any] = json.loads(response.read())
+        return found
     except (OSError, HTTPException, ValueError):
         return None
     finally:

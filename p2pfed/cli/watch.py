@@ -1,4 +1,4 @@
-"""`p2pfed watch`: follow a peer's blocks live, or until a target is reached."""
+"""`p2pfed watch`: follow a peer live, or until a target is reached."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import click
 from msgspec import Struct
 
 from p2pfed.cli.options import home_option, json_option
-from p2pfed.cli.reading import api_address
+from p2pfed.cli.reading import api_address, ask
+from p2pfed.cli.watch_view import View, drawn, is_wanted
 from p2pfed.errors import LocalError, TargetMissedError, UsageError
 from p2pfed.learning.learner import ACCURACY_PUBLIC, LOSS_PUBLIC
 from p2pfed.runtime.feed import Entry
@@ -56,28 +57,47 @@ def parse_target(text: str) -> Target:
 @json_option
 @click.option("--until", "until", help="Stop at a target: accuracy>=0.9, loss<0.2, height>=20.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0), help="Give up after so many seconds.")
-def watch(home: Home, as_json: bool, until: str | None, timeout_s: float | None) -> None:
-    """Follow the blocks of a running peer; exit code 6 where the target is missed."""
+@click.option("--plain", is_flag=True, help="Lines instead of the picture, as where it is no terminal.")
+def watch(home: Home, as_json: bool, until: str | None, timeout_s: float | None, plain: bool) -> None:
+    """Follow a running peer: curves and peers on a terminal, a line a block elsewhere.
+
+    Exit code 6 where the target is missed.
+    """
     target = parse_target(until) if until else None
     address = api_address(home)
     if address is None:
         raise LocalError(f"no peer with an HTTP API runs in {home.path}; start it with `p2pfed run`")
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    text = TextLog(click.echo)
-    best: dict[str, Any] = {}
-    for row in _events(address, deadline):
-        if row["event"] in SHOWN:
-            if as_json:
-                click.echo(json.dumps(row))
-            else:
-                text(_entry(row))
-        if row["event"] == "block.evaluated":
-            best = row
-            if target is not None and target.is_met_by(row):
-                return
-    if target is not None:
+    rows = _events(address, deadline)
+    if is_wanted(is_plain=plain or as_json):
+        view = View("{}:{}".format(*address), until or "")
+        view.remember(ask(home, "/v1/history") or {})
+        with drawn(view):
+            best = _follow(rows, target, lambda row: view.take(_entry(row)))
+    elif as_json:
+        best = _follow(
+            rows, target, lambda row: click.echo(json.dumps(row)) if row["event"] in SHOWN else None
+        )
+    else:
+        text = TextLog(click.echo)
+        best = _follow(rows, target, lambda row: text(_entry(row)) if row["event"] in SHOWN else None)
+    if target is not None and not target.is_met_by(best):
         value = best.get(_FIGURES[target.figure], "nothing")
         raise TargetMissedError(f"{until} was not reached; the last value is {value}")
+
+
+def _follow(
+    rows: Iterator[dict[str, Any]], target: Target | None, show: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Show each event until the target is met or they end; return the last figures."""
+    last: dict[str, Any] = {}
+    for row in rows:
+        show(row)
+        if row["event"] == "block.evaluated":
+            last = row
+            if target is not None and target.is_met_by(row):
+                break
+    return last
 
 
 def _entry(row: dict[str, Any]) -> Entry:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +76,52 @@ def test_blocks_are_listed_and_shown_whole(net: Network) -> None:
     missing = p2pfed("blocks", "show", "99999", "--home", home)
     assert (missing.returncode, missing.stdout) == (3, "")
     assert "there is no block 99999; the heights are 1 to " in missing.stderr
+
+
+def on_a_terminal(*arguments: str | Path, stop_at: bytes = b"") -> tuple[int, bytes]:
+    """Run a command on a terminal of 30 x 100; return its exit code and all that it wrote.
+
+    Where `stop_at` comes up, it is stopped as Ctrl-C does.
+    """
+    ours, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    variables = child_environment({"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "p2pfed", *map(str, arguments)],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env=variables,
+    )
+    os.close(its)
+    written = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            written += piece
+            if stop_at and stop_at in written:
+                process.send_signal(signal.SIGINT)
+                stop_at = b""
+    except OSError:
+        pass  # So Linux says that nobody holds the other end any more.
+    finally:
+        os.close(ours)
+    return process.wait(60), written
+
+
+def test_watch_draws_on_a_terminal_and_leaves_it_as_it_was(net: Network) -> None:
+    home = net.peers[0].home.path
+    code, written = on_a_terminal("watch", "--home", home, "--until", "height>=5", "--timeout", "60")
+    assert code == 0
+    assert "accuracy" in written.decode()
+    assert "collects updates" in written.decode() or "is final" in written.decode()
+    assert written.rindex(b"\x1b[?25h") > written.rindex(b"\x1b[?25l")  # The cursor is back.
+    code, written = on_a_terminal("watch", "--home", home, stop_at=b"accuracy")
+    assert (code, b"Traceback" in written) == (130, False)
+    assert written.rindex(b"\x1b[?25h") > written.rindex(b"\x1b[?25l")
+    code, written = on_a_terminal(
+        "watch", "--home", home, "--plain", "--until", "height>=5", "--timeout", "60"
+    )
+    assert (code, b"\x1b" in written) == (0, False)
 
 
 def test_watch_ends_when_its_target_is_reached_and_with_6_where_it_is_missed(net: Network) -> None:
