@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # Braille: the bit of each column's four dots.
@@ -40,14 +41,20 @@ def curve(values: Mapping[int, float], width: int, rows: int, *, is_plain: bool 
         "".join(("*" if cell else " ") if is_plain else chr(_BLANK + cell) for cell in line) for line in grid
     ]
     labels = [""] * rows
-    labels[-1] = f"{low:.3f}"
-    labels[0] = f"{high:.3f}"
+    labels[-1] = _number(low)
+    labels[0] = _number(high)
     return [f"{label:>{LABEL - 1}} {line}" for label, line in zip(labels, drawn, strict=True)]
+
+
+def _number(value: float) -> str:
+    """Return a value in less than LABEL columns."""
+    text = f"{value:.3f}"
+    return text if len(text) < LABEL else f"{value:.0e}"
 
 
 def _at(values: Mapping[int, float], heights: list[int], place: float) -> float:
     """Return the value at a place between two heights, on the line from one to the other."""
-    right = next((index for index, height in enumerate(heights) if height >= place), len(heights) - 1)
+    right = min(bisect_left(heights, place), len(heights) - 1)
     after = heights[right]
     before = heights[max(right - 1, 0)]
     if after == before:

@@ -62,17 +62,7 @@ def api_address(home: Home) -> tuple[str, int] | None:
 
 def answers(home: Home, path: str) -> bool:
     """Answer whether the running peer of a home says yes (200) to `path`, `/livez` or `/readyz`."""
-    address = api_address(home)
-    if address is None:
-        return False
-    connection = HTTPConnection(*address, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
+    return _get(home, path) is not None
 
 
 def ask_status(home: Home) -> dict[str, Any] | None:
@@ -82,6 +72,15 @@ def ask_status(home: Home) -> dict[str, Any] | None:
 
 def ask(home: Home, path: str) -> dict[str, Any] | None:
     """Return the object that the running peer has at `path`; None where no peer answers."""
+    data = _get(home, path)
+    try:
+        found: dict[str, Any] | None = None if data is None else json.loads(data)
+    except ValueError:
+        return None
+    return found
+
+
+def _get(home: Home, path: str) -> bytes | None:
     address = api_address(home)
     if address is None:
         return None
@@ -89,11 +88,8 @@ def ask(home: Home, path: str) -> dict[str, Any] | None:
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        if response.status != 200:
-            return None
-        found: dict[str, Any] = json.loads(response.read())
-        return found
-    except (OSError, HTTPException, ValueError):
+        return response.read() if response.status == 200 else None
+    except (OSError, HTTPException):
         return None
     finally:
         connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +20,14 @@ HEIGHTS_MAX = 1_000  # Of the curves; older ones leave at the left.
 LINES_MAX = 200
 _CURVES = (("accuracy", ACCURACY_PUBLIC), ("loss", LOSS_PUBLIC))
 _QUIET = frozenset({"height.started", "collect.ended", "round.started", "update.received", "update.made",
-                    "proposal.built", "pledges.ended", "model.judged", "block.committed"})  # fmt: skip
+                    "proposal.built", "pledges.ended", "model.judged"})  # fmt: skip
 
 
 class View:
-    """Everything that was seen, and how it looks on a terminal of some size."""
+    """Everything that was seen, and how it looks on a terminal of some size.
+
+    One thread reads events while another draws.
+    """
 
     def __init__(self, address: str, target: str = "") -> None:
         self.address, self.target = address, target
@@ -33,6 +37,7 @@ class View:
         self.connected: dict[str, None] = {}
         self.stake = ""
         self.updates = ""
+        self._lock = threading.Lock()
         self._lines: deque[str] = deque(maxlen=LINES_MAX)
         self._text = TextLog(self._lines.append)
 
@@ -45,6 +50,10 @@ class View:
 
     def take(self, entry: Entry) -> None:
         """Note one event of the peer."""
+        with self._lock:
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
         data = entry.data
         match entry.event:
             case "peer.joined" | "peer.left":
@@ -65,28 +74,30 @@ class View:
                 for name, values in self.figures.items():
                     if name in data:
                         values[data["height"]] = float(data[name])
-                        values.pop(data["height"] - HEIGHTS_MAX, None)
+                        for old in [height for height in values if height <= data["height"] - HEIGHTS_MAX]:
+                            del values[old]
             case "network.finished":
                 self.step = "the network has finished"
-        if entry.event not in _QUIET or entry.event == "block.committed":
+        if entry.event not in _QUIET:
             self._text(entry)
 
     def frame(self, width: int, rows: int, *, is_plain: bool = False) -> list[str]:
-        """Return the lines of the picture, at most `rows` of at most `width` columns."""
+        """Return the lines of the picture, at most `rows` of at most `width` columns; ASCII if `is_plain`."""
+        with self._lock:
+            lines = [printable(line)[:width] for line in self._frame(width, rows, is_plain=is_plain)][:rows]
+        return [line.encode("ascii", "replace").decode() for line in lines] if is_plain else lines
+
+    def _frame(self, width: int, rows: int, *, is_plain: bool) -> list[str]:
         head = [
             f"p2pfed  {self.address}  height {self.height}"
             + (f"  until {self.target}" if self.target else "")
         ]
         head.append(f"{'step':<{LABEL}}{self.step}")
         names = " ".join(short(peer) for peer in self.connected) or "none"
-        head.append(f"{'peers':<{LABEL}}{len(self.connected)} others: {names}")
-        if self.stake or self.updates:
-            parts = [
-                part
-                for part in (self.stake and f"stake {self.stake}", self.updates and f"updates {self.updates}")
-                if part
-            ]
-            head.append(f"{'':<{LABEL}}{', '.join(parts)}")
+        head.append(f"{'peers':<{LABEL}}{len(self.connected)} connected: {names}")
+        for name, text in (("stake", self.stake), ("updates", self.updates)):
+            if text:
+                head.append(f"{name:<{LABEL}}{text}")
         drawn = [(title, self.figures[name]) for title, name in _CURVES if self.figures[name]]
         left = rows - len(head) - len(drawn)
         each = max(0, min(8, (left - 4) // len(drawn))) if drawn else 0
@@ -94,8 +105,7 @@ class View:
             newest = max(values)
             head.append(f"{title:<{LABEL}} {values[newest]:.3f} at height {newest}, from {min(values)} on")
             head += curve(values, width, each, is_plain=is_plain)
-        last = list(self._lines)[-max(0, rows - len(head)) :] if rows > len(head) else []
-        return [printable(line)[:width] for line in (*head, *last)][:rows]
+        return head + list(self._lines)[-max(1, rows - len(head)) :]
 
 
 def is_wanted(*, is_plain: bool) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from p2pfed.cli.curves import LABEL, curve
 
-FIGURES = st.dictionaries(st.integers(1, 5_000), st.floats(-1e6, 1e6), max_size=30)
+FIGURES = st.dictionaries(st.integers(1, 5_000), st.floats(-1e99, 1e99), max_size=30)
 
 
 def test_a_line_that_rises_goes_from_the_lower_left_to_the_upper_right() -> None:
@@ -39,6 +39,5 @@ def test_no_room_is_no_curve(shape: tuple[int, int]) -> None:
 @given(FIGURES, st.integers(0, 120), st.integers(0, 20), st.booleans())
 def test_it_stays_in_its_frame(values: dict[int, float], width: int, rows: int, is_plain: bool) -> None:
     lines = curve(values, width, rows, is_plain=is_plain)
-    assert len(lines) in (0, rows)
-    widest = max((len(f"{value:.3f}") for value in values.values()), default=0)
-    assert all(len(line) <= max(width, width - LABEL + 1 + widest) for line in lines)
+    is_drawn = bool(values) and rows > 0 and width >= LABEL + 4
+    assert [len(line) for line in lines] == [width] * (rows if is_drawn else 0)
