@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import shlex
 import shutil
@@ -23,6 +24,7 @@ from e2e.support import PORTS_FIRST, PORTS_LAST
 
 from p2pfed.cli.main import cli
 from p2pfed.runtime.demo.network import free_ports
+from p2pfed.storage.home import Home
 
 CHECKOUT = Path(__file__).parents[2]
 MACHINES = CHECKOUT / "bootstrap" / "machines"
@@ -33,7 +35,8 @@ def parse(line: str | list[str]) -> None:
     """Parse a command line of `p2pfed` as the program itself does; raises click's error where it would."""
     words = shlex.split(line) if isinstance(line, str) else list(line)
     command: click.Command = cli
-    context = click.Context(cli, info_name="p2pfed")
+    # With the program's own settings: a command remembers the first help option that it was asked for.
+    context = click.Context(cli, info_name="p2pfed", **cli.context_settings)
     while isinstance(command, click.Group):
         found = command.get_command(context, words[0])
         assert found is not None, f"there is no command {words[0]!r}"
@@ -59,18 +62,18 @@ def test_only_options_that_exist_are_parsed() -> None:
 
 
 def test_the_image_calls_what_exists() -> None:
-    text = (MACHINES / "Dockerfile").read_text()
-    lists = {
-        word: yaml.safe_load(line.partition(word)[2])
-        for line in text.splitlines()
-        for word in ("HEALTHCHECK", "ENTRYPOINT", "CMD ")
-        if line.startswith(word) and word != "HEALTHCHECK"
-    }
-    assert lists["ENTRYPOINT"] == ["p2pfed"]
-    parse(lists["CMD "])
-    health = next(line for line in text.splitlines() if line.startswith("HEALTHCHECK"))
-    parse(yaml.safe_load(health[health.index("[") :])[1:])
-    copied = [word for line in text.splitlines() if line.startswith("COPY ") for word in line.split()[1:-1]]
+    lines = (MACHINES / "Dockerfile").read_text().splitlines()
+
+    def called(word: str) -> list[str]:
+        """Return the list that a line of this word ends with."""
+        (line,) = (line for line in lines if line.startswith(f"{word} "))
+        found: list[str] = json.loads(line[line.index("[") :])
+        return found
+
+    assert called("ENTRYPOINT") == called("HEALTHCHECK")[:1] == ["p2pfed"]
+    parse(called("CMD"))
+    parse(called("HEALTHCHECK")[1:])
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
     kept = [
         line[1:]
         for line in (MACHINES / "Dockerfile.dockerignore").read_text().splitlines()
@@ -256,6 +259,34 @@ def test_a_fleet_starts_says_how_it_is_and_stops(machines: tuple[Path, dict[str,
     stopped = fleet(peers, variables, "stop")
     assert (stopped.returncode, stopped.stdout) == (0, "peer0: stopped\npeer1: stopped\n"), stopped
     assert fleet(peers, variables, "stop").stdout == "peer0: does not run\npeer1: does not run\n"
+
+
+def test_a_peer_without_an_api_is_stopped_all_the_same(machines: tuple[Path, dict[str, str]]) -> None:
+    peers, variables = machines
+    home = Path(peers.read_text().split()[-1])
+    config = home / "config.toml"
+    config.write_text(config.read_text().replace("enabled = true", "enabled = false"))
+    process = subprocess.Popen(
+        [variables["P2PFED"], "run", "--home", str(home)], env=variables, stderr=subprocess.DEVNULL
+    )
+    try:
+        while not Home(home).is_locked():
+            assert process.poll() is None
+        assert fleet(peers, variables, "start", "peer1").stdout == "peer1: runs already\n"
+        assert fleet(peers, variables, "stop", "peer1").stdout == "peer1: stopped\n"
+        assert process.wait(TIMEOUT_S) in (-signal.SIGTERM, 143)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_mistyped_folder_stays_as_it_is(machines: tuple[Path, dict[str, str]]) -> None:
+    peers, variables = machines
+    peers.write_text(f"peer9 machine9 {peers.parent}/nowhere\n")
+    for action in ("start", "stop"):
+        done = fleet(peers, variables, action)
+        assert (done.returncode, done.stderr) == (1, f"peer9: there is no peer in {peers.parent}/nowhere\n")
+    assert not (peers.parent / "nowhere").exists()
 
 
 def test_one_machine_away_does_not_keep_the_others_from_being_asked(

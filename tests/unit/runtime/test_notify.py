@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ from p2pfed.runtime.notify import Supervisor, supervised
 
 
 @pytest.fixture
-def heard(tmp_path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    listener.bind(str(tmp_path / "notify"))
-    listener.settimeout(60)
-    return listener
+def heard(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(60)
+        yield listener
 
 
 async def test_it_hears_of_the_start_each_block_life_and_the_end(heard: socket.socket) -> None:
@@ -40,6 +41,13 @@ async def test_without_a_watchdog_nobody_says_that_it_lives(heard: socket.socket
     async with supervised(Feed(), {"NOTIFY_SOCKET": heard.getsockname()}):
         await asyncio.sleep(0)
     assert heard.recv(4096) == b"STOPPING=1"
+
+
+def test_a_supervisor_that_reads_nothing_makes_nobody_wait(heard: socket.socket) -> None:
+    supervisor = Supervisor({"NOTIFY_SOCKET": heard.getsockname()})
+    for number in range(100_000):  # Far more than the system queues.
+        supervisor.tell(f"STATUS=height {number}")
+    assert heard.recv(100) == b"STATUS=height 0"
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
