@@ -130,9 +130,9 @@ class Fetcher:
         header, blobs = effect.header, self._store.blobs
         root, form = header.payload_root, payload_form(self._store.genesis)
         loop = asyncio.get_running_loop()
-        held = self._fresh.get(root)
-        if held is None and blobs.has(root):
-            held = await loop.run_in_executor(self._bulk, blobs.load, root)
+        held: bytes | memoryview | None = None
+        if blobs.has(root):  # The store says what is durable; from memory come only its bytes.
+            held = self._fresh.get(root) or await loop.run_in_executor(self._bulk, blobs.load, root)
         blob = await self._blob(name, root, header.payload_bytes) if held is None else _Blob(held, ())
 
         def keep_and_judge() -> tuple[bool, InvalidUpdate | None]:
@@ -266,8 +266,7 @@ class Fetcher:
 
         async def one(index: int) -> None:
             async with window:
-                answer = await self._request(peer, GetChunk(root, index))
-            await _in_thread(take, root, index, answer)
+                await _in_thread(take, root, index, await self._request(peer, GetChunk(root, index)))
 
         keep(0, first)
         await asyncio.gather(*(one(index) for index in range(1, count)))

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from p2pfed.primitives.merkle import CHUNK_BYTES, chunk_hashes, path_of_hashes
+from p2pfed.primitives.merkle import CHUNK_BYTES, chunk_hashes
+from p2pfed.storage.blob_store import chunk_of_bytes
 from p2pfed.types.params import MIB
 from p2pfed.types.wire import Chunk
 
 FRESH_BYTES_MAX = 128 * MIB  # The payloads of a height of some large models; of small ones, all.
-FRESH_ITEMS_MAX = 512  # The updates of a large height; a hundred heights of a small network are enough.
+FRESH_ITEMS_MAX = 512  # The updates of a large height and its body.
 ITEM_BYTES_MAX = 32 * MIB  # What is larger is read from disk: it would push out everything else.
 
 
@@ -59,15 +60,9 @@ class Fresh:
         item = self._items.get(root)
         if item is None:
             return None
-        if index == 0 and 0 < len(item.data) <= CHUNK_BYTES:
-            return Chunk(1, bytes(item.data), ())  # Its root is the blob's.
-        if not item.hashes:
+        if not item.hashes and len(item.data) > CHUNK_BYTES:
             item.hashes = chunk_hashes(item.data)
-        if not 0 <= index < len(item.hashes):
-            return None
-        start = index * CHUNK_BYTES
-        data = bytes(item.data[start : start + CHUNK_BYTES])
-        return Chunk(len(item.hashes), data, path_of_hashes(item.hashes, index))
+        return chunk_of_bytes(item.data, index, item.hashes)
 
     def _forget(self, root: bytes) -> None:
         self._bytes -= len(self._items.pop(root).data)

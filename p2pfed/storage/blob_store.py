@@ -37,15 +37,23 @@ _ROOT_NAME = re.compile("[0-9a-f]{64}")
 HASHES_CACHED_MAX = 1 << 16  # Chunks whose hashes are held in memory: 4 MiB of trees serve 64 GiB of blobs.
 
 
-def chunk_of_bytes(data: bytes, index: int) -> Chunk | None:
-    """Return chunk `index` of a blob that is in memory (a block body); None beyond its end."""
+def chunk_of_bytes(
+    data: bytes | memoryview, index: int, hashes: Sequence[bytes] | None = None
+) -> Chunk | None:
+    """Return chunk `index` of a blob that is in memory; None beyond its end.
+
+    Args:
+        data: The blob.
+        index: Which chunk.
+        hashes: Those of all its chunks, where they are known.
+    """
     if index == 0 and 0 < len(data) <= CHUNK_BYTES:
-        return Chunk(1, data, ())  # Its root is the blob's.
-    hashes = chunk_hashes(data)
+        return Chunk(1, bytes(data), ())  # Its root is the blob's.
+    hashes = hashes or chunk_hashes(data)
     if not 0 <= index < len(hashes):
         return None
     start = index * CHUNK_BYTES
-    return Chunk(len(hashes), data[start : start + CHUNK_BYTES], path_of_hashes(hashes, index))
+    return Chunk(len(hashes), bytes(data[start : start + CHUNK_BYTES]), path_of_hashes(hashes, index))
 
 
 class BlobStore:
