@@ -125,6 +125,7 @@ def figures(
         if event["event"] == "block.evaluated" and event["height"] == args.heights and "acc(public)" in event
     ]  # fmt: skip
     last = [own[-1] for own in blocks if own and own[-1]["height"] == args.heights]
+    updates = [event["updates"] for own in blocks for event in own[1:]]  # As of the rounds: not the first.
     median = statistics.median(rounds) if rounds else None
     trained_s = statistics.median(train) if train else None
     return {
@@ -135,9 +136,7 @@ def figures(
         "first_training_s": _rounded(max((own[0][0] - started for own in trained if own), default=None)),
         "finished": sum(code == 0 for code in codes),
         "distinct_model_digests": len({event["model_root"] for event in last}),
-        "updates_median": statistics.median(event["updates"] for own in blocks for event in own[1:])
-        if last
-        else None,
+        "updates_median": statistics.median(updates) if updates else None,
         "accuracy": _rounded(statistics.median(accuracies) if accuracies else None),
     }
 
