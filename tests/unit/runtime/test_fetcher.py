@@ -200,14 +200,28 @@ async def test_a_root_over_pieces_that_no_store_would_cut_names_no_blob(world: W
     assert root_of_hashes(hashes) not in world.store.blobs.roots()
 
 
-async def test_a_large_payload_comes_whole_however_its_chunks_meet(world: World) -> None:
-    # Chunks are checked and put in their places by several threads at once.
-    data = np.random.default_rng(1).bytes(20 * CHUNK_BYTES + 5)
-    root = world.full.blobs.put(data)
-    for _ in range(10):
-        blob = await world.fetcher._from(GOOD, root, len(data))
-        assert blob is not None
-        assert (blob.data == data, blob.hashes) == (True, tuple(chunk_hashes(data)))
+async def test_a_large_payload_comes_whole_in_whatever_order_its_chunks_come(world: World) -> None:
+    count, order = 21, list[int]()
+    data = np.random.default_rng(1).bytes((count - 1) * CHUNK_BYTES + 5)
+    root, is_out = world.full.blobs.put(data), [asyncio.Event() for _ in range(count)]
+    serve = Server(world.full, world.disk, lambda _: True)
+
+    async def backwards(peer: bytes, asked: bytes) -> bytes:
+        """Answer a whole window of requests, the last one first."""
+        request = decode_request(asked)
+        assert isinstance(request, GetChunk)
+        index = request.index
+        if index and index % fetcher.WINDOW and index + 1 < count:
+            await is_out[index + 1].wait()
+        is_out[index].set()
+        order.append(index)
+        return await serve(peer, asked)
+
+    world.transport.answers[GOOD] = backwards
+    blob = await world.fetcher._from(GOOD, root, len(data))
+    assert blob is not None
+    assert order[:9] == [0, *range(8, 0, -1)]
+    assert (blob.data == data, blob.hashes) == (True, tuple(chunk_hashes(data)))
 
 
 async def test_a_fetch_waits_for_a_holder_and_hears_of_one(
