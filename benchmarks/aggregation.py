@@ -38,7 +38,7 @@ from p2pfed.aggregation.catalogue import named_rule, rule_names
 from p2pfed.aggregation.division import RuleSum, Sums, fits_int32, model_units
 from p2pfed.aggregation.engine import merge
 from p2pfed.aggregation.fixed import distances
-from p2pfed.aggregation.gram import gram
+from p2pfed.aggregation.gram import gram, has_compiled
 from p2pfed.aggregation.group import ParallelMap, decide, pieces, plan_for, run
 from p2pfed.aggregation.growing import GrowingGram, Tables
 from p2pfed.aggregation.mean import example_weights
@@ -303,7 +303,7 @@ def main() -> None:
         "n": options.n, "f": options.f, "d": options.d, "threads": options.threads, "repeats":
         options.repeats, "byzfl_dtype": options.byzfl_dtype, "bandwidth_gb_per_s": round(reads, 1), "numpy":
         np.__version__, "kernel": kernel_in_use(), "blas_threads": os.environ["OPENBLAS_NUM_THREADS"],
-        "steps": options.steps, "load": os.getloadavg()[0],
+        "steps": options.steps, "load": os.getloadavg()[0], "compiled_kernel": has_compiled(),
     }  # fmt: skip
     if byzfl is not None:
         setting["byzfl_machine"] = byzfl.machine

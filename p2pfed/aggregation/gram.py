@@ -2,7 +2,8 @@
 
 The only file of this room where floats may appear. A sum of products that stays below 2^52 in float64 (2^24
 in float32) is exact whatever the order, the thread count or the use of fused multiply-add. `self_test` asks
-the BLAS of this machine at extreme values; where it fails, the same code runs over integers.
+the BLAS of this machine at extreme values; where it fails, the same code runs over integers. Inner products
+come from `_gram.c` where it was compiled and computes what integers do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from p2pfed.aggregation.division import Sums
 from p2pfed.aggregation.rule import Gram, IntRow
 from p2pfed.types.model import Int16Vector
 from p2pfed.types.params import COORDINATE_MAX, GROUP_ELEMENTS_MAX, UPDATES_MAX
+
+try:
+    from p2pfed.aggregation import _gram as _compiled
+except ImportError:  # There was no compiler when this was installed.
+    _compiled = None  # type: ignore[assignment]
 
 Mask = NDArray[np.integer[Any]]
 _Carrier = type[np.number[Any]]
@@ -55,7 +61,10 @@ def partial_gram(rows: Sequence[Int16Vector], fresh: int | None = None) -> NDArr
         rows: int16, of one length.
         fresh: Only the first so many rows are multiplied, with all; None for all. Shape `(fresh, n)`.
     """
-    return _gram(rows, len(rows) if fresh is None else fresh, np.float64 if self_test() else np.int64)
+    count = len(rows) if fresh is None else fresh
+    if has_compiled():
+        return _compiled_gram(rows, count)
+    return _gram(rows, count, np.float64 if self_test() else np.int64)
 
 
 def neighbour_sums(mask: Mask, elements: int) -> Mixer:
@@ -132,9 +141,23 @@ def _gram(rows: Sequence[Int16Vector], fresh: int, carrier: _Carrier) -> NDArray
                 products += (strips[:, low:high] @ strips[:, first:].transpose(0, 2, 1)).sum(0)
             if whole < part.shape[1]:
                 products += rest[low:high] @ rest[first:].T
-    square = total[:, :fresh]
-    square[:] = np.triu(square) + np.triu(square, 1).T  # Panels left out what lies below the diagonal.
+    _mirror(total)  # Panels left out what lies below the diagonal.
     return total.astype(np.int64)
+
+
+def _compiled_gram(rows: Sequence[Int16Vector], fresh: int) -> NDArray[np.int64]:
+    assert fresh <= len(rows) <= UPDATES_MAX
+    assert rows[0].size <= GROUP_ELEMENTS_MAX
+    total = np.zeros((fresh, len(rows)), np.int64)
+    _compiled.add_gram(tuple(map(np.ascontiguousarray, rows)), fresh, total)
+    _mirror(total)
+    return total
+
+
+def _mirror(products: NDArray[Any]) -> None:
+    """Copy what lies above the diagonal of the first columns below it."""
+    square = products[:, : len(products)]
+    square[:] = np.triu(square) + np.triu(square, 1).T
 
 
 def _carried(rows: Sequence[IntRow], memory: NDArray[Any]) -> NDArray[Any]:
@@ -170,12 +193,32 @@ def _panels(fresh: int, n: int) -> list[tuple[int, int, int]]:
 
 
 @lru_cache(maxsize=1)
+def has_compiled() -> bool:
+    """Answer whether there is a compiled kernel that computes the integers that it should."""
+    if _compiled is None:
+        return False
+    return all(
+        np.array_equal(_compiled_gram(rows, fresh), _gram(rows, fresh, np.int64))
+        for rows in _extremes()
+        for fresh in (len(rows), 2)
+    )
+
+
+@lru_cache(maxsize=1)
 def self_test() -> bool:
     """Answer whether BLAS on this machine is exact at the extreme values that the bounds allow.
 
     Asked once a process; it takes a few milliseconds. A BLAS that computes in a narrower type than it was
     given (as some accelerators do) fails here and costs time, not agreement.
     """
+    for rows in _extremes():
+        if not np.array_equal(_gram(rows, len(rows), np.float64), _gram(rows, len(rows), np.int64)):
+            return False
+    return _is_weighted_sum_exact(_extremes()[0]) and _are_neighbour_sums_exact()
+
+
+def _extremes() -> list[list[Int16Vector]]:
+    """Return a few long rows and many short ones of the values where a lost bit shows."""
     column = np.arange(BLOCK_COLUMNS_MAX + STRIP_COLUMNS + 3, dtype=np.int64)
     extremes = np.full((9, column.size), COORDINATE_MAX, np.int16)
     for index in range(1, len(extremes)):
@@ -183,11 +226,7 @@ def self_test() -> bool:
         values = (COORDINATE_MAX - column * index % 7) * (1 - 2 * ((column >> (index - 1)) & 1))
         extremes[index] = values
     rows = list(extremes)
-    many = [row[-99:] for row in rows] * (PANELLED_ROWS_MAX // len(rows) + 1)
-    for some in (rows, many):
-        if not np.array_equal(_gram(some, len(some), np.float64), _gram(some, len(some), np.int64)):
-            return False
-    return _is_weighted_sum_exact(rows) and _are_neighbour_sums_exact()
+    return [rows, [row[-99:] for row in rows] * (PANELLED_ROWS_MAX // len(rows) + 1)]
 
 
 def _is_weighted_sum_exact(rows: Sequence[Int16Vector]) -> bool:

@@ -15,10 +15,13 @@ from p2pfed.types.params import GROUP_ELEMENTS_MAX
 
 
 @pytest.fixture(autouse=True)
-def fresh_answer() -> Iterator[None]:
-    gram.self_test.cache_clear()
+def numpy_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(gram, "_compiled", None)
+    for answer in (gram.self_test, gram.has_compiled):
+        answer.cache_clear()
     yield
-    gram.self_test.cache_clear()
+    for answer in (gram.self_test, gram.has_compiled):
+        answer.cache_clear()
 
 
 @given(
