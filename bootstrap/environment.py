@@ -18,6 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 LOCK_NAME = "bootstrap.lock"  # Also the sign that a folder is ours to empty.
 READY_NAME = "bootstrap.json"  # Exists only while everything it lists is installed whole.
 LOG_NAME = "bootstrap.log"
+INSTALLED_FROM = ("pyproject.toml", "setup.py", "p2pfed/aggregation/_gram.c")
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 3
 EXIT_INTERRUPTED = 130
@@ -79,7 +80,7 @@ class Environment:
     def key(self) -> str:
         """A hash of everything that makes an environment of another time or place unfit."""
         parts = (
-            (self.checkout / "pyproject.toml").read_bytes(),
+            *((self.checkout / name).read_bytes() for name in INSTALLED_FROM),
             f"{sys.implementation.name} {sys.version} {sys.base_prefix}".encode(),
             sysconfig.get_platform().encode(),
             f"{self.checkout}\n{self.folder}".encode(),  # An environment doesn't survive a move.

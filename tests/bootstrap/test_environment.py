@@ -64,7 +64,9 @@ def _ensure(folder: Path, extras: list[str], installer: Installer, checkout: Pat
 
 def _checkout(tmp_path: Path, pyproject: str = "[project]\n") -> Path:
     checkout = tmp_path / "checkout"
-    checkout.mkdir(exist_ok=True)
+    (checkout / "p2pfed" / "aggregation").mkdir(parents=True, exist_ok=True)
+    for name in environment.INSTALLED_FROM:
+        (checkout / name).write_text("")
     (checkout / "pyproject.toml").write_text(pyproject)
     return checkout
 
@@ -90,6 +92,15 @@ def test_another_pyproject_makes_another_environment(folder: Path, tmp_path: Pat
     _ensure(folder, [""], installer, _checkout(tmp_path, "[project]\nname='x'\n"))
     assert installer.installed == ["", "test", ""]
     assert not (folder / "part-of-test").exists()
+
+
+def test_another_kernel_makes_another_environment(folder: Path, tmp_path: Path) -> None:
+    installer = Installer()
+    checkout = _checkout(tmp_path)
+    _ensure(folder, [""], installer, checkout)
+    (checkout / "p2pfed" / "aggregation" / "_gram.c").write_text("int changed;")
+    _ensure(folder, [""], installer, checkout)
+    assert installer.installed == ["", ""]
 
 
 def test_another_python_platform_or_place_has_another_key(

@@ -86,7 +86,7 @@ def test_the_image_calls_what_exists() -> None:
 
 def test_the_image_has_every_file_that_the_project_names() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    named = {project["readme"], *project.get("license-files", ()), "pyproject.toml"}
+    named = {project["readme"], *project.get("license-files", ()), "pyproject.toml", "setup.py"}
     copied = next(line for line in (MACHINES / "Dockerfile").read_text().splitlines() if "pyproject" in line)
     assert named <= set(copied.split())
 
