@@ -28,7 +28,6 @@ from p2pfed.node.effects import (
     FetchPayload,
     Halt,
     Observe,
-    ScheduleTimeout,
     StorePolkas,
     SyncLog,
 )
@@ -42,6 +41,7 @@ from p2pfed.node.facts import (
     UpdateRefused,
 )
 from p2pfed.node.shared import Shared
+from p2pfed.node.silence import ProposalWaits
 from p2pfed.node.update_pool import UpdatePool
 from p2pfed.node.values import Values
 from p2pfed.types.availability import AvailMessage
@@ -88,6 +88,7 @@ class HeightWork:
         self._replayed = replay(self.make_engine, history, record) if history else None
         self._began = Began(self.height, self.own_index, record if record.height == self.height else None)
         self.engine = self._replayed.engine if self._replayed else self.make_engine(self._began.record)
+        self.waits = ProposalWaits(self.engine, shared.silent, shared.outbox)
         self.collecting = Collecting(
             state,
             self.pool,
@@ -165,6 +166,7 @@ class HeightWork:
         self._publish_lies()
         if not is_new:
             return False
+        self.waits.hear(message.avail.validator_index, -1)
         for body in self.values.bodies():
             self.pool.compare_avails(body, message.avail.validator_index)
         self._publish_lies()
@@ -177,10 +179,14 @@ class HeightWork:
         return True
 
     def take_proposal(self, message: ProposalMessage, now_ms: int) -> bool:
-        return self._take(io.ProposalReceived(message), now_ms)
+        self._take(io.ProposalReceived(message), now_ms)
+        self.waits.hear(message.proposal.validator_index, message.proposal.round)
+        return True
 
     def take_vote(self, vote: Prevote | Precommit, now_ms: int) -> bool:
-        return self._take(io.VoteReceived(vote), now_ms)
+        self._take(io.VoteReceived(vote), now_ms)
+        self.waits.hear(vote.validator_index, vote.round)
+        return True
 
     def take_polka(self, cert: PolkaCert, now_ms: int) -> bool:
         return self._take(io.PolkaReceived(cert), now_ms)
@@ -241,6 +247,8 @@ class HeightWork:
                 self.collecting.woke()
             case "propose" | "prevote" | "precommit":
                 if timer.kind == "propose":
+                    if self.waits.goes_on(timer):
+                        return
                     self._tell_what_is_missing(timer.round, now_ms)
                 self._feed(io.TimeoutFired(timer.kind, timer.round), now_ms)
             case _:
@@ -351,8 +359,7 @@ class HeightWork:
             case io.Propose() | io.SendPrevote() | io.SendPrecommit():
                 return self._speak(output)
             case io.Schedule():
-                timer = Timer(output.kind, self.height, output.round)
-                self._outbox.append(ScheduleTimeout(timer, output.delay_ms))
+                self.waits.schedule(output)
             case io.PublishPolka() | io.PublishCommit():
                 neighbours.push(output.cert)
             case io.Decided():

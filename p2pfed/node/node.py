@@ -159,6 +159,7 @@ class Node:
                 self._start_height(now_ms)
             case events.PeerConnected():
                 if self.neighbours.connect(event.peer, event.address, now_ms):
+                    self._shared.silent.pop(event.peer, None)
                     words = self._own.words(self.state, self.work)
                     self._repair.greet(event.peer, self.state, self.work, words, now_ms)
                     for missed in (*self._shared.evidence.select(), *self.transactions.waiting()):
@@ -173,6 +174,8 @@ class Node:
                 self._catch_up.forget(event.peer)
                 self._repair.forget(event.peer)
                 self._shared.listening.discard(event.peer)
+                if self.work is not None:
+                    self.work.waits.lose(event.peer)
                 if self.sync is not None:
                     self.sync.forget(event.peer, now_ms)
                 self._refresh(now_ms)
@@ -321,9 +324,8 @@ class Node:
         match event:
             case events.PayloadFetched():
                 self.work.take_payload(event, now_ms)
-            case events.BodyFetched():
-                if event.header.height == self.work.height:
-                    self.work.take_body(event, now_ms)
+            case events.BodyFetched() if event.header.height == self.work.height:
+                self.work.take_body(event, now_ms)
             case events.ProposalBuilt():
                 self.work.take_built(event, now_ms)
             case events.ProposalChecked():

@@ -14,6 +14,7 @@ from p2pfed.node.fetch_rate import FetchRate
 from p2pfed.node.neighbours import Neighbours
 from p2pfed.node.quality_pool import QualityPool
 from p2pfed.node.signing import SigningHand
+from p2pfed.node.silence import Place
 from p2pfed.node.transaction_pool import TransactionPool
 
 
@@ -32,6 +33,7 @@ class Shared(Struct):
     pledge_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
     rate: FetchRate = field(default_factory=FetchRate)
     listening: set[bytes] = field(default_factory=set)  # Peers that say so: they train for no height (R6).
+    silent: dict[bytes, Place] = field(default_factory=dict)  # Validators: where that was noticed.
     empty_run: int = 0  # How many heights in a row, up to the last one, brought no new model.
     train_index: int = -1
 
