@@ -9,14 +9,12 @@ pip install 'p2pfed[sklearn]' && python examples/clinics.py
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import SGDClassifier
 
 import p2pfed
-from p2pfed.runtime.demo.chart import Curve, chart_svg
 
 LIAR = {"sign_flip:scale=6": 1}
 
@@ -33,6 +31,6 @@ if __name__ == "__main__":
     robust = p2pfed.simulate(learner, peers=5, byzantine=LIAR, heights=10, outer=None)
     mean = p2pfed.simulate(learner, peers=5, byzantine=LIAR, heights=10, outer=None, rule="mean")
     print(robust)
-    curves = [Curve("the default rule", robust.curve()), Curve("plain averaging", mean.curve())]
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
-    (folder / "clinics.svg").write_text(chart_svg("One liar among five clinics", curves), encoding="utf-8")
+    curves = {"the default rule": robust.curve(), "plain averaging": mean.curve()}
+    picture = p2pfed.chart(curves, "One liar among five clinics")
+    Path("clinics.svg").write_text(picture, encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from p2pfed.api.chain import Chain, open  # noqa: A004 - p2pfed.open
+    from p2pfed.api.chart import chart
     from p2pfed.api.estimator import FederatedClassifier
     from p2pfed.api.happenings import (
         Block,
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
     )
     from p2pfed.api.peer import Peer
     from p2pfed.api.simulation import Simulated, simulate
+    from p2pfed.errors import P2PFedError
     from p2pfed.learning.adapters.flower import FlowerLearner
     from p2pfed.learning.adapters.jax import JaxLearner
     from p2pfed.learning.adapters.sklearn import SklearnLearner
     from p2pfed.learning.adapters.torch import TorchLearner
-    from p2pfed.learning.learner import AppContext, Learner, Metrics, TrainContext, TrainResult
+    from p2pfed.learning.learner import (
+        AppContext,
+        Learner,
+        LearnerError,
+        Metrics,
+        TrainContext,
+        TrainResult,
+    )
     from p2pfed.learning.schedule import Schedule, schedule_of
     from p2pfed.learning.shares import digits, share
 
@@ -39,7 +48,9 @@ _PLACES = {
     "FlowerLearner": "learning.adapters.flower",
     "JaxLearner": "learning.adapters.jax",
     "Learner": "learning.learner",
+    "LearnerError": "learning.learner",
     "Metrics": "learning.learner",
+    "P2PFedError": "errors",
     "Peer": "api.peer",
     "PeerJoined": "api.happenings",
     "PeerSuspected": "api.happenings",
@@ -52,6 +63,7 @@ _PLACES = {
     "UpdateMade": "api.happenings",
     "UpdateRefused": "api.happenings",
     "UpdateSkipped": "api.happenings",
+    "chart": "api.chart",
     "digits": "learning.shares",
     "open": "api.chain",
     "schedule_of": "learning.schedule",
@@ -68,7 +80,9 @@ __all__ = [
     "FlowerLearner",
     "JaxLearner",
     "Learner",
+    "LearnerError",
     "Metrics",
+    "P2PFedError",
     "Peer",
     "PeerJoined",
     "PeerSuspected",
@@ -82,6 +96,7 @@ __all__ = [
     "UpdateRefused",
     "UpdateSkipped",
     "__version__",
+    "chart",
     "digits",
     "open",
     "schedule_of",

@@ -14,7 +14,7 @@ from p2pfed.chain.state import ChainState
 from p2pfed.errors import UsageError
 from p2pfed.learning.apps import load_learner, made
 from p2pfed.learning.delta import named
-from p2pfed.learning.learner import ACCURACY_PUBLIC, AppContext, Array, Learner, Metrics
+from p2pfed.learning.learner import ACCURACY_PUBLIC, CLASS_PREFIX, AppContext, Array, Learner, Metrics
 from p2pfed.learning.session import Session
 from p2pfed.node.facts import Fact
 from p2pfed.privacy.mechanism import model_view
@@ -61,7 +61,11 @@ class Simulated(Struct, frozen=True):
     def __str__(self) -> str:
         lines = ["height  updates  figures"]
         for block in self.blocks:
-            figures = "  ".join(f"{name}={value:.4g}" for name, value in block.figures.items())
+            figures = "  ".join(
+                f"{name}={value:.4g}"
+                for name, value in block.figures.items()
+                if not name.startswith(CLASS_PREFIX)  # Ten numbers that only the gate reads.
+            )
             lines.append(f"{block.height:>6}  {block.updates:>3}/{block.expected:<3}  {figures}")
         return "\n".join([*lines, *self.violations])
 

@@ -162,7 +162,7 @@ def _conclude(
     *,
     as_json: bool,
 ) -> None:
-    finals = [curve.accuracies[-1] if curve.accuracies else 0.0 for curve in curves]
+    finals = [curve.figures[-1] if curve.figures else 0.0 for curve in curves]
     is_held = all(check.is_held for check in checks)
     sentence = verdict_on_mean(finals[0], finals[1])
     verdict = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ SCENE = Path(__file__).parents[2] / "examples" / "clinics.py"
 
 
 def test_a_liar_among_clinics_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", [str(SCENE), str(tmp_path)])
+    monkeypatch.chdir(tmp_path)
     runpy.run_path(str(SCENE), run_name="__main__")
     picture = (tmp_path / "clinics.svg").read_text(encoding="utf-8")
     last = {label: float(value) for label, value in re.findall(r">([a-z ]+): ([0-9.]+)<", picture)}

@@ -20,7 +20,7 @@ from p2pfed.types.genesis import Params
 
 PAGE = guide("python.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-LINE, CALLBACKS, PEER, DISK, ESTIMATOR = SNIPPETS
+LINE, PICTURE, CALLBACKS, PEER, DISK, ESTIMATOR = SNIPPETS
 
 
 def printed(snippet: str) -> str:
@@ -33,6 +33,15 @@ def printed(snippet: str) -> str:
 def test_a_network_in_one_line_reaches_its_accuracy() -> None:
     last = printed(LINE).splitlines()[-1]
     assert float(last.split()[0]) > 0.9
+
+
+def test_a_picture_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed(PICTURE)
+    robust, mean = re.findall(
+        r">(?:the default rule|plain averaging): ([0-9.]+)<", Path("liar.svg").read_text()
+    )
+    assert float(robust) > 0.8 > 0.5 > float(mean)
 
 
 def test_callbacks_are_told_what_the_table_says() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import nan
 from xml.etree import ElementTree
+
+import pytest
 
 from p2pfed.runtime.demo.chart import HEIGHT, WIDTH, Curve, chart_svg
 
@@ -42,5 +45,16 @@ def test_curves_differ_in_their_dashes() -> None:
 
 
 def test_one_height_and_none_at_all_are_drawn() -> None:
-    for accuracies in ((), (0.3,), tuple(0.01 * step for step in range(100))):
-        ElementTree.fromstring(chart_svg("t", (Curve("one", accuracies),)))
+    for figures in ((), (0.3,), tuple(0.01 * step for step in range(100))):
+        ElementTree.fromstring(chart_svg("t", (Curve("one", figures),)))
+
+
+def test_an_axis_of_ones_own_is_written_and_what_lies_beyond_it_stays_at_the_edge() -> None:
+    root = ElementTree.fromstring(chart_svg("t", (Curve("one", (1.0, 4.0, 9.0, nan, -1.0)),), "loss <", 4.0))
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert texts[:6] == ["0", "0.8", "1.6", "2.4", "3.2", "4"]
+    assert "loss <" in texts
+    (line,) = root.iter(f"{SVG}polyline")
+    first, *edge, low = (float(pair.split(",")[1]) for pair in line.get("points").split())
+    assert edge == [edge[0]] * 3
+    assert low - first == pytest.approx((low - edge[0]) / 4, abs=0.1)
