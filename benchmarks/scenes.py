@@ -27,7 +27,7 @@ DRAWN_HERE: dict[str, tuple[dict[str, Any], str, str, float]] = {
     "smart_home": (ONE_OF_FIVE, "error", "error in degrees", 3.0),
     "supply_chain": (ONE_OF_FIVE, "error", "error of a forecast", 0.3),
 }
-DRAWS_ITSELF = ("clinics", "digits")
+DRAWS_ITSELF = ("clinics", "digits", "own_rule", "own_data")
 
 
 def learner(scene: str) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import re
 import runpy
 import struct
 import sys
+from collections.abc import Iterator
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ import pytest
 from support.pages import ROOT, guide
 
 import p2pfed
+from p2pfed.aggregation import catalogue
 from p2pfed.learning.datasets import load_digits
+from p2pfed.runtime.own_rules import load_own_rules
 
 EXAMPLES = ROOT / "examples"
 
@@ -38,7 +43,7 @@ def run(scene: str, *arguments: object) -> None:
 def drawn(picture: str) -> dict[str, float]:
     """Return the last figure of each curve of a picture, by its label."""
     text = Path(picture).read_text(encoding="utf-8")
-    return {label: float(value) for label, value in re.findall(r">([^<>:]+): (-?[0-9.]+)<", text)}
+    return {label: float(value) for label, value in re.findall(r">([^<>]+): (-?[0-9.]+)<", text)}
 
 
 def test_every_scene_has_its_place_and_its_picture_in_the_guide() -> None:
@@ -84,3 +89,83 @@ def test_a_folder_without_mnist_is_one_sentence(tmp_path: Path) -> None:
         SystemExit, match=r"has no train-images-idx3-ubyte or [^\n]+; get the four files from"
     ):
         run("digits", tmp_path)
+
+
+@pytest.fixture
+def _rules_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(catalogue, "_RULES", dict(catalogue._RULES))
+    yield
+    catalogue.named_rule.cache_clear()
+
+
+@pytest.mark.usefixtures("_rules_of_ones_own")
+def test_a_rule_of_ones_own_meets_a_liar() -> None:
+    run("own_rule")
+    last = drawn("own_rule.svg")
+    assert last["pairwise median"] >= 0.88
+    assert last["plain averaging"] < 0.5
+
+
+@pytest.mark.usefixtures("_rules_of_ones_own")
+def test_the_rule_of_ones_own_is_found_by_the_entry_point_that_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = ast.get_docstring(ast.parse((EXAMPLES / "own_rule.py").read_text()))
+    section, entry = re.findall(r"\[project\.entry-points\.\"(\S+)\"\]\n\s+(\w+ = \"\S+\")", told or "")[0]
+    info = tmp_path / "own_rule-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-rule\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[{section}]\n{entry}\n".replace('"', ""))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    assert load_own_rules() == ("pairwise_median",)
+    catalogue.verify_rules(["clip+pairwise_median"])
+    rule = catalogue.named_rule("pairwise_median").rule
+    for updates, liars in product(range(1, 12), range(6)):
+        pairs = [*combinations_with_replacement(range(updates), 2)]
+        honest = sum(second < updates - liars for _, second in pairs)
+        if liars < updates:
+            assert rule.bound(updates, liars) == (2 * honest > len(pairs))
+    monkeypatch.delitem(sys.modules, "own_rule")
+
+
+def test_a_csv_file_is_split_among_peers_and_unlike_rows_make_lies_dearer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run("own_data")
+    last = drawn("own_data.svg")
+    assert last["iid"] >= 0.93
+    assert last["iid"] > last["dirichlet:0.3"] > last["label:2"]
+    shares: dict[str, list[list[int]]] = {}
+    for split, counts in re.findall(r"^(\S+) +peer \d: \[([\d ]+)\]$", capsys.readouterr().out, re.M):
+        shares.setdefault(split, []).append([*map(int, counts.split())])
+    assert {split: len(rows) for split, rows in shares.items()} == {
+        "iid": 5,
+        "dirichlet:0.3": 5,
+        "label:2": 5,
+    }
+    whole = [[sum(column) for column in zip(*rows, strict=True)] for rows in shares.values()]
+    assert whole[0] == whole[1] == whole[2]
+    assert sum(whole[0]) == 1120
+    assert max(sum(count > 10 for count in row) for row in shares["label:2"]) <= 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, r"can't be read as a CSV file with a header: .*No such file"),
+        ("", r"can't be read as a CSV file with a header: "),
+        ("a,b,class\n1,2,0\n1,x,1\n", r"row 3: 3 numbers are needed$"),
+        ("a,b,class\n1,2\n", r"row 2: 3 numbers are needed$"),
+        ("a,b,class\n1,2,0.5\n", r"finite numbers are needed, and whole ones in the last column$"),
+        ("a,b,class\n1,inf,0\n", r"finite numbers are needed, and whole ones in the last column$"),
+        ("a,b,class\n1,2,0\n1,3,1\n", r"2 rows can't give 5 peers 4 each$"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(text: str | None, told: str) -> None:
+    if text is not None:
+        Path("own.csv").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        run("own_data", "own.csv")
+    assert re.match(r"own_data\.py: [^\n]*", str(ended.value)).group() == ended.value.code  # type: ignore[union-attr]
+    assert re.search(told, str(ended.value))
