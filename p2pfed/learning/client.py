@@ -15,13 +15,11 @@ from typing import IO, Protocol
 import numpy as np
 from msgspec import Struct
 
-from p2pfed.errors import MalformedMessage
+from p2pfed.errors import LocalError, MalformedMessage
 from p2pfed.learning.learner import AppContext, Metrics
 from p2pfed.learning.pipe import (
     HEAD,
     MESSAGE_BYTES_MAX,
-    PIECE_BYTES,
-    VECTOR_BYTES_MAX,
     EvaluateReply,
     EvaluateRequest,
     Failure,
@@ -35,6 +33,7 @@ from p2pfed.learning.pipe import (
     one_line,
 )
 from p2pfed.learning.session import Trained
+from p2pfed.learning.shared import SharedVectors, nameless_file, seal
 from p2pfed.primitives import codec
 from p2pfed.types.model import Float32Vector, Manifest
 
@@ -136,6 +135,8 @@ class WorkerClient:
         self._owner: asyncio.Task[None] | None = None
         self._process: Process | None = None
         self._ready: WorkerReady | None = None
+        self._vectors: SharedVectors | None = None  # Of the running process.
+        self._shown: Float32Vector | None = None  # What lies in its view: a height shows one model twice.
         self._failures, self._down_until = 0, 0.0
 
     @property
@@ -220,30 +221,56 @@ class WorkerClient:
         if isinstance(job.request, Hello):
             assert self._ready is not None
             return Ready(self._ready.manifest, self._ready.evaluation_root), self._ready.initial
-        reply, vector = await self._exchange(job.request, job.vector, job.timeout_ms)
+        vectors = self._vectors
+        assert vectors is not None
+        if job.vector.shape != vectors.view.shape:
+            return Failure(
+                f"{job.vector.size} weights were sent; the model has {vectors.view.size}"
+            ), _NO_VECTOR
+        if job.vector is not self._shown:
+            await asyncio.to_thread(np.copyto, vectors.view, job.vector)
+            self._shown = job.vector
+        reply = await self._exchange(job.request, job.timeout_ms)
         if isinstance(reply, Failure) and reply.is_spent:
             await self._kill()
             raise _Gone(reply.reason)
-        if isinstance(reply, TrainReply):
-            if len(vector) != len(job.vector) or not np.isfinite(vector).all():
-                await self._kill()
-                raise _Gone("the worker sent a vector that is no difference of this model")
-            self._failures = 0
-        return reply, vector
+        if not isinstance(reply, TrainReply):
+            return reply, _NO_VECTOR
+        delta = await asyncio.to_thread(_finite_copy, vectors.reply)
+        if delta is None:
+            await self._kill()
+            raise _Gone("the worker sent a vector that is no difference of this model")
+        self._failures = 0
+        return reply, delta
 
     async def _launch(self) -> None:
         """Start the process and load the learner, or raise _Gone."""
+        descriptor = -1
         try:
+            descriptor = nameless_file()
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "p2pfed.learning.worker",
+                sys.executable, "-P", "-m", "p2pfed.learning.worker", str(descriptor),
                 stdin=PIPE, stdout=PIPE, stderr=self._stderr, start_new_session=True,
-                env=os.environ | dict.fromkeys(_ONE_THREAD, "1"),
+                env=os.environ | dict.fromkeys(_ONE_THREAD, "1"), pass_fds=(descriptor,),
             )  # fmt: skip
+            await self._load(descriptor)
         except OSError as error:
             raise _Gone(f"the worker could not be started: {error}") from None
-        reply, initial = await self._exchange(self._hello, _NO_VECTOR, self._start_timeout_ms)
-        if isinstance(reply, Ready) and len(initial) == reply.manifest.size:
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)  # What is mapped stays.
+
+    async def _load(self, descriptor: int) -> None:
+        reply = await self._exchange(self._hello, self._start_timeout_ms)
+        if isinstance(reply, Ready):
+            try:
+                seal(descriptor, reply.manifest.size)
+                self._vectors = SharedVectors(descriptor, reply.manifest.size)
+            except LocalError as error:
+                reply = Failure(str(error))
+        if isinstance(reply, Ready) and self._vectors is not None:
             if self._ready is None:
+                initial = await asyncio.to_thread(self._vectors.reply.copy)
                 self._ready = WorkerReady(reply.manifest, initial, reply.evaluation_root)
             if self._ready.manifest == reply.manifest:
                 return
@@ -251,16 +278,14 @@ class WorkerClient:
         await self._kill()
         raise _Gone(reply.reason if isinstance(reply, Failure) else "the worker did not name its model")
 
-    async def _exchange(
-        self, request: Request, vector: Float32Vector, timeout_ms: int
-    ) -> tuple[Reply, Float32Vector]:
+    async def _exchange(self, request: Request, timeout_ms: int) -> Reply:
         """Send one request and return its reply; the worker is dead when this raises."""
         process = self._process
         assert process is not None
         try:
             async with asyncio.timeout(timeout_ms / 1000):
-                await _write(process, request, vector)
-                return await _read(process, vector.nbytes or VECTOR_BYTES_MAX)
+                await _write(process, request)
+                return await _read(process)
         except TimeoutError:
             await self._kill()
             raise _Gone(f"the worker was killed: no answer within {timeout_ms} ms") from None
@@ -279,7 +304,7 @@ class WorkerClient:
 
     async def _kill(self) -> None:
         """End the worker and the processes that it started; returns when it is gone."""
-        process, self._process = self._process, None
+        process, self._process, self._vectors, self._shown = self._process, None, None, None
         if process is None:
             return
         assert process.stdin is not None
@@ -311,32 +336,23 @@ def _cause(returncode: int | None) -> str:
     return f"exit code {returncode}"
 
 
-async def _write(process: Process, request: Request, vector: Float32Vector) -> None:
-    pipe = process.stdin
-    assert pipe is not None
+def _finite_copy(shared: Float32Vector) -> Float32Vector | None:
+    """Return a copy of `shared`; None where that, which nobody else can change, holds NaN or infinity."""
+    copy = shared.copy()
+    return copy if np.isfinite(copy).all() else None
+
+
+async def _write(process: Process, request: Request) -> None:
+    assert process.stdin is not None
     message = codec.encode(request)
-    data = np.ascontiguousarray(vector, np.float32).data.cast("B")
-    pipe.write(HEAD.pack(len(message), len(data)) + message)
-    for start in range(0, len(data), PIECE_BYTES):
-        pipe.write(data[start : start + PIECE_BYTES])
-        await pipe.drain()
-    await pipe.drain()
+    process.stdin.write(HEAD.pack(len(message)) + message)
+    await process.stdin.drain()
 
 
-async def _read(process: Process, vector_bytes_max: int) -> tuple[Reply, Float32Vector]:
+async def _read(process: Process) -> Reply:
     pipe = process.stdout
     assert pipe is not None
-    message_bytes, vector_bytes = HEAD.unpack(await pipe.readexactly(HEAD.size))
-    if message_bytes > MESSAGE_BYTES_MAX or vector_bytes > vector_bytes_max or vector_bytes % 4:
-        raise MalformedMessage(f"a reply of {message_bytes} + {vector_bytes} bytes")
-    reply = decode_reply(await pipe.readexactly(message_bytes))
-    vector = np.empty(vector_bytes // 4, np.float32)
-    target = vector.data.cast("B")
-    filled = 0
-    while filled < vector_bytes:
-        piece = await pipe.read(min(PIECE_BYTES, vector_bytes - filled))
-        if not piece:
-            raise asyncio.IncompleteReadError(b"", vector_bytes - filled)
-        target[filled : filled + len(piece)] = piece
-        filled += len(piece)
-    return reply, vector
+    (size,) = HEAD.unpack(await pipe.readexactly(HEAD.size))
+    if size > MESSAGE_BYTES_MAX:
+        raise MalformedMessage(f"a reply of {size} bytes")
+    return decode_reply(await pipe.readexactly(size))

@@ -1,7 +1,6 @@
-"""What a peer and its worker say to each other: a short msgpack message, then one raw float32 vector.
+"""What a peer and its worker say to each other over two pipes: the length as `<I`, then a msgpack message.
 
-A frame is `<IQ`: bytes of the message, bytes of the vector; then both. The vector stays outside msgpack
-because it may pass 4 GiB and because it needs no second copy.
+The vectors that go with them lie in memory that both share (`shared.SharedVectors`).
 """
 
 from __future__ import annotations
@@ -14,13 +13,11 @@ import msgspec
 from p2pfed.primitives import codec
 from p2pfed.types.message import Digest32, Height, Message
 from p2pfed.types.model import Manifest
-from p2pfed.types.params import GENESIS_BYTES_MAX, MODEL_ELEMENTS_MAX
+from p2pfed.types.params import GENESIS_BYTES_MAX
 from p2pfed.types.update import EXAMPLES_MAX
 
-HEAD = struct.Struct("<IQ")
+HEAD = struct.Struct("<I")
 MESSAGE_BYTES_MAX = GENESIS_BYTES_MAX  # The longest message carries the manifest, as genesis does.
-VECTOR_BYTES_MAX = 4 * MODEL_ELEMENTS_MAX
-PIECE_BYTES = 1 << 20  # One read or write of a vector keeps the event loop no longer than this takes.
 REASON_CHARACTERS_MAX = 300  # A refusal is one line of a log.
 
 
@@ -38,14 +35,14 @@ class Hello(Message, frozen=True, array_like=True, forbid_unknown_fields=True, t
 
 
 class TrainRequest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
-    """Train from the vector that follows."""
+    """Train from the vector that was handed over."""
 
     height: Height
     train_index: Height
 
 
 class EvaluateRequest(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
-    """Evaluate the vector that follows."""
+    """Evaluate the vector that was handed over."""
 
     height: Height
     train_index: Height
@@ -55,14 +52,14 @@ Request = Hello | TrainRequest | EvaluateRequest
 
 
 class Ready(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
-    """Answer to Hello; the initial weights follow."""
+    """Answer to Hello; the initial weights are handed over."""
 
     manifest: Manifest
     evaluation_root: Digest32
 
 
 class TrainReply(Message, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
-    """Answer to TrainRequest; the difference to the vector that was sent follows."""
+    """Answer to TrainRequest; the difference to the vector that was handed over is so too."""
 
     examples: Annotated[int, msgspec.Meta(ge=1, le=EXAMPLES_MAX)]
     metrics: dict[str, float | int]

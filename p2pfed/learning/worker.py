@@ -1,6 +1,7 @@
 """The worker process: loads one learner and answers its peer over two pipes until the peer is gone.
 
-Run as `python -m p2pfed.learning.worker` by `client.WorkerClient`; a person has no reason to.
+Run as `python -m p2pfed.learning.worker DESCRIPTOR` by `client.WorkerClient`, with the descriptor of the
+memory that both share; a person has no reason to.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from p2pfed.learning.learner import AppContext, Learner, LearnerError
 from p2pfed.learning.pipe import (
     HEAD,
     MESSAGE_BYTES_MAX,
-    VECTOR_BYTES_MAX,
     EvaluateReply,
     EvaluateRequest,
     Failure,
@@ -38,6 +38,7 @@ from p2pfed.learning.pipe import (
     one_line,
 )
 from p2pfed.learning.session import Session
+from p2pfed.learning.shared import SharedVectors, reserve
 from p2pfed.primitives import codec
 from p2pfed.types.model import Float32Vector
 
@@ -46,7 +47,6 @@ _NICENESS = 5  # Peer and worker share cores: a vote is a millisecond's work, a 
 _OOM_SCORE = "500"  # When memory runs out the kernel should take this process, not the peer that votes.
 
 Answer = tuple[Reply, Float32Vector]
-Frame = tuple[Request, Float32Vector]
 
 
 class Worker:
@@ -95,38 +95,21 @@ class Worker:
         return Ready(session.manifest, session.evaluation_root), session.initial
 
 
-def read_frame(pipe: BinaryIO) -> Frame | None:
-    """Return the next request and its vector, None at the end of the pipe; raises MalformedMessage."""
+def read_request(pipe: BinaryIO) -> Request | None:
+    """Return the next request, None at the end of the pipe; raises MalformedMessage."""
     head = pipe.read(HEAD.size)
     if len(head) < HEAD.size:
         return None
-    message_bytes, vector_bytes = HEAD.unpack(head)
-    assert message_bytes <= MESSAGE_BYTES_MAX
-    assert vector_bytes <= VECTOR_BYTES_MAX
-    message = pipe.read(message_bytes)
-    vector = np.empty(vector_bytes // 4, np.float32)
-    # readinto of a buffered pipe may stop early only at the end of the pipe.
-    if len(message) < message_bytes or _fill(pipe, vector.data.cast("B")) < vector_bytes:
-        return None
-    return decode_request(message), vector
+    (size,) = HEAD.unpack(head)
+    assert size <= MESSAGE_BYTES_MAX
+    message = pipe.read(size)
+    return decode_request(message) if len(message) == size else None
 
 
-def _fill(pipe: BinaryIO, target: memoryview) -> int:
-    filled = 0
-    while filled < len(target):
-        count = pipe.readinto(target[filled:])  # type: ignore[attr-defined]
-        if not count:
-            break
-        filled += count
-    return filled
-
-
-def write_frame(pipe: BinaryIO, reply: Reply, vector: Float32Vector) -> None:
-    """Write one reply with its vector."""
+def write_reply(pipe: BinaryIO, reply: Reply) -> None:
+    """Write one reply; its vector, if it has one, was handed over before."""
     message = codec.encode(reply)
-    pipe.write(HEAD.pack(len(message), vector.nbytes))
-    pipe.write(message)
-    pipe.write(vector.data.cast("B"))
+    pipe.write(HEAD.pack(len(message)) + message)
     pipe.flush()
 
 
@@ -154,27 +137,51 @@ def _own_pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, replies
 
 
-def _read_all(pipe: BinaryIO, frames: Queue[Frame], leave: Callable[[], None]) -> None:
+def _read_all(pipe: BinaryIO, requests: Queue[Request], leave: Callable[[], None]) -> None:
     """Feed requests to the main thread; the end of the pipe means the peer is gone, also in mid-training."""
-    while (frame := read_frame(pipe)) is not None:
-        frames.put(frame)
+    while (request := read_request(pipe)) is not None:
+        requests.put(request)
     leave()
+
+
+class _Hands:
+    """Take the vector of each request from the shared memory and put that of the reply there."""
+
+    def __init__(self, worker: Worker, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)  # Processes of the learner's have no use for it.
+        self._worker = worker
+        self._descriptor = descriptor
+        self._vectors: SharedVectors | None = None
+
+    def answer(self, request: Request) -> Reply:
+        given = _NO_VECTOR if self._vectors is None else self._vectors.view
+        reply, vector = self._worker.answer(request, given)
+        if vector.size:
+            if self._vectors is None:
+                try:
+                    reserve(self._descriptor, vector.size)
+                except MemoryError as error:
+                    return Failure(one_line(str(error)), is_spent=True)
+                self._vectors = SharedVectors(self._descriptor, vector.size)
+                self._vectors.view.flags.writeable = False
+            self._vectors.reply[:] = vector
+        return reply
 
 
 def main() -> None:
     """Answer requests until the peer closes its end."""
-    requests, replies = _own_pipes()
+    pipe, replies = _own_pipes()
     with contextlib.suppress(OSError):  # Not Linux, or not allowed: the kernel chooses as it likes.
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
     os.nice(_NICENESS)
-    frames: Queue[Frame] = Queue(maxsize=1)
-    threading.Thread(target=_read_all, args=(requests, frames, _leave), daemon=True).start()
-    worker = Worker()
+    requests: Queue[Request] = Queue(maxsize=1)
+    threading.Thread(target=_read_all, args=(pipe, requests, _leave), daemon=True).start()
+    hands = _Hands(Worker(), int(sys.argv[1]))
     while True:
-        reply, vector = worker.answer(*frames.get())
+        reply = hands.answer(requests.get())
         sys.stdout.flush()
         try:
-            write_frame(replies, reply, vector)
+            write_reply(replies, reply)
         except BrokenPipeError:
             _leave()
 

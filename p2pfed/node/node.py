@@ -347,12 +347,11 @@ class Node:
         self._ask_for_height(now_ms)
 
     def _take_blocks(self, event: events.BlocksFetched, now_ms: int) -> None:
-        before = self.state
         if self.work is not None and event.blocks and self.work.engine.polkas:
             self._outbox.append(StorePolkas(self.work.engine.polkas))  # The blocks may end this work.
         self.state, commit = self._catch_up.take_blocks(self.state, self.last_commit, event, now_ms)
         if commit is not None:
-            assert self.state.height > before.height
+            assert commit.height == self.state.height
             self.last_commit, self._last_body = commit, None
             self._end_work()
             self._settle_after_block()
