@@ -154,6 +154,16 @@ def test_an_optimizer_and_a_data_loader_of_ones_own() -> None:
         learner(linear(), train=loader, params={"algorithm": "fedsgd"}).train(mine.weights(), CONTEXT)
 
 
+def test_all_test_rows_are_evaluated_however_many_there_are() -> None:
+    model, (x, y) = linear(), rows(2_500)
+    mine = p2pfed.TorchLearner(model, AppContext(), rows(), (x, y))
+    scores = model(torch.from_numpy(x)).detach()
+    loss, hits = nn.functional.cross_entropy(scores, torch.from_numpy(y)), scores.argmax(1).numpy() == y
+    figures = mine.evaluate(mine.weights(), CONTEXT)
+    assert figures["loss"] == pytest.approx(float(loss))
+    assert figures["acc(public)"] == pytest.approx(hits.mean())
+
+
 def test_a_regression_has_a_loss_and_no_accuracy() -> None:
     x, _ = rows()
     target = x[:, :1].copy()

@@ -188,9 +188,8 @@ class TorchLearner:
 
     def _in_order(self, rows: Rows) -> Iterator[tuple[Any, Any]]:
         if isinstance(rows, tuple):
-            x, y = rows
-            rows = ((x[at : at + EVALUATION_ROWS], y[at : at + EVALUATION_ROWS])
-                    for at in range(0, len(y), EVALUATION_ROWS))  # fmt: skip
+            pieces = (torch.split(part, EVALUATION_ROWS) for part in rows)
+            rows = zip(*pieces, strict=True)
         for x, y in rows:
             yield x.to(self._device), y.to(self._device)
 
