@@ -1,7 +1,7 @@
 """Run the scenes of examples/ and keep the pictures that they draw: `python benchmarks/scenes.py [NAME …]`.
 
 Those of docs/guide/scenes.md, into docs/images. MNIST is drawn where the variable MNIST names its folder;
-clinics.py needs scikit-learn.
+clinics.py needs scikit-learn, lora_text.py torch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DRAWN_HERE: dict[str, tuple[dict[str, Any], str, str, float]] = {
     "smart_home": (ONE_OF_FIVE, "error", "error in degrees", 3.0),
     "supply_chain": (ONE_OF_FIVE, "error", "error of a forecast", 0.3),
 }
-DRAWS_ITSELF = ("clinics", "digits", "own_rule", "own_data")
+DRAWS_ITSELF = ("clinics", "digits", "own_rule", "own_data", "lora_text")
 
 
 def learner(scene: str) -> Any:

@@ -23,7 +23,7 @@ def main(folder: str = "") -> None:
         "byzantine": {
             "sign_flip:scale=4": 2
         },  # The last two send their update reversed and four times as long.
-        "heights": 6,
+        "heights": 5,
         "partition": "dirichlet:1.0",
         "params": {"steps": 40},
         "data_dir": folder,

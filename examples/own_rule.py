@@ -53,7 +53,7 @@ RULE = Rule(
 def train(rule: str) -> p2pfed.Simulated:
     """Train a network in which the last peer sends its updates reversed and four times as long."""
     params, liar = {"steps": 20}, {"sign_flip:scale=4": 1}
-    return p2pfed.simulate("digits:softmax", 7, liar, 8, rule=rule, partition="dirichlet:1.0", params=params)
+    return p2pfed.simulate("digits:softmax", 7, liar, 7, rule=rule, partition="dirichlet:1.0", params=params)
 
 
 if __name__ == "__main__":

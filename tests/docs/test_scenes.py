@@ -157,8 +157,10 @@ def test_a_csv_file_is_split_among_peers_and_unlike_rows_make_lies_dearer(
         ("", r"can't be read as a CSV file with a header: "),
         ("a,b,class\n1,2,0\n1,x,1\n", r"row 3: 3 numbers are needed$"),
         ("a,b,class\n1,2\n", r"row 2: 3 numbers are needed$"),
-        ("a,b,class\n1,2,0.5\n", r"finite numbers are needed, and whole ones in the last column$"),
-        ("a,b,class\n1,inf,0\n", r"finite numbers are needed, and whole ones in the last column$"),
+        ("a,b,class\n1,2,0.5\n", r"finite numbers are needed, in the last column whole ones, 0 to 255$"),
+        ("a,b,class\n", r"finite numbers are needed"),
+        ("a,b,class\n1,2,1e30\n", r"finite numbers are needed"),
+        ("a,b,class\n1,inf,0\n", r"finite numbers are needed, in the last column whole ones, 0 to 255$"),
         ("a,b,class\n1,2,0\n1,3,1\n", r"2 rows can't give 5 peers 4 each$"),
     ],
 )
