@@ -59,6 +59,7 @@ def load_genesis(data: bytes) -> Genesis:
         plain = json.loads(data, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise LocalError(f"genesis.json is not JSON: {error}") from None
+    codec.prepared(Genesis)
     try:
         genesis = msgspec.convert(_positional(Genesis, plain, "genesis"), Genesis, strict=True)
         encode_genesis(genesis)  # JSON can spell half a character, which has no canonical bytes.

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
+from collections import deque
 from collections.abc import Callable
 from typing import IO, Protocol
 
@@ -101,8 +102,8 @@ class WorkerClient:
     """One worker process, started when it is needed and restarted when it died.
 
     Every call returns its result or a WorkerFailed, within its deadline, and never raises for what the
-    learner did. One task owns the process and serves calls in order; a call that was cancelled before its
-    turn is skipped, so an outdated training never holds up a new one.
+    learner did. One task owns the process and serves calls in order, trainings before evaluations; a call
+    that was cancelled before its turn is skipped, so an outdated training never holds up a new one.
     """
 
     def __init__(
@@ -131,7 +132,8 @@ class WorkerClient:
                             context.data_dir, dict(context.params), memory_mb)  # fmt: skip
         self._start_timeout_ms, self._turn_timeout_ms = start_timeout_ms, turn_timeout_ms
         self._stderr, self._clock = stderr, clock
-        self._jobs: asyncio.Queue[_Job] = asyncio.Queue(REQUESTS_WAITING_MAX)
+        self._jobs: deque[_Job] = deque()  # What waits; the oldest first.
+        self._woken = asyncio.Event()
         self._owner: asyncio.Task[None] | None = None
         self._process: Process | None = None
         self._ready: WorkerReady | None = None
@@ -178,8 +180,8 @@ class WorkerClient:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._owner
         await self._kill()
-        while not self._jobs.empty():
-            _answer(self._jobs.get_nowait(), _CLOSED, _NO_VECTOR)
+        for job in self._jobs:
+            _answer(job, _CLOSED, _NO_VECTOR)
 
     async def _ask(
         self, request: Request, vector: Float32Vector, timeout_ms: int
@@ -189,17 +191,37 @@ class WorkerClient:
         if self._owner.done():
             return _CLOSED, _NO_VECTOR
         job = _Job(request, vector, timeout_ms, asyncio.get_running_loop().create_future())
-        try:
-            self._jobs.put_nowait(job)
-        except asyncio.QueueFull:
+        if not self._has_room():
             return Failure(f"the worker is busy and {REQUESTS_WAITING_MAX} requests wait"), _NO_VECTOR
+        self._jobs.append(job)
+        self._woken.set()
         return await job.result
 
+    def _has_room(self) -> bool:
+        """Forget what nobody waits for any more, and where that is not enough the oldest evaluation."""
+        for job in [job for job in self._jobs if job.result.done()]:
+            self._jobs.remove(job)
+        if len(self._jobs) == REQUESTS_WAITING_MAX:
+            oldest = next((job for job in self._jobs if isinstance(job.request, EvaluateRequest)), None)
+            if oldest is not None:
+                self._jobs.remove(oldest)
+                _answer(oldest, Failure("the worker is busy and newer requests wait"), _NO_VECTOR)
+        return len(self._jobs) < REQUESTS_WAITING_MAX
+
+    async def _next_job(self) -> _Job:
+        """Wait for a job; a training goes before evaluations, for the others wait for it."""
+        while not self._jobs:
+            self._woken.clear()
+            await self._woken.wait()
+        job = next((job for job in self._jobs if not isinstance(job.request, EvaluateRequest)), self._jobs[0])
+        self._jobs.remove(job)
+        return job
+
     async def _serve(self) -> None:
-        """Own the process: take one job after the other, in order."""
+        """Own the process: take one job after the other."""
         while True:
-            job = await self._jobs.get()
-            if job.result.cancelled():
+            job = await self._next_job()
+            if job.result.done():
                 continue
             try:
                 _answer(job, *await self._carry_out(job))

@@ -37,26 +37,26 @@ class Collect(Struct):
         self.started_ms = None
         self._grace_ends_ms = None
 
-    def awaited(self, listening: Set[bytes]) -> frozenset[bytes]:
-        """Return whom to wait for: nobody that listens (R6), as long as those are a third at most."""
-        silent = self.expected & listening
-        return self.expected - silent if 3 * len(silent) <= len(self.expected) else self.expected
+    def awaited(self, idle: Set[bytes]) -> frozenset[bytes]:
+        """Return whom to wait for: nobody that is idle, as long as those are a third at most."""
+        absent = self.expected & idle
+        return self.expected - absent if 3 * len(absent) <= len(self.expected) else self.expected
 
     def check(
-        self, now_ms: int, settled: Set[bytes], listening: Set[bytes] = frozenset(), *, has_header: bool
+        self, now_ms: int, settled: Set[bytes], idle: Set[bytes] = frozenset(), *, has_header: bool
     ) -> Reason | None:
         """Return why the waiting is over, or None.
 
         Args:
             now_ms: The peer's time.
             settled: Trainers whose payload is held or refused.
-            listening: Peers that say that they work on no height before they have listened.
+            idle: Peers that say that they work on no height yet (R6), or fell silent (P2).
             has_header: Whether any update header is known.
         """
         if self.started_ms is None:
             return None
         count, needed = len(settled), len(self.expected)  # Sets are compared only where that can matter.
-        awaited = self.awaited(listening) if listening else self.expected
+        awaited = self.awaited(idle) if idle else self.expected
         if count >= len(awaited) and awaited <= settled:
             return "all"
         if settled and self._first_payload_ms is None:

@@ -59,7 +59,7 @@ class Collecting:
         self._run(self.clock, now_ms)
         settled = self._pool.settled_trainers()
         is_any = bool(self._pool.known) or self._pool.pledges is not None
-        reason = self.clock.check(now_ms, settled, self._shared.listening, has_header=is_any)
+        reason = self.clock.check(now_ms, settled, self._shared.idle, has_header=is_any)
         if reason is None:
             self._wake_in(self.clock.wait_ms(now_ms), now_ms)
         return reason
@@ -68,8 +68,8 @@ class Collecting:
         """Return the trainers whose pledge or payload is waited for now."""
         pledges = self._pool.pledges
         if pledges is not None and pledges.is_open:
-            return self._pledging.awaited(self._shared.listening) - pledges.trainers
-        return self.clock.awaited(self._shared.listening) - self._pool.settled_trainers()
+            return self._pledging.awaited(self._shared.idle) - pledges.trainers
+        return self.clock.awaited(self._shared.idle) - self._pool.settled_trainers()
 
     def woke(self) -> None:
         """Note that the timer fired."""
@@ -127,7 +127,7 @@ class Collecting:
         if pledges.is_open:
             self._run(self._pledging, now_ms)
             reason = self._pledging.check(
-                now_ms, pledges.trainers, self._shared.listening, has_header=bool(pledges.first)
+                now_ms, pledges.trainers, self._shared.idle, has_header=bool(pledges.first)
             )
             if reason is None:
                 self._wake_in(self._pledging.wait_ms(now_ms), now_ms)

@@ -132,6 +132,7 @@ class HeightWork:
             self._publish_lies()
         if not is_new:
             return False
+        self.waits.hear_of(header.trainer, (header.base_height + 1, -1))
         is_due = self.pool.is_due(header)
         if is_due:
             self.collecting.fetch(header, now_ms)

@@ -174,7 +174,7 @@ class Node:
                 self._catch_up.forget(event.peer)
                 self._repair.forget(event.peer)
                 self._shared.listening.discard(event.peer)
-                if self.work is not None:
+                if self.work is not None and self.neighbours.table.is_member(event.peer):
                     self.work.waits.lose(event.peer)
                 if self.sync is not None:
                     self.sync.forget(event.peer, now_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Set
 
 from msgspec import Struct, field
 
@@ -33,7 +34,7 @@ class Shared(Struct):
     pledge_times_ms: deque[int] = field(default_factory=lambda: deque(maxlen=COLLECT_TIMES_MAX))
     rate: FetchRate = field(default_factory=FetchRate)
     listening: set[bytes] = field(default_factory=set)  # Peers that say so: they train for no height (R6).
-    silent: dict[bytes, Place] = field(default_factory=dict)  # Validators: where that was noticed.
+    silent: dict[bytes, Place] = field(default_factory=dict)  # Members: where that was noticed (silence.py).
     empty_run: int = 0  # How many heights in a row, up to the last one, brought no new model.
     train_index: int = -1
 
@@ -41,6 +42,11 @@ class Shared(Struct):
         """Note a final block: `train_index` of the state after it, which grows with each new model."""
         self.empty_run = self.empty_run + 1 if train_index == self.train_index else 0
         self.train_index = train_index
+
+    @property
+    def idle(self) -> Set[bytes]:
+        """Peers whose update nobody waits for now: they listen, or fell silent."""
+        return self.listening | self.silent.keys() if self.silent else self.listening
 
     @property
     def collect_ms(self) -> int:

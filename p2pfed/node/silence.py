@@ -1,4 +1,4 @@
-"""Who fell silent: its proposal is waited for a quarter as long, until it signs something again (P2).
+"""Who fell silent: until it signs again, its proposal is waited for a quarter as long, its update not at all.
 
 A policy of one peer: it moves a timeout, never a vote, so peers need not agree on it.
 """
@@ -22,7 +22,7 @@ class ProposalWaits:
 
     Args:
         engine: Of this height.
-        silent: The validators' keys, each with the place where its silence was noticed; outlives the height.
+        silent: The members' keys, each with the place where its silence was noticed; outlives the height.
         outbox: Where timers are asked for.
     """
 
@@ -32,18 +32,19 @@ class ProposalWaits:
         self._outbox = outbox
         self._rest: tuple[int, int] | None = None  # A round whose wait was cut, and what it lacks in ms.
 
-    def lose(self, peer: bytes) -> None:
-        """Note that the connection to `peer` ended."""
-        if self._engine.validators.index_of(peer) is not None:
-            self._silent[peer] = (self._engine.height, self._engine.round)
+    def lose(self, member: bytes) -> None:
+        """Note that the connection to a member ended."""
+        self._silent[member] = (self._engine.height, self._engine.round)
 
     def hear(self, index: int, round_: int) -> None:
         """Note a word of a validator about a round; one as old as its silence may be a copy from others."""
         if self._silent:
-            key = self._engine.validators.validators[index].key
-            place = (self._engine.height, round_)
-            if self._silent.get(key, place) < place:
-                del self._silent[key]
+            self.hear_of(self._engine.validators.validators[index].key, (self._engine.height, round_))
+
+    def hear_of(self, key: bytes, place: Place) -> None:
+        """Note a word that `key` signed about a place."""
+        if self._silent.get(key, place) < place:
+            del self._silent[key]
 
     def schedule(self, wanted: io.Schedule) -> None:
         """Start a timer, cut to a quarter where it waits for a validator that is silent."""

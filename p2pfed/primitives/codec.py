@@ -6,6 +6,7 @@ that accepted a second spelling would give one message two ids: `decode` writes 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,11 +18,25 @@ T = TypeVar("T")
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+_ALONE = threading.Lock()
 
 
 def encode(value: object) -> bytes:
     """Return the canonical bytes of `value`: a frozen message, or a plain tuple of its fields."""
     return _ENCODER.encode(value)
+
+
+def prepared(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    """Return the decoder of `kind`, made by one thread alone.
+
+    msgspec (0.22) reads the fields of a type at its first use, and what another thread finds half read
+    crashes the process. Who decodes by other means in several threads calls this first.
+    """
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        with _ALONE:
+            decoder = _DECODERS[kind] = _DECODERS.get(kind) or msgspec.msgpack.Decoder(kind)
+    return decoder
 
 
 def decode(
@@ -44,11 +59,8 @@ def decode(
     """
     if len(data) > bytes_max:
         raise MalformedMessage(f"{len(data)} bytes where at most {bytes_max} are allowed")
-    decoder = _DECODERS.get(kind)
-    if decoder is None:
-        decoder = _DECODERS.setdefault(kind, msgspec.msgpack.Decoder(kind))
     try:
-        message: T = decoder.decode(data)
+        message: T = prepared(kind).decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError) as error:
         raise MalformedMessage(f"not a message of this kind: {error}") from None
     if not is_spelling(message, data):

@@ -8,14 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from p2pfed.learning.client import WorkerClient, WorkerFailed, WorkerReady, restart_delay_ms
+from p2pfed.learning.client import (
+    REQUESTS_WAITING_MAX,
+    WorkerClient,
+    WorkerFailed,
+    WorkerReady,
+    restart_delay_ms,
+)
 from p2pfed.learning.learner import AppContext
 from p2pfed.learning.pipe import HEAD, Reply, TrainReply
 from p2pfed.learning.session import Trained
@@ -335,6 +341,61 @@ async def test_closing_in_mid_training_answers_the_caller_and_ends_the_worker(
     assert await asyncio.wait_for(call, 20) == WorkerFailed("the worker is closed")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_trainings_go_before_evaluations_and_the_oldest_of_these_make_room(
+    app: Write, tmp_path: Path
+) -> None:
+    """A learner slower than the heights must not lose its update for figures that nobody waits for."""
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    os.mkfifo(begun)
+    os.mkfifo(gate)
+    block = f"context.height == 1 and (open({str(begun)!r}, 'w').close(), open({str(gate)!r}).read())"
+    done: list[str] = []
+
+    async def run(name: str, call: Awaitable[object]) -> object:
+        result = await call
+        done.append(name)
+        return result
+
+    async with worker(app(block)) as client, asyncio.TaskGroup() as tasks:
+        await ready(client)
+        first = tasks.create_task(run("train 1", train(client, 1)))
+        await asyncio.to_thread(begun.read_bytes)
+        evaluations = [
+            tasks.create_task(
+                run(
+                    f"evaluate {value}",
+                    client.evaluate(np.full(6, value, np.float32), height=1, train_index=0),
+                )
+            )
+            for value in range(REQUESTS_WAITING_MAX + 1)
+        ]
+        await asyncio.sleep(0)
+        second = tasks.create_task(run("train 2", train(client, 2)))
+        await asyncio.sleep(0)
+        evaluations[2].cancel()  # Nobody waits for it: its place is free.
+        await asyncio.sleep(0)
+        last = tasks.create_task(
+            run("evaluate 9", client.evaluate(np.ones(6, np.float32), height=2, train_index=1))
+        )
+        await asyncio.sleep(0)
+        await asyncio.to_thread(gate.write_bytes, b"on")
+    assert isinstance(first.result(), Trained)
+    assert isinstance(second.result(), Trained)
+    assert done == [
+        "evaluate 0",
+        "evaluate 1",
+        "train 1",
+        "train 2",
+        "evaluate 3",
+        "evaluate 4",
+        "evaluate 9",
+    ]
+    busy = WorkerFailed("the worker is busy and newer requests wait")
+    assert [task.result() for task in evaluations[:2]] == [busy, busy]
+    assert evaluations[3].result() == {"sum": 18.0, "counter": 9}
+    assert last.result() == {"sum": 6.0, "counter": 9}
 
 
 def worker_process() -> subprocess.Popen[bytes]:

@@ -8,8 +8,19 @@ from support.lab import Lab
 
 from p2pfed.consensus.timeouts import PRESETS
 from p2pfed.node.effects import Effect, ScheduleTimeout
-from p2pfed.node.events import PeerConnected, PeerDisconnected, Timer, TimerFired
+from p2pfed.node.events import (
+    BlocksFetched,
+    ModelFetched,
+    PayloadFetched,
+    PeerConnected,
+    PeerDisconnected,
+    Timer,
+    TimerFired,
+)
+from p2pfed.node.facts import CollectEnded
+from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
+from p2pfed.types.wire import Digest
 
 PRESET = PRESETS["local"]
 FULL_MS = PRESET.propose_ms(0)
@@ -23,6 +34,7 @@ class Table:
         first = self.world.state.validators.index_of(self.world.proposer())
         assert first is not None
         self.absent = first
+        self.absent_key = self.world.key(first).public
         self.own = (first + 1) % 4
         self.lab = Lab(world=self.world, key=self.world.key(self.own), is_learning=False)
         self.lab.start()
@@ -138,6 +150,47 @@ def test_others_are_waited_for_in_full(table: Table) -> None:
     lose(table, table.absent)
     table.skip_to(2)
     assert propose_waits(table.lab.effects) == [PRESET.propose_ms(2)]
+
+
+def held(table: Table, header: UpdateHeader) -> list[str]:
+    """Let the lab hold an update; return why COLLECT ended, if it has."""
+    table.lab.hear(header)
+    table.lab.step(PayloadFetched(header.update_id, is_valid=True))
+    return [fact.reason for fact in table.lab.facts(CollectEnded)]
+
+
+def split(table: Table) -> tuple[UpdateHeader, list[UpdateHeader]]:
+    """Return the update of the absent one, and those of the others."""
+    key = table.absent_key
+    updates = table.world.updates()
+    own = next(each for each in updates if each.trainer == key)
+    return own, [each for each in updates if each is not own]
+
+
+def test_the_update_of_one_that_is_gone_is_not_waited_for(table: Table) -> None:
+    lose(table, table.absent)
+    assert [held(table, header) for header in split(table)[1]] == [[], [], ["all"]]
+
+
+def test_a_header_of_the_height_that_it_left_is_none_to_wait_for(table: Table) -> None:
+    """It may be a copy, and the payload went with its sender."""
+    lose(table, table.absent)
+    own, others = split(table)
+    table.lab.hear(own)
+    assert [held(table, header) for header in others] == [[], [], ["all"]]
+
+
+def test_one_that_sends_an_update_at_a_later_height_is_waited_for(table: Table) -> None:
+    lab, world = table.lab, table.world
+    lose(table, table.absent)
+    blocks = world.advance(), world.advance()
+    lab.hear(Digest(3, 0, 0, -1, -1, (), b"\0", b"\0"))  # Others are at height 3, so blocks are asked for.
+    lab.step(BlocksFetched(lab.others[0], blocks))
+    lab.step(ModelFetched(2, world.state.model))
+    own, others = split(table)
+    lab.hear(own)
+    assert [held(table, header) for header in others] == [[], [], []]
+    assert held(table, own) == ["all"]
 
 
 def test_a_peer_does_not_hurry_itself() -> None:

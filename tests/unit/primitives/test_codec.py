@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.chain import make_genesis
 
+from p2pfed.chain.genesis import dump_genesis, encode_genesis
 from p2pfed.errors import MalformedMessage
 from p2pfed.primitives import codec
 from p2pfed.types.vote import Precommit, Prevote
@@ -127,3 +132,39 @@ def test_a_message_is_measured_before_it_is_parsed() -> None:
 def test_a_control_message_is_no_response() -> None:
     with pytest.raises(MalformedMessage):
         decode_response(codec.encode(Precommit(1, 0, None, 0, bytes(64))))
+
+
+FIRST_USES = """
+import os, sys, threading
+from pathlib import Path
+from p2pfed.chain.genesis import decode_genesis, load_genesis
+from p2pfed.primitives import codec
+
+sys.setswitchinterval(1e-6)
+data, text = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]).read_bytes()
+
+def use(number, barrier):
+    barrier.wait()
+    load_genesis(text) if number % 2 else decode_genesis(data)
+
+for _ in range(20):  # Each child is a process that has read no type yet.
+    child = os.fork()
+    if child == 0:
+        barrier = threading.Barrier(8)
+        threads = [threading.Thread(target=use, args=(number, barrier)) for number in range(8)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(1)
+"""
+
+
+def test_threads_may_read_a_type_for_the_first_time_at_once(tmp_path: Path) -> None:
+    """Without the lock of `prepared` half of these processes end with a segmentation fault."""
+    genesis = make_genesis((10, 10, 10, 10))
+    binary, text = tmp_path / "genesis", tmp_path / "genesis.json"
+    binary.write_bytes(encode_genesis(genesis))
+    text.write_text(dump_genesis(genesis), encoding="utf-8")
+    command = [sys.executable, "-c", FIRST_USES, str(binary), str(text)]
+    assert subprocess.run(command, timeout=120, check=False).returncode == 0
