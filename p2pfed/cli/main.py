@@ -33,6 +33,7 @@ COMMANDS: Lazy = {
     "export": ("p2pfed.cli.export", "export", "Write an agreed model to a file."),
     "light": ("p2pfed.cli.light", "light", "Follow a chain by a few headers and prove what is in it."),
     "watch": ("p2pfed.cli.watch", "watch", "Follow convergence live."),
+    "view": ("p2pfed.cli.view", "view", "Show several peers side by side, and whether they agree."),
     "report": ("p2pfed.cli.report", "report", "Compare runs on one page."),
     "testnet": ("p2pfed.cli.testnet", "testnet", "Make, start and stop a network of several peers."),
     "lab": (

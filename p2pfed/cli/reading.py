@@ -16,6 +16,7 @@ from p2pfed.runtime.status import earning_list, own_account, stake_list
 from p2pfed.storage.block_store import BlockStore
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
+from p2pfed.types.address import peer_id
 from p2pfed.types.genesis import Genesis
 
 TIMEOUT_S = 5
@@ -62,7 +63,8 @@ def api_address(home: Home) -> tuple[str, int] | None:
 
 def answers(home: Home, path: str) -> bool:
     """Answer whether the running peer of a home says yes (200) to `path`, `/livez` or `/readyz`."""
-    return _get(home, path) is not None
+    address = api_address(home)
+    return address is not None and _get(address, path) is not None
 
 
 def ask_status(home: Home) -> dict[str, Any] | None:
@@ -72,18 +74,21 @@ def ask_status(home: Home) -> dict[str, Any] | None:
 
 def ask(home: Home, path: str) -> dict[str, Any] | None:
     """Return the object that the running peer has at `path`; None where no peer answers."""
-    data = _get(home, path)
+    address = api_address(home)
+    return None if address is None else ask_at(address, path)
+
+
+def ask_at(address: tuple[str, int], path: str) -> dict[str, Any] | None:
+    """Return the object that the API at `address` has at `path`; None where none answers."""
+    data = _get(address, path)
     try:
-        found: dict[str, Any] | None = None if data is None else json.loads(data)
+        found = None if data is None else json.loads(data)
     except ValueError:
         return None
-    return found
+    return found if isinstance(found, dict) else None
 
 
-def _get(home: Home, path: str) -> bytes | None:
-    address = api_address(home)
-    if address is None:
-        return None
+def _get(address: tuple[str, int], path: str) -> bytes | None:
     connection = HTTPConnection(*address, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
@@ -105,6 +110,7 @@ def stored_status(home: Home) -> dict[str, Any]:
     public = load_key(home.key).public if home.key.exists() else b""
     return {
         "schema": "p2pfed.status/1",
+        "id": peer_id(public) if public else "",
         "network": genesis.name,
         "chain": genesis.chain_id.hex(),
         "transport": genesis.transport,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any, TypeVar
@@ -52,9 +52,8 @@ class Pages:
         self._map: UpdateMap | None = None
 
     def routes(self) -> list[Route]:
-        files = [Route(path, _file(*named)) for path, named in FILES.items()]
         return [
-            *files,
+            *file_routes(FILES),
             Route("/v1/history", self.history),
             Route("/v1/blocks/{height:int}", self.block),
             Route("/v1/updates", self.updates),
@@ -145,6 +144,11 @@ class Pages:
 
     async def _read(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._reading, function, *arguments)
+
+
+def file_routes(files: Mapping[str, tuple[str, str]]) -> list[Route]:
+    """Return a route for each path of `files`, which names a file of ours and its media type."""
+    return [Route(path, _file(*named)) for path, named in files.items()]
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Response]:

@@ -6,6 +6,9 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -257,3 +260,70 @@ def test_eight_readers_are_served_at_once(status: dict[str, Any], port: int) -> 
         finally:
             for stream in streams:
                 stream.__exit__(None, None, None)
+
+
+@pytest.fixture
+def view(net: Network, status: dict[str, Any]) -> Iterator[str]:
+    """The address of a view of the five peers, of whom two are gone."""
+    command = [sys.executable, "-m", "p2pfed", "view", str(net.folder), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("5 peers side by side: ")
+            yield re.findall(r"http://\S+", line)[0]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_S) == 130
+        finally:
+            process.kill()
+
+
+def test_several_peers_in_one_view(net: Network, view: str, page: Page) -> None:
+    page.goto(view)
+    expect(page.locator("#link")).to_have_text("● live")
+    expect(page.locator("#agreement")).to_contain_text("All 5 have the same block and model")
+    told = [json.loads(line) for line in p2pfed("view", "--json", net.folder).stdout.splitlines()]
+    rows = page.locator("table tbody tr")
+    assert rows.count() == len(told) == 5
+    for place, (peer, row) in enumerate(zip(net.peers, told, strict=True)):
+        own = json.loads(p2pfed("status", "--json", "--home", peer.home.path).stdout)
+        assert row["name"] == peer.name
+        assert {key: row[key] for key in ("id", "height")} == {key: own[key] for key in ("id", "height")}
+        cells = rows.nth(place).locator("td")
+        assert cells.nth(0).locator("code").get_attribute("title") == own["id"]
+        assert cells.nth(1).inner_text() == ("○ stopped" if own["step"] == "stopped" else "▲ halted")
+        assert cells.nth(2).inner_text() == str(own["height"])
+        assert cells.nth(4).inner_text() == row["model_root"][:12]
+    (common,) = {row["common_height"] for row in told}
+    assert common == min(row["height"] for row in told)
+    shown = p2pfed("blocks", "show", str(common), "--json", "--home", net.peers[2].home.path).stdout
+    assert {row["model_root"] for row in told} == {json.loads(shown)["model_root"]}
+    rows.nth(0).locator("a").click()
+    expect(page.locator("h1")).to_have_text("Overview")
+
+
+def test_the_view_marks_who_disagrees_lags_or_is_silent(net: Network, view: str, page: Page) -> None:
+    told = [json.loads(line) for line in p2pfed("view", "--json", net.folder).stdout.splitlines()]
+    told[1] |= {"agrees": False, "model_root": "f" * 64}
+    told[2] |= {"height": 1, "is_deaf": True}
+    told[3] |= {"error": HOSTILE}
+    page.route("**/v1/peers", lambda route: route.fulfill(json={"schema": "p2pfed.views/1", "peers": told}))
+    page.goto(view)
+    expect(page.locator("#agreement")).to_have_text(
+        f"▲ Another block at height {told[0]['common_height']}: peer1."
+    )
+    rows = page.locator("table tbody tr")
+    expect(rows.nth(1).locator("td").nth(4)).to_have_text("▲ ffffffffffff")
+    expect(rows.nth(2).locator("td").nth(1)).to_have_text("▲ no answer")
+    expect(rows.nth(2).locator("td").nth(3)).to_have_text(str(max(row["height"] for row in told) - 1))
+    expect(rows.nth(3)).to_contain_text("onerror")
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.unroute("**/v1/peers")
+    expect(page.locator("#agreement")).to_contain_text("All 5")
+
+
+def test_the_view_is_for_this_machine_alone(view: str) -> None:
+    assert httpx.get(view, headers={"host": "evil.example"}).status_code == 421
+    assert httpx.get(f"{view}v1/peers", headers={"origin": "http://evil.example"}).status_code == 403
+    assert "script-src 'self'" in httpx.get(view).headers["content-security-policy"]
