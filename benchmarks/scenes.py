@@ -27,7 +27,7 @@ DRAWN_HERE: dict[str, tuple[dict[str, Any], str, str, float]] = {
     "smart_home": (ONE_OF_FIVE, "error", "error in degrees", 3.0),
     "supply_chain": (ONE_OF_FIVE, "error", "error of a forecast", 0.3),
 }
-DRAWS_ITSELF = ("clinics", "digits", "own_rule", "own_data", "lora_text")
+DRAWS_ITSELF = ("clinics", "digits", "own_rule", "own_data", "lora_text", "processes")
 
 
 def learner(scene: str) -> Any:
@@ -48,11 +48,12 @@ def draw(scene: str) -> None:
     (IMAGES / f"{scene}.svg").write_text(picture, encoding="utf-8")
 
 
-def run(scene: str, *arguments: str) -> None:
-    """Run a scene in a folder of its own and take the pictures that it left there."""
+def run(*programs: list[str]) -> None:
+    """Run scenes with their arguments in a folder of their own and take the pictures that they left there."""
     with tempfile.TemporaryDirectory() as folder:
-        program = [sys.executable, str(ROOT / "examples" / f"{scene}.py"), *arguments]
-        subprocess.run(program, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        for scene, *arguments in programs:
+            program = [sys.executable, str(ROOT / "examples" / f"{scene}.py"), *arguments]
+            subprocess.run(program, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         for picture in Path(folder).glob("*.svg"):
             (IMAGES / picture.name).write_bytes(picture.read_bytes())
 
@@ -62,10 +63,12 @@ def main(names: list[str]) -> None:
         print(scene)
         if scene in DRAWN_HERE:
             draw(scene)
+        elif scene == "processes":
+            run(["processes"], ["replay"])
         else:
-            run(scene)
+            run([scene])
         if scene == "digits" and os.environ.get("MNIST"):
-            run("digits", os.environ["MNIST"])
+            run(["digits", os.environ["MNIST"]])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2pfed.api.happenings import Block
+from p2pfed.chain.update_set import update_set
 from p2pfed.errors import LocalError
 from p2pfed.learning.delta import named
 from p2pfed.learning.learner import Array
@@ -63,6 +64,8 @@ class Chain:
     def blocks(self, first: int | None = None) -> Iterator[Block]:
         """Yield the final blocks from `first` on, None for the first that is held; without figures.
 
+        `expected` counts who trains by genesis; the blocks of a running peer know who still does.
+
         Raises:
             LocalError: The disk has no block `first`.
         """
@@ -85,7 +88,8 @@ class Chain:
 
 
 def _plain(block: blocks.Block, trainers: int) -> Block:
-    header, updates = block.header, block.body.updates
+    header = block.header
+    updates = () if header.is_empty else update_set(block.body.updates, header.round0).updates
     return Block(
         height=header.height,
         hash=header.value_id.hex(),

@@ -76,6 +76,9 @@ class Peer:
         self._host: Host | None = None
         self._running: asyncio.Task[Ending] | None = None
         self._telling: asyncio.Task[None] | None = None
+        self.addresses: tuple[
+            str, ...
+        ] = ()  # Where others dial it, once it listens: for their `network.join`.
         self.ending: Ending | None = None  # Why it stopped, once it has.
 
     async def __aenter__(self) -> Self:
@@ -186,6 +189,8 @@ class Peer:
         self._telling = asyncio.create_task(self._tell(), name="callbacks")
 
     def _hear(self, entry: Entry) -> None:
+        if entry.event == "peer.started":
+            self.addresses = tuple(entry.data["p2p"])
         for happening in self._reader.read(entry):
             self._happenings.put_nowait(happening)
 

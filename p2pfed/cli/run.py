@@ -43,7 +43,9 @@ PRIVACY_NOTE = (
 @click.option("--chain", metavar="HEX", help="The network's chain id; needed to join with an empty home.")
 @click.option("--transport", type=click.Choice(["tcp", "libp2p"]), default="tcp", show_default=True,
               help="What the network speaks; asked only when joining with an empty home.")  # fmt: skip
-@click.option("--listen", metavar="HOST", help="Address to listen on; 0.0.0.0 for other machines.")
+@click.option(
+    "--listen", metavar="HOST", help="Address to listen on; 0.0.0.0 for other machines, :: for IPv6 too."
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 lets the system choose.")
 @click.option("--http-port", type=click.IntRange(0, 65535), help="Port of the local HTTP API.")
 @click.option("--no-http", is_flag=True, help="Offer no HTTP API.")

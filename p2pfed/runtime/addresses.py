@@ -32,12 +32,13 @@ def announced(listen: str, port: int, announce: Sequence[str]) -> tuple[Multiadd
     listened = Multiaddr(listen, port)
     if not listened.is_wildcard:
         return (listened,)
-    return tuple(Multiaddr(host, port) for host in _own_hosts())
+    return tuple(Multiaddr(host, port) for host in _own_hosts(listen))
 
 
-def _own_hosts() -> list[str]:
+def _own_hosts(wildcard: str) -> list[str]:
+    """Return the addresses that the wildcard listens on: `0.0.0.0` those of IPv4 alone, `::` all."""
     hosts = []
-    for family, probe in _PROBES:
+    for family, probe in _PROBES if wildcard == "::" else _PROBES[:1]:
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as sock:
                 sock.connect((probe, 9))

@@ -31,6 +31,7 @@ from p2pfed.types.wire import Blocks, Chunk, GetBlocks, GetChunk, Missing, decod
 T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS = 10_000  # A chunk of 1 MiB at 100 kB/s; a slower holder is left for another.
+FIRST_CHUNK_MS = 1_000  # So long a holder may be silent at first; doubles with each round of asking all.
 RETRY_FIRST_MS = 100  # After every holder was asked in vain; doubles up to RETRY_MAX_MS.
 RETRY_MAX_MS = 2_000
 FETCHES_AT_ONCE_MAX = 8  # Blobs under way at once; more only share the same link.
@@ -204,13 +205,13 @@ class Fetcher:
 
     async def _blob(self, name: bytes, root: bytes, length: int | None) -> _Blob:
         """Return the blob from whoever has it; `length` None: whatever the holders say, at most a body."""
-        wait_ms = RETRY_FIRST_MS
+        wait_ms, patience_ms = RETRY_FIRST_MS, FIRST_CHUNK_MS
         while True:
             fetch = self._fetches[name]
             fetch.news.clear()
             async with self._slots:
                 for peer in self._order(name):
-                    blob = await self._from(peer, root, length)
+                    blob = await self._from(peer, root, length, patience_ms)
                     if blob is not None:
                         return blob
             try:
@@ -218,6 +219,7 @@ class Fetcher:
                     await fetch.news.wait()
             except TimeoutError:
                 wait_ms = min(RETRY_MAX_MS, 2 * wait_ms)
+            patience_ms = min(REQUEST_TIMEOUT_MS, 2 * patience_ms)
 
     def _order(self, name: bytes) -> tuple[bytes, ...]:
         """Return whom to ask: known holders first, then whoever else is connected."""
@@ -225,10 +227,14 @@ class Fetcher:
         known = tuple(peer for peer in holders if peer in connected)
         return (*known, *(peer for peer in connected if peer not in holders))
 
-    async def _from(self, peer: bytes, root: bytes, length: int | None) -> _Blob | None:
-        """Try to pull the whole blob from one peer; None where it hasn't got it, or is slow, or lies."""
+    async def _from(self, peer: bytes, root: bytes, length: int | None, patience_ms: int) -> _Blob | None:
+        """Try to pull the whole blob from one peer; None where it hasn't got it, or is slow, or lies.
+
+        One that hangs is left after `patience_ms` without the first chunk: others may have the blob too.
+        """
         try:
-            first = await _in_thread(_checked, root, 0, await self._request(peer, GetChunk(root, 0)))
+            answer = await self._request(peer, GetChunk(root, 0), patience_ms)
+            first = await _in_thread(_checked, root, 0, answer)
             count = chunk_count(length if length is not None else BODY_BYTES_MAX)
             if first.count > count or (length is not None and first.count != count):
                 raise OutOfBounds(f"{first.count} chunks of a blob that has {count}")
@@ -274,8 +280,10 @@ class Fetcher:
             raise BadChunk(f"chunks that are not those of {root.hex()[:12]}…")
         return _Blob(place[: sum(sizes)].toreadonly(), tuple(hashes))
 
-    async def _request(self, peer: bytes, request: GetChunk | GetBlocks) -> bytes:
-        return await self._transport.request(peer, codec.encode(request), timeout_ms=REQUEST_TIMEOUT_MS)
+    async def _request(
+        self, peer: bytes, request: GetChunk | GetBlocks, timeout_ms: int = REQUEST_TIMEOUT_MS
+    ) -> bytes:
+        return await self._transport.request(peer, codec.encode(request), timeout_ms=timeout_ms)
 
 
 class _Piece(Struct, frozen=True):

@@ -232,9 +232,10 @@ def _config(
         for other, peer in enumerate(peers)
         if own.byzantine and peer.byzantine and other != index
     ]
+    everywhere = "::" if ":" in own.host else "0.0.0.0"  # noqa: S104 - other machines must reach it
     return Config(
         network=NetworkConfig(
-            listen="0.0.0.0" if plan.hosts else "127.0.0.1",  # noqa: S104 - other machines must reach it
+            listen=everywhere if plan.hosts else "127.0.0.1",
             port=own.port,
             announce=(own.host,) if plan.hosts else (),
             join=tuple(map(str, contacts)),

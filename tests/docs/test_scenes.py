@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gzip
+import json
 import re
 import runpy
 import struct
@@ -21,6 +22,7 @@ import p2pfed
 from p2pfed.aggregation import catalogue
 from p2pfed.learning.datasets import load_digits
 from p2pfed.runtime.own_rules import load_own_rules
+from p2pfed.types.address import peer_id
 
 EXAMPLES = ROOT / "examples"
 
@@ -171,3 +173,42 @@ def test_a_wrong_file_is_one_sentence(text: str | None, told: str) -> None:
         run("own_data", "own.csv")
     assert re.match(r"own_data\.py: [^\n]*", str(ended.value)).group() == ended.value.code  # type: ignore[union-attr]
     assert re.search(told, str(ended.value))
+
+
+def test_four_processes_convict_a_liar_and_one_disk_tells_the_story(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    run("processes", tmp_path / "net")
+    seen = drawn("processes.svg")
+    assert seen["error of the agreed model"] < 0.3
+    assert seen["updates in the block, of those expected"] > 0.6
+    chains = [p2pfed.open(tmp_path / "net" / f"peer{number}") for number in (0, 1, 2)]
+    height = min(chain.height for chain in chains)
+    assert height >= 3
+    models = [[*chain.model(height).values()] for chain in chains]
+    assert all((model[0] == models[0][0]).all() for model in models)
+
+    capfd.readouterr()
+    run("replay", tmp_path / "net" / "peer0")
+    told = capfd.readouterr().out
+    liar = json.loads((tmp_path / "net" / "testnet.json").read_text())["peers"][3]
+    last = peer_id(bytes.fromhex(liar["key"]))[-4:]
+    assert re.search(rf"^height +\d+: peer\.slashed …{last}: INVALID_UPDATE$", told, re.M)
+    assert set(re.findall(r"^height +\d+: peer\.\w+ …(\w+): ", told, re.M)) == {last}
+    events = [json.loads(line) for line in (tmp_path / "net/peer0/logs/peer.log").read_text().splitlines()]
+    merged = [event["updates"] for event in events if event["event"] == "block.committed"]
+    assert [block.updates for block in chains[0].blocks()] == merged
+    assert all(updates <= 3 for updates in merged)
+    assert drawn("replay.svg")["error of the model on the disk"] < 0.3
+
+    log = tmp_path / "net/peer0/logs/peer.log"
+    log.write_text(log.read_text().replace('"error": 0.2', '"error": 0.1'))
+    with pytest.raises(SystemExit, match="is not what the log says"):
+        run("replay", tmp_path / "net" / "peer0")
+
+
+def test_a_home_that_is_none_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    with pytest.raises(SystemExit, match=r"^replay\.py: there is no \S+genesis\.json; [^\n]+$"):
+        run("replay", tmp_path)

@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from e2e.support import PORTS_FIRST, PORTS_LAST, Peer, child_environment, wait_until
+from support.hosts import Hosts, why_not
 from support.pages import GUIDES, ROOT, blocks, guide, section
 
 from p2pfed.runtime.config import load_config
@@ -39,10 +40,11 @@ def first_port(count: int) -> int:
 
 
 class Shell:
-    """A folder where a person types, with `p2pfed` and `python` on the path."""
+    """A folder where a person types, with `p2pfed` and `python` on the path; `host` puts it elsewhere."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, host: Sequence[str] = (), **environment: str) -> None:
         self.folder = folder
+        self._host = list(host)
         programs = folder / "bin"
         programs.mkdir(parents=True)
         for name, arguments in (("p2pfed", "-m p2pfed "), ("python", "")):
@@ -57,9 +59,15 @@ class Shell:
     def type(self, text: str) -> str:
         """Run the lines of `text` until one fails; return what they print."""
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text], cwd=self.folder, env=self.environment, text=True,
-            capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S, check=False,
-        )  # fmt: skip
+            [*self._host, "bash", "-euo", "pipefail", "-c", text],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -68,7 +76,7 @@ class Shell:
         with (self.folder / "output").open("ab") as output:
             self.running.append(
                 subprocess.Popen(
-                    ["bash", "-c", f"exec {line}"], cwd=self.folder, env=self.environment,
+                    [*self._host, "bash", "-c", f"exec {line}"], cwd=self.folder, env=self.environment,
                     stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 )
             )  # fmt: skip
@@ -150,11 +158,10 @@ def test_the_tour_and_the_operators_guide_go_as_told(shell: Shell) -> None:
         assert next(iter(row)) == "schema"
 
 
-@pytest.fixture
-def machines(tmp_path: Path) -> Iterator[dict[str, Shell]]:
+def folders(tmp_path: Path) -> dict[str, Shell]:
     """Three folders in place of three machines: an own home and own ports each."""
     port = first_port(6)
-    shells = {
+    return {
         name: Shell(
             tmp_path / name,
             P2PFED_HOME=str(tmp_path / name / "home"),
@@ -164,6 +171,30 @@ def machines(tmp_path: Path) -> Iterator[dict[str, Shell]]:
         )
         for place, name in enumerate(MACHINES)
     }
+
+
+def machines_of(hosts: Hosts, tmp_path: Path) -> dict[str, Shell]:
+    """Three hosts with addresses of their own; what the guide doesn't say is as the program has it."""
+    return {
+        name: Shell(tmp_path / name, hosts.command(name), P2PFED_HOME=str(tmp_path / name / "home"))
+        for name in MACHINES
+    }
+
+
+@pytest.fixture(params=["folders", "hosts"])
+def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Shell]]:
+    if request.param == "folders":
+        yield from running(folders(tmp_path))
+        return
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with Hosts(MACHINES) as hosts:
+        yield from running(machines_of(hosts, tmp_path))
+
+
+def running(shells: dict[str, Shell]) -> Iterator[dict[str, Shell]]:
+    """Give each machine the model of the guide, and stop what was started on it."""
     (model,) = [block for block in blocks(guide("your-model.md"), "python") if "def weights(" in block.text]
     for shell in shells.values():
         (shell.folder / "my_model.py").write_text(model.text, encoding="utf-8")
@@ -192,6 +223,8 @@ def test_three_machines_train_one_model_by_the_guide(machines: dict[str, Shell])
     places = re.findall(r"--join (\S+) --chain (\S+)", told)[0]
     real = re.findall(r"--join (\S+) --chain (\S+)", printed)[0]
     assert printed == told.replace(places[0], real[0]).replace(places[1], real[1])
+    if "P2PFED_NETWORK__ANNOUNCE" not in founder.environment:
+        assert real[0].startswith("/ip4/10.77.0.1/tcp/7400/p2p/")
     for shell in others:
         shell.start(printed)
     for shell in others:

@@ -70,7 +70,9 @@ class Peer:
     `events` are the bookmarks: `mark()` now, then `wait(..., after=mark)`.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, host: Sequence[str] = ()) -> None:
+        """`host` is put before the command, so that the peer runs on another host."""
+        self.host = list(host)
         self.home = Home(home)
         self.name = home.name
         self.process: subprocess.Popen[bytes] | None = None
@@ -82,7 +84,16 @@ class Peer:
         self.home.logs.mkdir(parents=True, exist_ok=True)
         with (self.home.logs / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "p2pfed", "run", "--home", str(self.home.path), *arguments],
+                [
+                    *self.host,
+                    sys.executable,
+                    "-m",
+                    "p2pfed",
+                    "run",
+                    "--home",
+                    str(self.home.path),
+                    *arguments,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from p2pfed.errors import LocalError
 from p2pfed.gossip.limits import BURST_SECONDS
 from p2pfed.net.limits import BULK_PIECE_BYTES, BULK_PIECE_BYTES_MAX, DEFAULT_LIMITS, PROTOCOL_VERSION
 from p2pfed.net.tcp.certificate import dialer_context, listener_context
+from p2pfed.net.tcp.dialer import TLS_FIRST_BYTE
 from p2pfed.net.tcp.frames import HEADER_BYTES, Frame, Kind, frame, read_frame
 from p2pfed.net.tcp.hello import Hello, Transcript, prove
 from p2pfed.net.tcp.listener import open_listener
@@ -518,3 +520,27 @@ async def test_a_port_written_behind_the_address_is_told_where_it_belongs() -> N
         await open_listener("127.0.0.1:7400", 0, None, DEFAULT_LIMITS)
     with pytest.raises(LocalError, match=r"no\.such\.invalid .*not found: [^;]*$"):
         await open_listener("no.such.invalid", 0, None, DEFAULT_LIMITS)
+
+
+async def test_all_addresses_are_those_of_both_families() -> None:
+    """An IPv4 caller is counted and shown under the address that it has elsewhere too."""
+    callers: list[str] = []
+
+    async def serve(sock: socket.socket, address: Multiaddr) -> None:
+        callers.append(address.host)
+        sock.close()
+
+    try:
+        listener = await open_listener("::", 0, serve, DEFAULT_LIMITS)
+    except LocalError:
+        pytest.skip("this machine has no IPv6")
+    try:
+        for host in ("127.0.0.1", "::1"):
+            reader, writer = await asyncio.open_connection(host, listener.port)
+            writer.write(bytes((TLS_FIRST_BYTE,)))
+            with suppress(ConnectionResetError):
+                await reader.read()
+            writer.close()
+    finally:
+        await listener.close()
+    assert callers == ["127.0.0.1", "::1"]

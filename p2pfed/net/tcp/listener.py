@@ -20,6 +20,7 @@ from p2pfed.types.address import Multiaddr
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 128  # Waiting in the kernel; a cluster that starts at once fits.
+_MAPPED = "::ffff:"  # How a socket of both families spells an address of IPv4.
 _ACCEPT_PAUSE_S = 0.5  # Out of file descriptors: wait for some to be closed rather than spin.
 
 # It must not begin with 0x13, or a tcp dialer that probes this port would take it for libp2p.
@@ -59,7 +60,7 @@ class Listener:
                 _LOG.warning("a connection was not accepted: %s", error)
                 await asyncio.sleep(_ACCEPT_PAUSE_S)
                 continue
-            address = Multiaddr(peername[0], peername[1])
+            address = Multiaddr(peername[0].removeprefix(_MAPPED), peername[1])
             if self._is_full_for(address.host) or not self._handshakes.take(address.host):
                 _LOG.info("refused %s: too many connections", place(address))
                 sock.close()
@@ -120,13 +121,15 @@ async def open_listener(host: str, port: int, serve: Serve, limits: Limits) -> L
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and sockaddr[0] == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # All addresses, those of IPv4 too.
         sock.bind(sockaddr)
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         remedy = {
             errno.EADDRINUSE: "it is in use; stop the other program or choose another port",
-            errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 listens on all it has",
+            errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 listens on all IPv4, :: on all",
             errno.EACCES: "that is not allowed; choose a port above 1023",
         }.get(error.errno or 0, error.strerror)
         raise LocalError(f"can't listen on {where}: {remedy}") from None

@@ -16,14 +16,14 @@ AXIS = "accuracy on the public test set"
 
 
 class Curve(Struct, frozen=True):
-    """One training: its label and its figure after each height, from height 1 on."""
+    """One training: its label and its figure after each height."""
 
     label: str
     figures: tuple[float, ...]
 
 
-def chart_svg(title: str, curves: Sequence[Curve], axis: str = AXIS, top: float = 1.0) -> str:
-    """Return the chart as SVG text: the first len(STYLES) curves, from 0 to `top`.
+def chart_svg(title: str, curves: Sequence[Curve], axis: str = AXIS, top: float = 1.0, first: int = 1) -> str:
+    """Return the chart as SVG text: the first len(STYLES) curves, from 0 to `top`, from height `first` on.
 
     A figure beyond the edges, or none at all (NaN), is drawn at an edge.
     """
@@ -41,7 +41,8 @@ def chart_svg(title: str, curves: Sequence[Curve], axis: str = AXIS, top: float 
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value}</text>')
     for height in _ticks(heights):
         x = _x(height, heights)
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{height}</text>')
+        told = height + first - 1
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{told}</text>')
     parts.append(
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - BOTTOM + 34}" text-anchor="end">'
         "height (federated turn)</text>"

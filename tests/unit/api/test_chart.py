@@ -10,10 +10,11 @@ import p2pfed
 
 
 def test_each_curve_has_its_line_its_label_and_its_last_figure() -> None:
-    picture = p2pfed.chart({"one": (0.1, 0.25), "two": [3]}, "title", axis="loss", top=4)
+    picture = p2pfed.chart({"one": (0.1, 0.25), "two": [3]}, "title", axis="loss", top=4, first=16)
     root = ElementTree.fromstring(picture)
     texts = ["".join(element.itertext()) for element in root]
-    assert {"title", "loss", "one: 0.250", "two: 3.000"} <= set(texts)
+    assert {"title", "loss", "one: 0.250", "two: 3.000", "16", "17"} <= set(texts)
+    assert not {"1", "18"} & set(texts)
     assert picture.count("<polyline") == 2
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import p2pfed
+from p2pfed.api.chain import _plain
 from p2pfed.errors import LocalError
 from p2pfed.learning.builtin import builtin_learner
 from p2pfed.learning.learner import AppContext
@@ -69,6 +71,11 @@ async def test_a_program_follows_its_peer_to_the_end(home: Path) -> None:
     assert [(block.height, block.hash, block.trainers) for block in chain.blocks(3)] == [
         (block.height, block.hash, block.trainers) for block in blocks[2:]
     ]
+    with chain._store() as store:
+        held = store.chain.block(4)
+    assert held is not None
+    empty = replace(held, header=replace(held.header, flags=1, rule=""))
+    assert (_plain(held, 1).updates, _plain(empty, 1).updates, _plain(empty, 1).trainers) == (1, 0, ())
     model = chain.model()
     assert model["weight"].shape == (64, 10)
     assert not np.array_equal(chain.model(height=3)["weight"], model["weight"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from p2pfed.errors import LocalError
@@ -35,3 +37,25 @@ def test_the_operator_has_the_last_word_on_what_is_announced() -> None:
 def test_a_wildcard_is_never_announced() -> None:
     for wildcard in ("0.0.0.0", "::"):
         assert not any(address.is_wildcard for address in announced(wildcard, 7400, []))
+
+
+@pytest.mark.parametrize(("wildcard", "hosts"), [("0.0.0.0", ["10.0.0.1"]), ("::", ["10.0.0.1", "fd00::1"])])
+def test_only_what_is_listened_on_is_announced(
+    monkeypatch: pytest.MonkeyPatch, wildcard: str, hosts: list[str]
+) -> None:
+    class Route:
+        def __init__(self, family: int, _: int) -> None:
+            self.family = family
+
+        def __enter__(self) -> Route:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def connect(self, _: tuple[str, int]) -> None: ...
+
+        def getsockname(self) -> tuple[str, int]:
+            return ("10.0.0.1" if self.family == socket.AF_INET else "fd00::1"), 9
+
+    monkeypatch.setattr(socket, "socket", Route)
+    assert [address.host for address in announced(wildcard, 7400, [])] == hosts

@@ -52,12 +52,14 @@ class FakeTransport:
     def __init__(self) -> None:
         self.answers: dict[bytes, Answer | bytes | Exception] = {}
         self.asked: list[bytes] = []
+        self.patience_ms: list[int] = []
 
     def peers(self) -> dict[bytes, Multiaddr | None]:
         return dict.fromkeys(self.answers)
 
     async def request(self, peer: bytes, data: bytes, *, timeout_ms: int) -> bytes:
         self.asked.append(peer)
+        self.patience_ms.append(timeout_ms)
         answer = self.answers.get(peer, TransportError("there is no pipe"))
         if isinstance(answer, Exception):
             raise answer
@@ -218,7 +220,7 @@ async def test_a_large_payload_comes_whole_in_whatever_order_its_chunks_come(wor
         return await serve(peer, asked)
 
     world.transport.answers[GOOD] = backwards
-    blob = await world.fetcher._from(GOOD, root, len(data))
+    blob = await world.fetcher._from(GOOD, root, len(data), fetcher.FIRST_CHUNK_MS)
     assert blob is not None
     assert order[:9] == [0, *range(8, 0, -1)]
     assert (blob.data == data, blob.hashes) == (True, tuple(chunk_hashes(data)))
@@ -239,6 +241,29 @@ async def test_a_fetch_waits_for_a_holder_and_hears_of_one(
     assert world.fetcher._fetches[asked.header.update_id].task is first
     assert await world.event() == PayloadFetched(asked.header.update_id, True)
     assert world.events.empty()
+
+
+async def test_a_holder_that_hangs_is_left_for_another_soon_and_given_longer_each_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped peer must not hold up what others have too, and a slow link must come through at last."""
+    monkeypatch.setattr(fetcher, "RETRY_FIRST_MS", 0)
+    monkeypatch.setattr(fetcher, "RETRY_MAX_MS", 0)
+    good = world.transport.answers.pop(GOOD)
+    is_tried = asyncio.Event()
+
+    async def hangs(_: bytes, __: bytes) -> bytes:
+        if len(world.transport.asked) == 6:
+            is_tried.set()
+        raise TransportError("no answer within the deadline")
+
+    world.transport.answers[BAD] = hangs
+    world.fetcher.payload(payload_of(steps(3)[0]))
+    async with asyncio.timeout(10):
+        await is_tried.wait()
+    assert world.transport.patience_ms[:6] == [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]
+    world.transport.answers[GOOD] = good
+    assert isinstance(await world.event(), PayloadFetched)
 
 
 async def test_what_a_final_height_needed_is_given_up(world: World) -> None:
