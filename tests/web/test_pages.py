@@ -12,6 +12,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +27,7 @@ from e2e.support import PATIENCE_S, Network, create, p2pfed, wait_until
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from p2pfed.types.address import peer_id
+from p2pfed.web.app import STREAMS_MAX
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
@@ -260,6 +262,64 @@ def test_eight_readers_are_served_at_once(status: dict[str, Any], port: int) -> 
         finally:
             for stream in streams:
                 stream.__exit__(None, None, None)
+
+
+def test_a_page_without_a_place_says_so_and_is_live_when_one_is_free(
+    status: dict[str, Any], port: int, page: Page
+) -> None:
+    with httpx.Client(timeout=PATIENCE_S) as client, ExitStack() as readers:
+        streams = [
+            readers.enter_context(client.stream("GET", f"http://127.0.0.1:{port}/v1/events"))
+            for _ in range(STREAMS_MAX)
+        ]
+        assert {stream.status_code for stream in streams} == {200}
+        show(page, port, "events")
+        expect(page.locator("#link")).to_contain_text(
+            f"{STREAMS_MAX} readers are connected already; trying again"
+        )
+        assert page.locator("table tbody tr").count() == 0
+        streams[0].close()
+        expect(page.locator("#link")).to_have_text("● live")
+        expect(page.locator("table tbody tr", has_text="peer.started")).to_have_count(1)
+
+
+def test_a_refused_stream_is_asked_for_ever_more_rarely(
+    status: dict[str, Any], port: int, page: Page
+) -> None:
+    answers: list[str] = []  # What the next streams tell; without one, or asked why, the peer refuses.
+    asked: list[str] = []
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.resource_type)
+        if answers and asked[-1] == "eventsource":
+            route.fulfill(content_type="text/event-stream", body=answers.pop(0))
+        else:
+            route.fulfill(status=503, body="no place\n")
+
+    def streams() -> int:
+        return asked.count("eventsource")
+
+    page.clock.install()
+    page.route("**/v1/events", answer)
+    show(page, port, "events")
+    link = page.locator("#link")
+    for tried, seconds in enumerate((1, 2, 4, 8, 16, 30, 30), 1):
+        expect(link).to_have_text(f"○ no place; trying again in {seconds} s")
+        assert streams() == tried
+        page.clock.run_for(1000 * seconds - 1)
+        assert streams() == tried
+        page.clock.run_for(1)
+    expect(link).to_have_text("○ no place; trying again in 30 s")
+    first, second = (
+        f'retry: 1\ndata: {{"schema": "p2pfed.event/1", "time_ms": {time}, "event": "peer.joined"}}\n\n'
+        for time in (1, 2)
+    )
+    answers.append(first)
+    page.clock.run_for(30_000)
+    expect(link).to_have_text("○ no place; trying again in 1 s")  # It was live, so the wait begins anew.
+    answers.append(first + second)
+    page.clock.resume()
+    expect(page.locator("table tbody tr")).to_have_count(2)  # A new stream tells the history once more.
 
 
 @pytest.fixture

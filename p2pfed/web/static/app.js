@@ -3,6 +3,7 @@ import { el } from "./dom.js";
 import * as views from "./views.js";
 
 const EVENTS_KEPT_MAX = 2000, BLOCKS_KEPT_MAX = 1000, REFRESH_MS = 400;
+const AGAIN_MS = 1000, AGAIN_MS_MAX = 30000;  // A refused stream: wait, then twice as long each time.
 const PAGES = ["overview", "peers", "blocks", "model", "events"];
 
 const known = { status: null, blocks: new Map(), figures: new Map(), events: [], updates: null, chosen: null, filter: "" };
@@ -115,11 +116,41 @@ function say(text) {
   document.getElementById("link").textContent = text;
 }
 
-function listen() {
+function listen(wait_ms = AGAIN_MS) {
+  const known_ms = known.events.at(-1)?.time_ms ?? -1;  // A new stream tells the history once more.
   const stream = new EventSource("/v1/events");
-  stream.onopen = () => { say("● live"); historySoon(); refreshSoon(); };
-  stream.onerror = () => say("○ the peer does not answer; trying again");
-  stream.onmessage = (message) => take(JSON.parse(message.data));
+  stream.onopen = () => { wait_ms = AGAIN_MS; say("● live"); historySoon(); refreshSoon(); };
+  stream.onmessage = (message) => {
+    const entry = JSON.parse(message.data);
+    if (entry.time_ms > known_ms) take(entry);
+  };
+  stream.onerror = () => {
+    // A broken line is tried again by the browser; after an answer that is no stream it gives up for good.
+    if (stream.readyState === EventSource.CLOSED) listenLater(wait_ms);
+    else say("○ the peer does not answer; trying again");
+  };
+}
+
+/** Say why there is no stream, show what is new all the same, and ask for it again. */
+async function listenLater(wait_ms) {
+  const why = await refusal();
+  say(`○ ${why || "the peer sends no events"}; trying again in ${wait_ms / 1000} s`);
+  historySoon();
+  refreshSoon();
+  setTimeout(() => listen(Math.min(2 * wait_ms, AGAIN_MS_MAX)), wait_ms);
+}
+
+/** The peer's own words for not sending events, which an EventSource hides; "" where it would send them. */
+async function refusal() {
+  const stop = new AbortController();
+  try {
+    const answer = await fetch("/v1/events", { cache: "no-store", signal: stop.signal });
+    return answer.ok ? "" : (await answer.text()).trim();
+  } catch {
+    return "the peer does not answer";
+  } finally {
+    stop.abort();
+  }
 }
 
 addEventListener("hashchange", () => {
