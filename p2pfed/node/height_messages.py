@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import assert_never
 
 from p2pfed.node.height import HeightWork
+from p2pfed.primitives import codec
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.certificate import CommitCert, PolkaCert
+from p2pfed.types.params import MIB
 from p2pfed.types.pledge import Pledge
 from p2pfed.types.update import UpdateHeader
 from p2pfed.types.vote import Precommit, Prevote
@@ -14,6 +16,9 @@ from p2pfed.types.wire import ProposalMessage
 
 EARLY_MESSAGES_MAX = 8_192  # Votes of the largest network.
 EARLY_PER_PEER_MAX = 1_024
+# Nothing of them is verified yet, and a certificate or a list has tens of kilobytes, a vote 120 bytes.
+EARLY_BYTES_MAX = 32 * MIB
+EARLY_BYTES_PER_PEER_MAX = 4 * MIB
 
 HeightMessage = (
     Prevote | Precommit | UpdateHeader | Pledge | AvailMessage | ProposalMessage | PolkaCert | CommitCert
@@ -30,18 +35,25 @@ class EarlyMessages:
     def __init__(self) -> None:
         self.messages: list[tuple[bytes, HeightMessage, bytes]] = []
         self._counts: dict[bytes, int] = {}  # Of each peer that sent some.
+        self._bytes: dict[bytes, int] = {}  # Of their encodings.
 
     def keep(self, peer: bytes, message: HeightMessage, message_id: bytes) -> None:
         """Keep a message of `peer`, unless there are too many."""
         kept_of_peer = self._counts.get(peer, 0)
-        if len(self.messages) < EARLY_MESSAGES_MAX and kept_of_peer < EARLY_PER_PEER_MAX:
-            self._counts[peer] = kept_of_peer + 1
-            self.messages.append((peer, message, message_id))
+        if len(self.messages) >= EARLY_MESSAGES_MAX or kept_of_peer >= EARLY_PER_PEER_MAX:
+            return
+        size = len(codec.encode(message))
+        bytes_of_peer = self._bytes.get(peer, 0) + size
+        if bytes_of_peer > EARLY_BYTES_PER_PEER_MAX or sum(self._bytes.values()) + size > EARLY_BYTES_MAX:
+            return
+        self._counts[peer], self._bytes[peer] = kept_of_peer + 1, bytes_of_peer
+        self.messages.append((peer, message, message_id))
 
     def pop_all(self) -> list[tuple[bytes, HeightMessage, bytes]]:
         """Return all of them and keep none."""
         kept, self.messages = self.messages, []
         self._counts.clear()
+        self._bytes.clear()
         return kept
 
 

@@ -12,6 +12,7 @@ from p2pfed.gossip.peers import PeerTable
 from p2pfed.gossip.seen import Seen
 from p2pfed.node.effects import Blame, Dial, Disconnect, Effect, Observe, RememberPeers, Send
 from p2pfed.node.facts import PeerBlamed, PeerJoined, PeerLeft
+from p2pfed.node.signatures import signatures_in
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import sha256
 from p2pfed.primitives.keys import PrivateKey
@@ -106,13 +107,13 @@ class Neighbours:
         power = self.connected_power
         self._outbox.append(Observe(PeerLeft(peer, power, self._validators.total_power)))
 
-    def admit(self, peer: bytes, message_bytes: int, now_ms: int) -> bool:
-        """Answer whether a message of this peer is looked at: a pipe of a welcome peer within its rate."""
+    def admit(self, peer: bytes, message: ControlMessage, message_bytes: int, now_ms: int) -> bool:
+        """Answer whether a message of this peer is looked at: a pipe of a welcome peer within its rates."""
         limiter = self._limiters.get(peer)
         if limiter is None:
             return False
         try:
-            limiter.take(message_bytes, now_ms)
+            limiter.take(message_bytes, now_ms, signatures_in(message))
         except RateExceeded as fault:
             self.blame(peer, fault, now_ms)
             return False

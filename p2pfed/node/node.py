@@ -150,7 +150,7 @@ class Node:
     def _dispatch(self, event: Event, now_ms: int) -> None:
         match event:
             case events.MessageReceived():  # By far the most frequent: each miss costs.
-                if self.neighbours.admit(event.peer, event.message_bytes, now_ms):
+                if self.neighbours.admit(event.peer, event.message, event.message_bytes, now_ms):
                     self._take_message(event.peer, event.message, event.message_id, now_ms)
             case events.Started():
                 self.neighbours.recall(*self._remembered, now_ms)

@@ -67,7 +67,8 @@ class UpdatePool(Struct):
         update_id = header.update_id
         if update_id in self.known or self._is_used_up(header):
             return False
-        owned = self._by_base.setdefault((header.trainer, header.base_height), [])
+        place = (header.trainer, header.base_height)
+        owned = self._by_base.get(place, [])
         is_one_too_many = len(owned) >= UPDATES_PER_TRAINER_MAX
         if is_one_too_many and not is_in_block and not self._is_listed(update_id):
             return False
@@ -78,6 +79,7 @@ class UpdatePool(Struct):
             raise
         self.known[update_id] = header
         self._open.add(update_id)
+        self._by_base[place] = owned  # Not before it is verified: names cost a stranger nothing.
         owned.append(update_id)
         self._author_bits |= 1 << self._places[header.trainer]
         if len(owned) == UPDATES_PER_TRAINER_MAX:

@@ -16,6 +16,7 @@ from functools import partial
 
 import trio
 
+from p2pfed.net.handshakes import HandshakeRates
 from p2pfed.net.libp2p import frames
 from p2pfed.net.libp2p.connection import Connection, Owner
 from p2pfed.net.libp2p.raw_stream import RawStream
@@ -49,6 +50,7 @@ class Engine:
         self._listening: list[Multiaddr] = []
         self._connections: set[Connection] = set()
         self._per_host: Counter[str] = Counter()
+        self._handshakes = HandshakeRates(limits)
         self._pipes: dict[bytes, Connection] = {}
         self._greeting: dict[bytes, Connection] = {}  # The one connection of a key whose hello is on the way.
         self._pipe_opened = trio.lowlevel.ParkingLot()
@@ -131,7 +133,8 @@ class Engine:
             await trio.aclose_forcefully(socket)
             return
         is_crowded = self._per_host[host] >= self._limits.pipes_per_address
-        if is_crowded or len(self._connections) >= self._limits.pipes:
+        is_full = is_crowded or len(self._connections) >= self._limits.pipes
+        if is_full or not self._handshakes.take(host):
             await trio.aclose_forcefully(socket)
             return
         self._per_host[host] += 1

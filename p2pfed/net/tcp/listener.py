@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from p2pfed.errors import LocalError
+from p2pfed.net.handshakes import HandshakeRates
 from p2pfed.net.limits import Limits
 from p2pfed.net.tasks import raise_in_loop
 from p2pfed.net.tcp.dialer import MULTISTREAM_FIRST_BYTE, TLS_FIRST_BYTE, place
@@ -37,6 +38,7 @@ class Listener:
         self._serve = serve
         self._limits = limits
         self._per_host: Counter[str] = Counter()
+        self._handshakes = HandshakeRates(limits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
         self._accepting.add_done_callback(raise_in_loop)
@@ -59,7 +61,7 @@ class Listener:
                 await asyncio.sleep(_ACCEPT_PAUSE_S)
                 continue
             address = Multiaddr(peername[0].removeprefix(_MAPPED), peername[1])
-            if self._is_full_for(address.host):
+            if self._is_full_for(address.host) or not self._handshakes.take(address.host):
                 _LOG.info("refused %s: too many connections", place(address))
                 sock.close()
                 continue

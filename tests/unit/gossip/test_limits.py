@@ -48,6 +48,21 @@ def test_an_idle_peer_saves_no_more_bytes_than_a_burst_either() -> None:
     assert _take(limiter, 1000, 50, 10_000_000) == 2 * BURST_SECONDS
 
 
+def test_signatures_are_limited_apart_from_messages() -> None:
+    limiter = RateLimiter(0, signatures_per_second=100)
+    for _ in range(BURST_SECONDS):
+        limiter.take(1, 0, 100)
+    limiter.take(1, 0)  # What asks for no check passes.
+    with pytest.raises(RateExceeded, match="signatures"):
+        limiter.take(1, 0, 1)
+    limiter.take(1, 500, 50)
+    with pytest.raises(RateExceeded, match="signatures"):
+        limiter.take(1, 500, 1)
+    limiter.take(1, 1_000_000, 100 * BURST_SECONDS)
+    with pytest.raises(RateExceeded, match="signatures"):
+        limiter.take(1, 1_000_000, 1)
+
+
 def test_a_refused_message_costs_nothing() -> None:
     limiter = RateLimiter(0, messages_per_second=1000, bytes_per_second=100)
     with pytest.raises(RateExceeded, match="bytes"):

@@ -37,11 +37,15 @@ from p2pfed.node.facts import (
     UpdateRefused,
     UpdateSkipped,
 )
+from p2pfed.node.height_messages import EARLY_BYTES_MAX, EARLY_BYTES_PER_PEER_MAX, EarlyMessages
 from p2pfed.node.node import BEHIND_MS, GOSSIP_MS
 from p2pfed.node.view import view_of
+from p2pfed.primitives import codec
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
+from p2pfed.types.certificate import CommitCert
 from p2pfed.types.message import SignedMessage
+from p2pfed.types.params import VALIDATORS_MAX
 from p2pfed.types.proposal import Proposal
 from p2pfed.types.transaction import Transfer
 from p2pfed.types.update import CODEC_INT16, UpdateHeader
@@ -222,6 +226,21 @@ def test_early_messages_are_bounded_for_each_peer_and_in_all(monkeypatch: pytest
             lab.hear(ahead.update(trainer), peer)
     assert len(lab.node._early.messages) == 3
     assert [peer for peer, _, _ in lab.node._early.messages] == [lab.others[0], lab.others[0], lab.others[1]]
+
+
+def test_early_messages_are_bounded_by_their_bytes_too() -> None:
+    early = EarlyMessages()
+    cert = CommitCert(2, 0, bytes(32), bytes(50), (bytes(64),) * VALIDATORS_MAX)
+    size = len(codec.encode(cert))
+    for sender in range(EARLY_BYTES_MAX // EARLY_BYTES_PER_PEER_MAX + 1):
+        for _ in range(EARLY_BYTES_PER_PEER_MAX // size + 1):
+            early.keep(bytes([sender]), cert, b"")
+    of_first = sum(peer == bytes([0]) for peer, *_ in early.messages)
+    assert of_first == EARLY_BYTES_PER_PEER_MAX // size
+    assert len(early.messages) == EARLY_BYTES_MAX // size
+    early.pop_all()
+    early.keep(bytes([0]), cert, b"")
+    assert len(early.messages) == 1
 
 
 def test_what_is_two_heights_ahead_is_not_kept() -> None:

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from support.chain import World
 
-from p2pfed.errors import BadSignature, OutOfBounds, WrongHeight
+from p2pfed.errors import BadSignature, OutOfBounds, PeerFault, WrongHeight
 from p2pfed.node.update_pool import UPDATES_PER_TRAINER_MAX, UpdatePool
+from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.availability import list_hash
 
 
@@ -34,6 +35,17 @@ def test_a_header_that_is_no_candidate_costs_its_sender(world: World, pool: Upda
     with pytest.raises(WrongHeight):
         pool.add_header(world.update(0, base_height=7))
     assert not pool.known
+
+
+def test_a_header_that_was_not_verified_leaves_nothing_behind(world: World, pool: UpdatePool) -> None:
+    before = msgspec.structs.astuple(UpdatePool(world.state))
+    for number in range(8):
+        stranger = PrivateKey((number + 77).to_bytes(32, "big")).public
+        with pytest.raises(PeerFault):
+            pool.add_header(msgspec.structs.replace(world.update(0), trainer=stranger))
+        with pytest.raises(PeerFault):
+            pool.add_header(msgspec.structs.replace(world.update(0), base_height=number + 7))
+    assert msgspec.structs.astuple(pool) == before
 
 
 def test_of_one_trainer_two_updates_are_kept_and_a_third_only_where_somebody_holds_it(
