@@ -8,6 +8,7 @@ import click
 
 from p2pfed.cli.model_file import write_model
 from p2pfed.cli.options import home_option
+from p2pfed.cli.progress import Progress
 from p2pfed.errors import LocalError
 from p2pfed.runtime.model_reading import stored_model
 from p2pfed.runtime.peer import read_genesis
@@ -32,5 +33,6 @@ def export(home: Home, height: str, form: str, output: Path) -> None:
     finally:
         store.close()
     certified = (block.header, block.commit) if block is not None else None
-    write_model(output, form, genesis, model, wanted, certified)
+    with Progress("export", 4 * genesis.manifest.size) as progress:
+        write_model(output, form, genesis, model, wanted, certified, progress.step_to)
     click.echo(f"model of height {wanted}, {genesis.manifest.size} parameters, in {output}", err=True)

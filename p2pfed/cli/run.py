@@ -12,6 +12,7 @@ import click
 from msgspec.structs import replace
 
 from p2pfed.cli.options import home_option, parse_checkpoint, parse_digest
+from p2pfed.cli.sync_bar import SyncBar
 from p2pfed.errors import UsageError
 from p2pfed.learning.apps import FLOWER
 from p2pfed.runtime.addresses import parse_addresses
@@ -86,11 +87,12 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
         read_genesis(home)  # Before anything is made: a mistyped folder stays as it is.
     home.create()
     feed = Feed()
-    with home.lock(), _tracking(config, feed):
+    with home.lock(), _tracking(config, feed), SyncBar() as bar:
         if joined is not None:
             config = asyncio.run(_join(home, config, joined, transport))
         is_first_start = not (home.logs / "peer.log").exists()
-        feed.listen(open_log(config.log.level, config.log.format))
+        feed.listen(bar.above(open_log(config.log.level, config.log.format, bar)))
+        feed.listen(bar)
         feed.listen(open_log_file(home.logs / "peer.log"))
         if is_first_start:
             click.echo(PRIVACY_NOTE, err=True)

@@ -13,6 +13,7 @@ from p2pfed.net.transport import Transport, TransportError
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.primitives.merkle import chunk_count, chunk_root
+from p2pfed.runtime.progress import Paced, Progress
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.genesis import Genesis, exponent_bytes, genesis_exponents_root, model_bytes
 from p2pfed.types.model import ModelState
@@ -74,11 +75,19 @@ async def offers_snapshot(key: PrivateKey, contacts: Sequence[Multiaddr], genesi
     return await _from_first(key, contacts, genesis.chain_id, genesis.transport, fetch)
 
 
-async def fetch_initial_model(key: PrivateKey, contacts: Sequence[Multiaddr], genesis: Genesis) -> ModelState:
-    """Return the initial model of a network whose genesis is here; raises as `fetch_founding` does."""
+async def fetch_initial_model(
+    key: PrivateKey,
+    contacts: Sequence[Multiaddr],
+    genesis: Genesis,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> ModelState:
+    """Return the initial model of a network whose genesis is here; raises as `fetch_founding` does.
+
+    `tell` hears now and then how much of it has come.
+    """
 
     async def fetch(transport: Transport, peer: bytes) -> ModelState:
-        return await _model(transport, peer, genesis)
+        return await _model(transport, peer, genesis, Paced(tell))
 
     return await _from_first(key, contacts, genesis.chain_id, genesis.transport, fetch)
 
@@ -128,19 +137,30 @@ async def fetch_genesis(transport: Transport, peer: bytes, chain_id: bytes) -> G
     return genesis
 
 
-async def _model(transport: Transport, peer: bytes, genesis: Genesis) -> ModelState:
-    weights = await _blob(transport, peer, genesis.model_root, model_bytes(genesis))
-    exponents = await _blob(transport, peer, genesis_exponents_root(genesis), exponent_bytes(genesis))
+async def _model(
+    transport: Transport, peer: bytes, genesis: Genesis, tell: Callable[[Progress], None]
+) -> ModelState:
+    large, small = model_bytes(genesis), exponent_bytes(genesis)
+
+    def came(done: int) -> None:
+        tell(Progress(0, done, large + small, "model"))
+
+    weights = await _blob(transport, peer, genesis.model_root, large, came)
+    exponents = await _blob(transport, peer, genesis_exponents_root(genesis), small, lambda _: None)
     return ModelState.from_bytes(weights, exponents, genesis.manifest)
 
 
-async def _blob(transport: Transport, peer: bytes, root: bytes, length: int) -> bytes:
-    pieces = []
+async def _blob(
+    transport: Transport, peer: bytes, root: bytes, length: int, came: Callable[[int], None]
+) -> bytes:
+    pieces, done = [], 0
     for index in range(chunk_count(length)):
         answer = decode_response(await ask(transport, peer, codec.encode(GetChunk(root, index))))
         if not isinstance(answer, Chunk):
             raise TransportError("the peer does not keep the initial model any more; ask another one")
         pieces.append(answer.data)
+        done += len(answer.data)
+        came(done)
     data = b"".join(pieces)
     if chunk_root(data) != root:
         raise LocalError(f"the peer sent an initial model that is not {root.hex()}; ask another one")

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 from p2pfed.learning.learner import ACCURACY_LOCAL, ACCURACY_PUBLIC, LOSS_PUBLIC
 from p2pfed.runtime.feed import Entry
 
 LOG_FILE_BYTES = 10 << 20
 LOG_FILES = 3
+SYNC_PAUSE_MS = 5_000  # A peer that is far behind asks for blocks many times a second.
 FAULT_PAUSE_MS = 10_000  # A peer that misbehaves without end gets one line in so long.
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30}
@@ -32,6 +33,16 @@ _WARNING = frozenset({"update.refused", "update.skipped", "proposal.refused", "p
 _UNSAFE = re.compile(r"[^\x20-\x7e…·]")
 
 
+class Stream(Protocol):
+    """What a log is written to."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+    def isatty(self) -> bool: ...
+
+
 def level_of(entry: Entry) -> int:
     """Return how much an entry matters to the person who reads the log."""
     if entry.event == "round.started":
@@ -41,7 +52,7 @@ def level_of(entry: Entry) -> int:
     return LEVELS["warning"] if entry.event in _WARNING else LEVELS["info"]
 
 
-def open_log(level: str, form: str, stream: TextIO | None = None) -> Callable[[Entry], None]:
+def open_log(level: str, form: str, stream: Stream | None = None) -> Callable[[Entry], None]:
     """Return a listener that writes to `stream` (standard error): text on a terminal, else JSON lines."""
     target = stream or sys.stderr
     if form == "auto":
@@ -129,6 +140,10 @@ def _guarded(minimum: int, write: Callable[[Entry], None]) -> Callable[[Entry], 
             if entry.time_ms < quiet_until.get(peer, 0):
                 return
             quiet_until[peer] = entry.time_ms + FAULT_PAUSE_MS
+        if entry.event == "peer.catching_up":
+            if entry.time_ms < quiet_until.get(entry.event, 0):
+                return
+            quiet_until[entry.event] = entry.time_ms + SYNC_PAUSE_MS
         if level_of(entry) >= minimum or entry.event == "block.evaluated":
             write(entry)
 

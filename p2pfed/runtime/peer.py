@@ -35,7 +35,7 @@ from p2pfed.runtime.beginning import (
 )
 from p2pfed.runtime.clock import Clock
 from p2pfed.runtime.config import Config, LearnerConfig
-from p2pfed.runtime.feed import Feed
+from p2pfed.runtime.feed import Entry, Feed
 from p2pfed.runtime.fetcher import Fetcher
 from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.host import Actor, Ending, Host
@@ -43,6 +43,7 @@ from p2pfed.runtime.inbox import Inbox
 from p2pfed.runtime.joining import fetch_initial_model
 from p2pfed.runtime.log_reading import open_log
 from p2pfed.runtime.metrics import PeerMetrics
+from p2pfed.runtime.progress import Progress
 from p2pfed.runtime.server import Server
 from p2pfed.runtime.state_fetch import StateFetch
 from p2pfed.runtime.status import status_of
@@ -123,6 +124,10 @@ async def run_peer(
         await loop.run_in_executor(disk, store.verify_space)
         network, records = config.network, load_peers(home.peers, genesis.chain_id)
         contacts = parse_addresses(network.join, network.port)
+
+        def tell(progress: Progress) -> None:
+            feed.publish(Entry(clock.now_ms(), "sync.progress", asdict(progress)))
+
         beginning = Beginning("")
         if await loop.run_in_executor(disk, lacks_initial_model, store):
             remembered = tuple(parse_multiaddr(text) for record in records for text in record.addresses)
@@ -138,7 +143,7 @@ async def run_peer(
                 now_ms=clock.now_ms(),
             )
             if beginning.plan is None:
-                model = await fetch_initial_model(key, known, genesis)
+                model = await fetch_initial_model(key, known, genesis, tell)
                 await loop.run_in_executor(disk, store.save_genesis, model, None)
         elif options.checkpoint is not None:
             await loop.run_in_executor(disk, verify_checkpoint, store, options.checkpoint)
@@ -179,9 +184,7 @@ async def run_peer(
         fresh = Fresh()
         inbox.serve_with(Server(shown, reading, lambda root: not withholds(root), shown_bytes, fresh))
         fetcher = Fetcher(store, transport, disk, bulk, inbox.put, fresh)
-        state_fetch = StateFetch(
-            store, transport, disk, inbox.put, lambda progress: host.say("sync.progress", **asdict(progress))
-        )
+        state_fetch = StateFetch(store, transport, disk, inbox.put, tell)
         host = Host(
             node=node,
             actor=actor,

@@ -8,8 +8,6 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TypeVar
 
-from msgspec import Struct
-
 from p2pfed.chain.snapshot import block_of, model_of, state_after
 from p2pfed.errors import MalformedMessage, PeerFault
 from p2pfed.net.transport import Transport, TransportError
@@ -22,6 +20,7 @@ from p2pfed.node.events import (
     SnapshotOffered,
 )
 from p2pfed.primitives import codec
+from p2pfed.runtime.progress import Paced, Progress
 from p2pfed.runtime.pull import REQUEST_TIMEOUT_MS, pull_blob
 from p2pfed.storage.assembly import Assembly
 from p2pfed.storage.store import Store
@@ -32,16 +31,6 @@ from p2pfed.types.wire import BulkRequest, GetLightBlock, GetSnapshot, Missing, 
 T = TypeVar("T")
 
 HOLDERLESS_MS = 20_000  # Nobody has given a byte for so long: another snapshot is looked for.
-PROGRESS_MS = 2_000  # How often a person is told how far it is.
-
-
-class Progress(Struct):
-    """How far a state is here, in bytes."""
-
-    height: int
-    done: int
-    size: int
-    part: str = ""
 
 
 class StateFetch:
@@ -78,7 +67,7 @@ class StateFetch:
         await loop.run_in_executor(self._disk, self._store.want_snapshot, snapshot)
         self.progress = Progress(snapshot.height, 0, snapshot.size)
         liars: set[bytes] = set()
-        told_at = loop.time()
+        tell = Paced(self._tell)
 
         def holders() -> tuple[bytes, ...]:
             connected = self._transport.peers()
@@ -86,12 +75,9 @@ class StateFetch:
             return (*first, *(peer for peer in connected if peer not in effect.holders))
 
         def count(base: int, part: Part, assembly: Assembly) -> None:
-            nonlocal told_at
             assert self.progress is not None
             self.progress.done, self.progress.part = base + assembly.held_bytes, part.kind
-            if loop.time() - told_at >= PROGRESS_MS / 1000:
-                told_at = loop.time()
-                self._tell(self.progress)
+            tell(self.progress)
 
         base, fresh = 0, set[bytes]()
         try:

@@ -118,7 +118,8 @@ def test_every_variable_that_the_program_reads_is_told() -> None:
 
 def test_every_event_is_told_with_its_keys() -> None:
     table = section(PAGE, "## Events")
-    said = {name for text in SOURCES.values() for name in re.findall(r'\.say\(\s*"([a-z_]+\.[a-z_]+)"', text)}
+    word = re.compile(r'(?:\.say\(\s*|\bEntry\([^"\n]*)"([a-z_]+\.[a-z_]+)"')
+    said = {name for text in SOURCES.values() for name in word.findall(text)}
     assert {"peer.started", "adversary.acted"} <= said
     assert first_cells(table) == set(_NAMES.values()) | said
     shared = {"peer.left": "peer.joined", "peer.slashed": "peer.equivocated"}  # "the same keys"

@@ -12,8 +12,9 @@ from p2pfed.errors import LocalError, NoPeersError
 from p2pfed.net.memory import MemoryNetwork
 from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import chunk_hashes, path_of_hashes
-from p2pfed.runtime import joining
+from p2pfed.runtime import joining, progress
 from p2pfed.runtime.joining import fetch_founding, fetch_initial_model, offers_snapshot
+from p2pfed.runtime.progress import Progress
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.genesis import encode_genesis
 from p2pfed.types.wire import (
@@ -77,6 +78,16 @@ async def test_genesis_and_model_come_from_the_first_contact_that_answers(networ
     model = await fetch_initial_model(KEYS[0], (dead, alive), genesis())
     assert (model.root, model.exponents_root) == (initial_model().root, initial_model().exponents_root)
     assert not await offers_snapshot(KEYS[0], (dead, alive), genesis())
+
+
+async def test_how_much_of_the_model_is_here_is_told(
+    network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PROGRESS_MS", 0)
+    told: list[Progress] = []
+    await fetch_initial_model(KEYS[0], (await contact(network, 1, Contact()),), genesis(), told.append)
+    size = len(initial_model().weights_bytes()) + len(initial_model().exponents_bytes())
+    assert told == [Progress(0, len(initial_model().weights_bytes()), size, "model")]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from p2pfed.runtime import logs
 from p2pfed.runtime.feed import Entry
-from p2pfed.runtime.logs import FAULT_PAUSE_MS, escape, open_log, open_log_file
+from p2pfed.runtime.logs import FAULT_PAUSE_MS, SYNC_PAUSE_MS, escape, open_log, open_log_file
 
 COMMITTED = Entry(0, "block.committed", {
     "height": 3, "round": 1, "value_id": "8c1e44ff", "updates": 5, "expected": 7, "signed_power": 90,
@@ -54,6 +54,15 @@ def test_a_level_leaves_out_what_is_below_it() -> None:
     assert len(written("json", quiet, first, later)) == 1
     assert len(written("json", quiet, first, later, level="debug")) == 3
     assert written("json", later, level="warning") == []
+
+
+def test_how_far_blocks_are_is_a_line_every_few_seconds() -> None:
+    heights = [
+        Entry(ms, "peer.catching_up", {"height": ms, "target": 99_999, "peer": "x"})
+        for ms in range(0, 3 * SYNC_PAUSE_MS, 100)
+    ]
+    told = [json.loads(line)["height"] for line in written("json", *heights)]
+    assert told == [0, SYNC_PAUSE_MS, 2 * SYNC_PAUSE_MS]
 
 
 def test_a_peer_that_misbehaves_without_end_does_not_fill_the_log() -> None:
