@@ -9,7 +9,7 @@ MESSAGES_PER_SECOND_MAX = 2_000
 BYTES_PER_SECOND_MAX = 8 << 20
 # A certificate holds up to 400, so messages alone would not bound the work: a fifth of a core at most.
 SIGNATURES_PER_SECOND_MAX = 8_000
-BURST_SECONDS = 4  # A round of 400 validators, or the records of a network, may arrive at once.
+BURST_SECONDS = 2  # A round of 400 validators, or the records of a network, may arrive at once.
 _MILLI = 1_000
 
 
@@ -32,14 +32,15 @@ class RateLimiter:
         messages_per_second: int = MESSAGES_PER_SECOND_MAX,
         bytes_per_second: int = BYTES_PER_SECOND_MAX,
         signatures_per_second: int = SIGNATURES_PER_SECOND_MAX,
+        burst_seconds: int = BURST_SECONDS,
     ) -> None:
         assert min(messages_per_second, bytes_per_second, signatures_per_second) > 0
         self._now_ms = now_ms
         self._messages_rate, self._bytes_rate = messages_per_second, bytes_per_second
-        self._message_tokens = self._messages_max = messages_per_second * BURST_SECONDS * _MILLI
-        self._byte_tokens = self._bytes_max = bytes_per_second * BURST_SECONDS * _MILLI
+        self._message_tokens = self._messages_max = messages_per_second * burst_seconds * _MILLI
+        self._byte_tokens = self._bytes_max = bytes_per_second * burst_seconds * _MILLI
         self._signatures_rate = signatures_per_second
-        self._signature_tokens = self._signatures_max = signatures_per_second * BURST_SECONDS * _MILLI
+        self._signature_tokens = self._signatures_max = signatures_per_second * burst_seconds * _MILLI
 
     def take(self, message_bytes: int, now_ms: int, signatures: int = 0) -> None:
         """Account for one message of `message_bytes` with so many unverified signatures.

@@ -1,4 +1,4 @@
-"""Count the handshakes of each address: a banned peer that dials again at once costs no TLS each time."""
+"""Whom not to greet: an address that dials without end, and a key that was sent away a moment ago."""
 
 from __future__ import annotations
 
@@ -26,10 +26,34 @@ class HandshakeRates:
         if rate is None:
             if len(self._rates) >= self._limits.addresses_remembered:
                 del self._rates[next(iter(self._rates))]
-            rate = RateLimiter(now_ms, messages_per_second=self._limits.handshakes_per_second)
+            a_second, at_once = self._limits.handshakes_per_second, self._limits.handshakes_at_once
+            rate = RateLimiter(now_ms, messages_per_second=a_second, burst_seconds=at_once // a_second)
         self._rates[host] = rate
         try:
             rate.take(0, now_ms)
         except RateExceeded:
             return False
         return True
+
+
+class RefusedKeys:
+    """Keys that the peer closed its pipe to; they are told so before anything of theirs is read."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._until_ms: dict[bytes, int] = {}  # In the order of the last refusal.
+
+    def __len__(self) -> int:
+        return len(self._until_ms)
+
+    def add(self, key: bytes) -> None:
+        """Refuse `key` for a while."""
+        self._until_ms.pop(key, None)
+        if len(self._until_ms) >= self._limits.keys_refused:
+            del self._until_ms[next(iter(self._until_ms))]
+        self._until_ms[key] = time.monotonic_ns() // 1_000_000 + self._limits.refused_ms
+
+    def has(self, key: bytes) -> bool:
+        """Answer whether `key` is refused now."""
+        until_ms = self._until_ms.get(key)
+        return until_ms is not None and time.monotonic_ns() // 1_000_000 < until_ms

@@ -28,8 +28,10 @@ class Limits(Struct, frozen=True):
     requests_in_flight: int = 16  # Twice the window of chunks a peer is asked for.
     pipes: int = 512  # Each way: strangers who fill the inbound ones can't keep us from dialling.
     pipes_per_address: int = 128  # Inbound, per host: generous to NAT and test clusters, a quarter of all.
-    # Inbound, per host, four seconds' worth at once: who dials again all the time costs us a tenth of a core.
-    handshakes_per_second: int = 32
+    handshakes_per_second: int = 8  # Inbound, per host: who dials all the time costs a few % of a core ...
+    handshakes_at_once: int = 128  # ... after so many, for a cluster that starts.
+    refused_ms: int = 5_000  # A key that was sent away is not greeted again so soon; the shortest ban.
+    keys_refused: int = 1024  # So many are remembered.
     addresses_remembered: int = (
         1024  # Whose handshakes are counted; the one heard of longest ago is forgotten.
     )

@@ -65,5 +65,5 @@ class LoopbackGuard:
         given = [value for name, value in headers if name == b"authorization"]
         if len(given) == 1 and hmac.compare_digest(given[0], self._authorization):
             return None
-        text = "a write needs `Authorization: Bearer TOKEN`, with the token of run/api.token in this peer's home\n"
+        text = "a write needs `Authorization: Bearer TOKEN`, the token of run/api.token in its home\n"
         return PlainTextResponse(text, 401, {"www-authenticate": "Bearer"})

@@ -15,7 +15,6 @@ import pytest
 from msgspec.structs import replace
 
 from p2pfed.errors import LocalError
-from p2pfed.gossip.limits import BURST_SECONDS
 from p2pfed.net.limits import BULK_PIECE_BYTES, BULK_PIECE_BYTES_MAX, DEFAULT_LIMITS, PROTOCOL_VERSION
 from p2pfed.net.tcp.certificate import dialer_context, listener_context
 from p2pfed.net.tcp.dialer import TLS_FIRST_BYTE
@@ -381,14 +380,24 @@ async def test_one_address_holds_no_more_than_its_share_of_pipes(tcp_world: Worl
 
 
 async def test_who_dials_again_and_again_is_closed_unheard(tcp_world: World) -> None:
-    peer = await tcp_world.peer(1, limits=replace(QUICK, handshakes_per_second=1))
-    for _ in range(BURST_SECONDS):
+    peer = await tcp_world.peer(1, limits=replace(QUICK, handshakes_per_second=1, handshakes_at_once=4))
+    for _ in range(4):
         _, writer = await asyncio.open_connection("127.0.0.1", peer.port)
         writer.transport.abort()
     dialer = await tcp_world.peer(2)
     with pytest.raises(TransportError):
         await dialer.dial(peer)
     assert await peer.dial(dialer) == dialer.public  # It is only not listened to.
+
+
+async def test_a_key_that_was_sent_away_is_not_greeted_again_at_once(tcp_world: World) -> None:
+    peer, dialer = await tcp_world.peer(1), await tcp_world.peer(2)
+    await dialer.dial(peer)
+    peer.transport.disconnect(dialer.public, "banned")
+    await dialer.handler.until(lambda: not dialer.transport.peers())
+    with pytest.raises(TransportError, match="a moment ago"):
+        await dialer.dial(peer)
+    assert await peer.dial(dialer) == dialer.public  # Whom we dial ourselves we want.
 
 
 async def test_strangers_who_fill_the_inbound_pipes_are_closed_and_can_not_keep_us_from_dialling(

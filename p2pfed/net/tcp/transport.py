@@ -13,6 +13,7 @@ from logging import getLogger
 from msgspec.structs import replace
 
 from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault
+from p2pfed.net.handshakes import RefusedKeys
 from p2pfed.net.limits import DEFAULT_LIMITS, PROTOCOL_VERSION, Limits
 from p2pfed.net.tasks import raise_in_loop
 from p2pfed.net.tcp.certificate import dialer_context, listener_context
@@ -53,6 +54,7 @@ class TcpTransport:
         self._listener: Listener | None = None
         self._listener_tls: tuple[ssl.SSLContext, bytes] | None = None
         self._dialer_tls: ssl.SSLContext | None = None
+        self._refused = RefusedKeys(limits)
         self._is_closed = False
 
     async def listen(self, host: str, port: int) -> int:
@@ -97,6 +99,7 @@ class TcpTransport:
             raise TransportError(f"{peer_id(peer)} did not answer within {timeout_ms} ms") from None
 
     def disconnect(self, peer: bytes, reason: str) -> None:
+        self._refused.add(peer)
         pipe = self._pipes.get(peer)
         if pipe is not None:
             pipe.end(reason)
@@ -169,6 +172,8 @@ class TcpTransport:
         try:
             await stream.write(frame(Kind.HELLO, codec.encode(ours)))
             theirs = check_hello(await _expect(stream, Kind.HELLO, where), ours, None, where)
+            if self._refused.has(theirs.key):
+                raise TransportError("the pipe to this key was closed a moment ago")
             proof = await _expect(stream, Kind.PROOF, where)
             check_proof(theirs.key, Transcript("dialer", theirs, ours, certificate), proof, where)
         except (PeerFault, TransportError) as error:
