@@ -17,6 +17,7 @@ from p2pfed.cli.reading import TIMEOUT_S, api_address, ask_status
 from p2pfed.errors import LocalError, UsageError
 from p2pfed.primitives import codec
 from p2pfed.runtime.peer import read_genesis
+from p2pfed.storage.api_token import load_token
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key
 from p2pfed.types.params import STAKE_TOTAL_MAX
@@ -116,9 +117,10 @@ def _post(home: Home, data: bytes) -> None:
     address = api_address(home)
     if address is None:
         raise LocalError(f"the peer of {home.path} has just stopped")
+    headers = {"authorization": f"Bearer {load_token(home.api_token)}"}
     connection = HTTPConnection(*address, timeout=TIMEOUT_S)
     try:
-        connection.request("POST", "/v1/transactions", data)
+        connection.request("POST", "/v1/transactions", data, headers)
         response = connection.getresponse()
         text = response.read().decode("utf-8", "replace").strip()
     except (OSError, HTTPException) as error:

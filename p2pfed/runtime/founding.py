@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -14,6 +13,7 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.runtime.config import Config, LearnerConfig, dump_config
 from p2pfed.runtime.peer import make_worker
+from p2pfed.storage.api_token import ready_token
 from p2pfed.storage.files import replace_file
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import save_key
@@ -21,8 +21,6 @@ from p2pfed.storage.store import Store
 from p2pfed.storage.vote_state import VoteStateFile
 from p2pfed.types.genesis import Genesis, Params, Participant, TransportName, first_model
 from p2pfed.types.model import ModelState
-
-TOKEN_BYTES = 32
 
 
 def share_of(participants: Sequence[Participant], own: bytes) -> tuple[int, int]:
@@ -97,7 +95,7 @@ def write_home(
     vote_state = VoteStateFile(home.vote_state)
     if vote_state.load() is None:  # What a key has signed is never forgotten, also where all else was lost.
         vote_state.save(codec.encode(initial_record()))
-    replace_file(home.api_token, os.urandom(TOKEN_BYTES).hex().encode() + b"\n")
+    ready_token(home.api_token)
     if model is not None:
         store = Store(home, genesis)
         try:

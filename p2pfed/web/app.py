@@ -24,8 +24,8 @@ from p2pfed.web.pages import Pages
 STREAMS_MAX = 16  # Each keeps a backlog; more readers than a person has windows are a mistake.
 
 
-def make_app(host: Host, port: int) -> ASGIApp:
-    """Return the API of `host`, answering to loopback names with `port` only."""
+def make_app(host: Host, port: int, token: str) -> ASGIApp:
+    """Return the API of `host`, answering to loopback names with `port` only, and to writes with `token`."""
     streams = 0
 
     async def status(_: Request) -> Response:
@@ -87,4 +87,4 @@ def make_app(host: Host, port: int) -> ASGIApp:
         Route("/livez", live),
         Route("/readyz", ready),
     ]
-    return LoopbackGuard(Starlette(routes=routes), port)
+    return LoopbackGuard(Starlette(routes=routes), port, token)

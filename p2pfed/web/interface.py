@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from p2pfed.errors import LocalError
 from p2pfed.runtime.host import Host
+from p2pfed.storage.api_token import ready_token
 from p2pfed.web.app import make_app
 
 LOOPBACK = "127.0.0.1"
@@ -89,12 +90,14 @@ class WebInterface:
 
         Raises:
             LocalError: The port is in use.
+            DiskFull, StorageFault: The token of the home can't be read or made.
         """
+        token = ready_token(host.store.home.api_token)
         listener = self._socket = _listen(
             self._port, "choose another with --http-port, 0 for any, or --no-http"
         )
         port: int = listener.getsockname()[1]
-        config = _config(make_app(host, port), loop="none")
+        config = _config(make_app(host, port, token), loop="none")
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
         return port

@@ -38,4 +38,4 @@ def make_view(look: Callable[[], list[dict[str, Any]]], port: int) -> ASGIApp:
             rows = await asyncio.to_thread(look)
         return JSONResponse({"schema": "p2pfed.views/1", "peers": rows})
 
-    return LoopbackGuard(Starlette(routes=[*file_routes(FILES), Route("/v1/peers", peers)]), port)
+    return LoopbackGuard(Starlette(routes=[*file_routes(FILES), Route("/v1/peers", peers)]), port, None)

@@ -33,10 +33,12 @@ TRANSPORTS = (
 )
 
 
-def p2pfed(*arguments: str | Path, timeout_s: float = 120, **environment: str) -> subprocess.CompletedProcess:
-    """Run a command to its end and return what it printed and its exit code."""
+def p2pfed(
+    *arguments: str | Path, timeout_s: float = 120, host: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess:
+    """Run a command to its end, `host` put before it; return what it printed and its exit code."""
     return subprocess.run(
-        [sys.executable, "-m", "p2pfed", *map(str, arguments)],
+        [*host, sys.executable, "-m", "p2pfed", *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -97,7 +97,10 @@ def test_a_peer_whose_cable_is_pulled_catches_up(net: Network) -> None:
 
 
 def test_a_narrow_link_holds_nobody_up(net: Network) -> None:
-    net.hosts.limit("c", 20)
+    try:
+        net.hosts.limit("c", 20)
+    except OSError as error:
+        pytest.skip(f"links can't be narrowed here: {error}")
     mark = net.peers[0].mark()
     net.peers[0].wait_for_blocks(4)
     net.wait_for_updates_of_all(net.peers[0], mark)
@@ -150,7 +153,10 @@ def test_the_same_on_ipv6(tmp_path: Path) -> None:
 def test_a_peer_behind_a_router_dials_out_and_takes_part(tmp_path: Path) -> None:
     """Nobody can dial it; what it has to say goes over the pipes that it opened."""
     with Hosts(NAMES) as hosts:
-        hosts.put_behind_router("d")
+        try:
+            hosts.put_behind_router("d")
+        except OSError as error:
+            pytest.skip(f"addresses can't be translated here: {error}")
         net = Network(hosts, tmp_path / "net", 4)
         try:
             net.start()

@@ -14,11 +14,11 @@ _NUMBERS = count()
 SWITCH = "switch"
 
 
-def ip(*words: str) -> None:
-    """Run `ip`; what it refuses is an error with its own words."""
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+def run(*command: str) -> None:
+    """Run a command; what it refuses is an OSError with its own words."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+        raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
 def why_not() -> str:
@@ -37,7 +37,7 @@ def why_not() -> str:
 class Hosts:
     """Hosts named `names`, joined by a switch; all of them go when the block ends.
 
-    Host number i has the addresses 10.77.0.(i + 1) and fd77::(i + 1).
+    Host number i has the addresses 10.77.0.(i + 1) and fd77::(i + 1). What the system refuses: OSError.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -52,7 +52,9 @@ class Hosts:
             self._inside(SWITCH, "link", "set", "bridge", "up")
             for number, name in enumerate(self.names):
                 self._add(name)
-                self.plug_in(name, number)
+                self._inside(name, "link", "set", "lo", "up")
+                self._plug_in(name, self._port(name))
+                self.give(name, number)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -63,7 +65,7 @@ class Hosts:
     ) -> None:
         for name in (*self.names, *self._routers, SWITCH):
             with suppress(OSError):  # It may not have been made.
-                ip("netns", "del", self._prefix + name)
+                run("ip", "netns", "del", self._prefix + name)
 
     def command(self, name: str) -> list[str]:
         """Return what to put before a command so that it runs on that host."""
@@ -73,16 +75,6 @@ class Hosts:
         number = self.names.index(name) + 1
         return f"10.77.0.{number}" if version == 4 else f"fd77::{number}"
 
-    def plug_in(self, name: str, number: int) -> None:
-        """Lay a cable from the host to the switch, with the addresses of that number."""
-        port = f"port{self.names.index(name)}"
-        switch, host = self._prefix + SWITCH, self._prefix + name
-        ip("link", "add", port, "netns", switch, "type", "veth", "peer", "name", "eth0", "netns", host)
-        self._inside(SWITCH, "link", "set", port, "master", "bridge", "up")
-        self._inside(name, "link", "set", "lo", "up")
-        self._inside(name, "link", "set", "eth0", "up")
-        self.give(name, number)
-
     def give(self, name: str, number: int) -> None:
         """Give the host the addresses of a number, and nobody else's."""
         self._inside(name, "address", "flush", "dev", "eth0", "scope", "global")
@@ -91,44 +83,50 @@ class Hosts:
         self._inside(name, "route", "replace", "default", "via", "10.77.0.254")
 
     def set_link(self, name: str, *, up: bool) -> None:
-        """Pull the cable out of the switch, or put it back; the host notices nothing at its own end."""
-        self._inside(SWITCH, "link", "set", f"port{self.names.index(name)}", "up" if up else "down")
+        """Pull the cable out of the switch, or put it back."""
+        self._inside(SWITCH, "link", "set", self._port(name), "up" if up else "down")
 
     def limit(self, name: str, mbit: int) -> None:
         """Let what the host sends leave at so many Mbit/s."""
         rate = ["rate", f"{mbit}mbit", "burst", "32kbit", "latency", "400ms"]
-        command = ["tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", *rate]
-        subprocess.run([*self.command(name), *command], check=True, capture_output=True)
+        run(*self.command(name), "tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", *rate)
 
     def put_behind_router(self, name: str) -> None:
         """Put a host behind a router that translates addresses (nft): it can dial out and not be dialled.
 
         The router takes over the host's place at the switch, addresses included.
         """
-        router, port = f"{name}-router", f"port{self.names.index(name)}"
+        router = f"{name}-router"
         self._add(router)
         self._routers.append(router)
-        self._inside(SWITCH, "link", "del", port)
-        outer, inner, host = (self._prefix + each for each in (SWITCH, router, name))
-        ip("link", "add", port, "netns", outer, "type", "veth", "peer", "name", "eth0", "netns", inner)
-        self._inside(SWITCH, "link", "set", port, "master", "bridge", "up")
-        self._inside(router, "link", "set", "eth0", "up")
+        self._inside(SWITCH, "link", "del", self._port(name))
+        self._plug_in(router, self._port(name))
         self.give(router, self.names.index(name))
-        ip("link", "add", "inside", "netns", inner, "type", "veth", "peer", "name", "eth0", "netns", host)
+        self._lay_cable(router, "inside", name)
         for where, device, address in ((router, "inside", 1), (name, "eth0", 2)):
             self._inside(where, "address", "add", f"192.168.77.{address}/24", "dev", device)
             self._inside(where, "link", "set", device, "up")
         self._inside(name, "route", "replace", "default", "via", "192.168.77.1")
         rules = "table ip nat { chain out { type nat hook postrouting priority 100; oif eth0 masquerade; }; }"
-        script = f"echo 1 > /proc/sys/net/ipv4/ip_forward && nft '{rules}'"
-        done = subprocess.run(
-            [*self.command(router), "sh", "-c", script], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise OSError(f"no addresses are translated here: {done.stderr.strip()}")
+        run(*self.command(router), "sh", "-c", f"echo 1 > /proc/sys/net/ipv4/ip_forward && nft '{rules}'")
+
+    def _port(self, name: str) -> str:
+        return f"port{self.names.index(name)}"
+
+    def _plug_in(self, name: str, port: str) -> None:
+        """Lay a cable from the switch to a host."""
+        self._lay_cable(SWITCH, port, name)
+        self._inside(SWITCH, "link", "set", port, "master", "bridge", "up")
+        self._inside(name, "link", "set", "eth0", "up")
+
+    def _lay_cable(self, first: str, port: str, second: str) -> None:
+        """Join two namespaces: what is `port` in the first is `eth0` in the second."""
+        one, other = self._prefix + first, self._prefix + second
+        ends = ["netns", one, "type", "veth", "peer", "name", "eth0", "netns", other]
+        run("ip", "link", "add", port, *ends)
 
     def _add(self, name: str) -> None:
-        ip("netns", "add", self._prefix + name)
+        run("ip", "netns", "add", self._prefix + name)
 
     def _inside(self, name: str, *words: str) -> None:
-        ip("-n", self._prefix + name, *words)
+        run("ip", "-n", self._prefix + name, *words)

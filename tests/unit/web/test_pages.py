@@ -70,7 +70,7 @@ class Peer:
 
 @asynccontextmanager
 async def asking(peer: Peer) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=make_app(peer.host, PORT))
+    transport = httpx.ASGITransport(app=make_app(peer.host, PORT, "0" * 64))
     async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{PORT}") as client:
         yield client
 

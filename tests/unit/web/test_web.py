@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from p2pfed.errors import LocalError
 from p2pfed.primitives import codec
 from p2pfed.runtime.feed import Entry, Feed
+from p2pfed.storage.api_token import load_token
+from p2pfed.storage.home import Home
 from p2pfed.types.transaction import Bond
 from p2pfed.types.vote import Prevote
 from p2pfed.web import app as web_app
@@ -23,17 +26,27 @@ from p2pfed.web.interface import WebInterface
 
 PORT = 8400
 KEY = b"\x02" + bytes(32)
+TOKEN = "5a" * 32
+AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
+BONDED = codec.encode(Bond(KEY, 5, 0, 0, bytes(64)))
 STATUS = {"schema": "p2pfed.status/1", "height": 7}
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Any:
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(web_app, "status_of", lambda _: STATUS)
-    return SimpleNamespace(feed=Feed(), node=SimpleNamespace(work=None, is_finished=False))
+    home = Home(tmp_path / "home")
+    home.create()
+    return SimpleNamespace(
+        feed=Feed(),
+        node=SimpleNamespace(work=None, is_finished=False),
+        store=SimpleNamespace(home=home),
+        submit=lambda _: "",
+    )
 
 
 def client(host: Any) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app=make_app(host, PORT))
+    transport = httpx.ASGITransport(app=make_app(host, PORT, TOKEN))
     return httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{PORT}")
 
 
@@ -106,7 +119,69 @@ async def test_status_is_json_and_every_answer_forbids_what_a_page_could_do(host
 async def test_nothing_can_be_written(method: str, host: Any) -> None:
     async with client(host) as asking:
         for path in ("/v1/status", "/v1/events", "/livez"):
-            assert (await asking.request(method, path, content=b"x")).status_code == 405
+            assert (await asking.request(method, path, content=b"x")).status_code == 401
+            known = await asking.request(method, path, content=b"x", headers=AUTHORIZED)
+            assert known.status_code == 405
+
+
+TOKENS = {
+    (f"Bearer {TOKEN}",): 202,
+    (): 401,
+    ("",): 401,
+    (TOKEN,): 401,
+    ("Bearer ",): 401,
+    (f"Basic {TOKEN}",): 401,
+    (f"Bearer {TOKEN[:-1]}",): 401,
+    (f"Bearer {TOKEN}0",): 401,
+    (f"Bearer {TOKEN.upper()}",): 401,
+    (f"Bearer {'00' * 32}",): 401,
+    (f"Bearer {TOKEN}", "Bearer x"): 401,
+    ("Bearer \xe9",): 401,
+}
+
+
+@pytest.mark.parametrize("origin", [None, f"http://127.0.0.1:{PORT}", "http://evil.example", "null"])
+@pytest.mark.parametrize("name", [f"127.0.0.1:{PORT}", f"localhost:{PORT}", f"evil.example:{PORT}", "[::1]"])
+async def test_a_write_needs_the_right_name_the_right_origin_and_the_token(
+    name: str, origin: str | None, host: Any
+) -> None:
+    taken: list[Any] = []
+    host.submit = lambda transaction: taken.append(transaction) or ""
+    is_allowed = (
+        name in (f"127.0.0.1:{PORT}", f"localhost:{PORT}"),
+        origin in (None, f"http://127.0.0.1:{PORT}"),
+    )
+    async with client(host) as asking:
+        for given, wanted in TOKENS.items():
+            headers = [
+                (b"host", name.encode()),
+                *((b"authorization", text.encode("latin-1")) for text in given),
+            ]
+            headers += [] if origin is None else [(b"origin", origin.encode())]
+            answer = await asking.post("/v1/transactions", content=BONDED, headers=headers)
+            assert answer.status_code == (421 if not is_allowed[0] else 403 if not is_allowed[1] else wanted)
+            if answer.status_code == 401:
+                assert answer.text.count("\n") == 1
+                assert "run/api.token" in answer.text
+                assert answer.headers["www-authenticate"] == "Bearer"
+    assert len(taken) == all(is_allowed)
+
+
+async def test_a_read_needs_no_token_and_a_wrong_one_does_not_matter(host: Any) -> None:
+    async with client(host) as asking:
+        for headers in ({}, {"authorization": "Bearer x"}, AUTHORIZED):
+            assert (await asking.get("/v1/status", headers=headers)).status_code == 200
+
+
+async def test_a_home_without_a_token_gets_one_and_it_is_the_one_that_counts(host: Any) -> None:
+    path = host.store.home.api_token
+    assert not path.exists()
+    async with served(host) as port, httpx.AsyncClient() as asking:
+        assert path.stat().st_mode & 0o777 == 0o600
+        url, token = f"http://127.0.0.1:{port}/v1/transactions", load_token(path)
+        for text, wanted in ((token, 202), (TOKEN, 401)):
+            answer = await asking.post(url, content=BONDED, headers={"authorization": f"Bearer {text}"})
+            assert answer.status_code == wanted
 
 
 async def test_a_peer_is_ready_when_it_works_on_a_height_or_has_ended(host: Any) -> None:
@@ -255,11 +330,13 @@ async def test_a_signed_transaction_is_taken_and_a_refusal_is_told(host: Any) ->
     vote = Prevote(1, 0, None, -1, 0, bytes(64))
     async with client(host) as asking:
         answers = [
-            await asking.post("/v1/transactions", content=data)
+            await asking.post("/v1/transactions", content=data, headers=AUTHORIZED)
             for data in (codec.encode(good), codec.encode(bad), codec.encode(vote), b"x", bytes(513))
         ]
         elsewhere = await asking.post(
-            "/v1/transactions", content=codec.encode(good), headers={"origin": "http://evil.example"}
+            "/v1/transactions",
+            content=codec.encode(good),
+            headers={**AUTHORIZED, "origin": "http://evil.example"},
         )
     assert [answer.status_code for answer in answers] == [202, 422, 400, 400, 413]
     assert answers[1].text == "no money\n"
