@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from p2pfed.net.limits import PROTOCOL_VERSION
@@ -41,7 +42,9 @@ from p2pfed.types.wire import PeerRecords
 FLOOD_MESSAGES = 4_000
 WRITE_BYTES = 64 * 1024
 PAUSE_S = 0.05  # Between two dials of a banned key; `dials` makes none.
-KINDS = ("duplicates", "valid", "certificates", "garbage", "dials")
+IDENTITIES = 1_000
+ALIVE_S = 0.5
+KINDS = ("duplicates", "valid", "certificates", "garbage", "dials", "identities", "idle")
 
 
 class Flooder:
@@ -100,6 +103,9 @@ class Flooder:
             if self.kind == "dials":
                 pipe.close()
                 continue
+            if self.kind == "idle":
+                self.stay(pipe)
+                continue
             began, sent = time.monotonic(), 0
             try:
                 while time.monotonic() < self.until:
@@ -115,19 +121,42 @@ class Flooder:
             sys.stdout.flush()
             pipe.close()
 
-    def open(self, host: str, port: int) -> ssl.SSLSocket:
+    def crowd(self, name: str) -> None:
+        """Open pipes of a thousand keys that nobody knows, over and over; each is held until it is closed."""
+        host, _, port = name.rpartition(":")
+        keys = [PrivateKey(secrets.token_bytes(32)) for _ in range(IDENTITIES)]
+        held: dict[int, ssl.SSLSocket] = {}
+        opened = number = 0
+        while time.monotonic() < self.until:
+            number = (number + 1) % IDENTITIES
+            try:
+                held[number] = self.open(host, int(port), keys[number])
+                opened += 1
+            except (OSError, struct.error):
+                time.sleep(PAUSE_S / 10)
+        sys.stdout.write(json.dumps({"peer": name, "cut_ms": None, "bytes": 0, "messages": opened}) + "\n")
+
+    def stay(self, pipe: ssl.SSLSocket) -> None:
+        """Keep a pipe open and say nothing: what a member costs that is there and does not work."""
+        with suppress(OSError):
+            while time.monotonic() < self.until:
+                pipe.sendall(frame(Kind.ALIVE))
+                time.sleep(ALIVE_S)
+
+    def open(self, host: str, port: int, key: PrivateKey | None = None) -> ssl.SSLSocket:
         """Return a pipe that has said hello."""
+        key = key or self.key
         raw = socket.create_connection((host, port), 5)
         pipe = dialer_context().wrap_socket(raw, server_hostname="p2pfed")
         pipe.settimeout(20)
         self.dials += 1
         nonce = secrets.token_bytes(32)
-        ours = Hello(PROTOCOL_VERSION, self.chain_id, self.key.public, nonce, self.process, self.dials)
+        ours = Hello(PROTOCOL_VERSION, self.chain_id, key.public, nonce, self.process, self.dials)
         pipe.sendall(frame(Kind.HELLO, codec.encode(ours)))
         theirs = check_hello(_receive(pipe, Kind.HELLO), ours, None, host)
         certificate = sha256(pipe.getpeercert(binary_form=True) or b"")
         said = Transcript("dialer", ours, theirs, certificate)
-        pipe.sendall(frame(Kind.PROOF, prove(self.key, said)))
+        pipe.sendall(frame(Kind.PROOF, prove(key, said)))
         _receive(pipe, Kind.PROOF)
         return pipe
 
@@ -145,7 +174,8 @@ def main() -> None:
     kind, home, height, seconds, *names = sys.argv[1:]
     flooder = Flooder(kind, Home(Path(home)), int(height), time.monotonic() + float(seconds))
     flooder.until = time.monotonic() + float(seconds)  # What was encoded before does not count.
-    threads = [threading.Thread(target=flooder.flood, args=(name,)) for name in names]
+    work = flooder.crowd if kind == "identities" else flooder.flood
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
