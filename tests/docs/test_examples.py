@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 
 import pytest
 from support.pages import ROOT, guide
@@ -27,6 +28,17 @@ def lines_written(source: str) -> int:
     )
 
 
+def modules_of(source: str) -> set[str]:
+    """Return the packages that a program imports."""
+    names = {
+        (node.module if isinstance(node, ast.ImportFrom) else alias.name) or ""
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    return {name.partition(".")[0] for name in names}
+
+
 def test_the_counter_counts_what_is_written() -> None:
     assert lines_written('"""Doc."""\nimport os\n\n# why\nx = (\n    1\n)\n') == 3
 
@@ -38,14 +50,20 @@ def test_an_example_is_as_short_as_promised(name: str) -> None:
 
 @pytest.mark.parametrize("name", LINES_MAX)
 def test_an_example_needs_no_helper(name: str) -> None:
-    tree = ast.parse((ROOT / "examples" / name).read_text())
-    modules = {
-        (node.module if isinstance(node, ast.ImportFrom) else alias.name) or ""
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    assert {module.partition(".")[0] for module in modules} <= FRAMEWORKS | set(sys.stdlib_module_names)
+    imported = modules_of((ROOT / "examples" / name).read_text())
+    assert imported <= FRAMEWORKS | set(sys.stdlib_module_names)
+
+
+def test_no_line_of_a_flower_app_is_written_for_p2pfed() -> None:
+    """What p2pfed trains is what `flwr run` runs: the app imports Flower and its own files alone."""
+    folder = ROOT / "examples" / "flower_digits"
+    files = sorted(folder.rglob("*.py"))
+    assert {path.name for path in files} >= {"client_app.py", "numpy_client_app.py", "server_app.py"}
+    imported = set().union(*(modules_of(path.read_text()) for path in files))
+    assert imported <= {"flwr", "numpy", "sklearn", "digits_app"} | set(sys.stdlib_module_names)
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert not any("p2pfed" in need for need in project["project"]["dependencies"])
+    assert set(project["tool"]["flwr"]["app"]["components"]) == {"serverapp", "clientapp"}
 
 
 @pytest.mark.parametrize("name", LINES_MAX)

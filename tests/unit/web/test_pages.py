@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from starlette import routing
 from support.chain import World
 
 from p2pfed.errors import StorageFault
@@ -215,3 +216,17 @@ def test_the_map_of_a_large_model_is_measured_on_a_sample() -> None:
     found = update_map(peer.chain.blocks[1], genesis, [2], lambda _: np.full(size, 8, np.int16))
     assert found.is_sampled
     assert found.norms[0] == pytest.approx(2 * size**0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("path", [*FILES, "/v1/history", "/livez", "/metrics"])
+async def test_a_request_needs_no_pool_of_threads(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading one takes 100 ms in the loop that votes, before the first page."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise AssertionError(f"{path} is answered in a thread")
+
+    monkeypatch.setattr(routing, "run_in_threadpool", refuse)
+    peer = Peer(1)
+    peer.host.metrics = SimpleNamespace(text=lambda: b"")
+    async with asking(peer) as client:
+        assert (await client.get(path)).status_code == 200
