@@ -365,6 +365,7 @@ class HeightWork:
                 neighbours.push(output.cert)
             case io.Decided():
                 self.decided = output.cert
+                self.waits.close()
             case io.SafetyViolated():
                 self._outbox.append(StorePolkas(self.engine.polkas))  # An audit will ask for them.
                 self._outbox.append(Halt(self._violation(output), 7))

@@ -30,6 +30,7 @@ class ProposalWaits:
         self._engine = engine
         self._silent = silent
         self._outbox = outbox
+        self._heard: set[bytes] = set()  # Who has said anything about this height.
         self._rest: tuple[int, int] | None = None  # A round whose wait was cut, and what it lacks in ms.
 
     def lose(self, member: bytes) -> None:
@@ -38,13 +39,20 @@ class ProposalWaits:
 
     def hear(self, index: int, round_: int) -> None:
         """Note a word of a validator about a round; one as old as its silence may be a copy from others."""
-        if self._silent:
-            self.hear_of(self._engine.validators.validators[index].key, (self._engine.height, round_))
+        self.hear_of(self._engine.validators.validators[index].key, (self._engine.height, round_))
 
     def hear_of(self, key: bytes, place: Place) -> None:
         """Note a word that `key` signed about a place."""
-        if self._silent.get(key, place) < place:
+        self._heard.add(key)
+        if self._silent and self._silent.get(key, place) < place:
             del self._silent[key]
+
+    def close(self) -> None:
+        """Note at the end of the height who said nothing in all of it."""
+        own_index = self._engine.own_index
+        for index, validator in enumerate(self._engine.validators.validators):
+            if index != own_index and validator.key not in self._heard:
+                self._silent.setdefault(validator.key, (self._engine.height, self._engine.round))
 
     def schedule(self, wanted: io.Schedule) -> None:
         """Start a timer, cut to a quarter where it waits for a validator that is silent."""

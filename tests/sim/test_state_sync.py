@@ -51,7 +51,7 @@ def test_a_member_joins_by_state_where_heights_begin_far_up() -> None:
 
 def test_a_liar_that_serves_bad_chunks_is_named_and_the_next_holder_takes_over() -> None:
     world = joined(
-        Scenario(peers=7, heights=HEIGHTS, byzantine=("bad_chunks",), late=(Late(2, 3_000),), seed=2), 2
+        Scenario(peers=7, heights=HEIGHTS, byzantine=("bad_chunks",), late=(Late(2, 3_400),), seed=8), 2
     )
     liar = world.peers[6].public
     assert {culprit for peer, culprit, _ in world.blames if peer == 2} == {liar}

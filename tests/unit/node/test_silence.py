@@ -128,6 +128,28 @@ def test_one_that_missed_its_slot_gets_a_quarter_at_the_next(table: Table) -> No
     assert propose_waits(table.skip_to(4)) == [PRESET.propose_ms(4) // 4]
 
 
+def test_one_that_said_nothing_in_a_whole_height_is_silent(table: Table) -> None:
+    """A stopped process keeps its connections."""
+    table.begin()
+    assert table.lab.node.work is not None
+    table.lab.node.work.waits.close()
+    assert propose_waits(table.skip_to(4)) == [PRESET.propose_ms(4) // 4]
+
+
+@pytest.mark.parametrize("word", ["avail", "vote", "update"])
+def test_one_that_said_anything_in_it_is_not(table: Table, word: str) -> None:
+    if word == "avail":
+        table.lab.hear(table.world.avail(table.absent, []))
+    if word == "update":
+        table.lab.hear(split(table)[0])
+    table.begin()
+    if word == "vote":
+        table.say(table.absent, 0)
+    assert table.lab.node.work is not None
+    table.lab.node.work.waits.close()
+    assert propose_waits(table.skip_to(4)) == [PRESET.propose_ms(4)]
+
+
 def test_a_word_of_the_round_that_it_missed_does_not_bring_it_back(table: Table) -> None:
     """Others pass on what it said before it fell silent."""
     table.lab.hear(table.world.avail(table.absent, []))
