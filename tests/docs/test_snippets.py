@@ -28,7 +28,8 @@ TOLD_ELSEWHERE = {
     for name in (
         "proof", "demo", "light", "fork", "lab-sim", "lab-run", "lab-play", "lab-scenario", "transaction",
         "inspect", "rollback", "doctor", "figures", "lab-attack", "lab-rule", "lab-cell",
-        "audit-contribution", "history", "block-page", "updates", "report",
+        "audit-contribution", "history", "block-page", "updates", "report", "view",
+        "views",
     )
 }  # fmt: skip
 TIMEOUT_S = 150.0

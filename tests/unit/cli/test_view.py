@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.pages import json_keys
 
 from p2pfed.cli import view as module
 from p2pfed.cli.view import Place, look_at, places_of, view
@@ -128,3 +129,5 @@ def test_a_damaged_home_is_one_row_of_several(monkeypatch: pytest.MonkeyPatch, t
     told = CliRunner().invoke(view, [str(tmp_path), "1", "--json"])
     first, second = map(json.loads, told.output.splitlines())
     assert (first["error"], second["agrees"]) == ("genesis.json is not JSON", True)
+    told = json_keys("p2pfed.view/1") - {"status"}  # Named there as where keys come from.
+    assert set(first) == set(second) == told
