@@ -107,11 +107,13 @@ class Pages:
         height = self._host.node.state.height
         if self._map is None or self._map.height < height:
             try:
-                self._map = await self._read(self._update_map, height)
+                found = await self._read(self._update_map, height)
             except StorageFault as fault:
                 return PlainTextResponse(f"{fault}\n", 404)
+            if found is not None:  # A block without updates leaves the picture of the last that had some.
+                self._map = found
         if self._map is None:
-            return PlainTextResponse("no block has an update yet\n", 404)
+            return PlainTextResponse("the newest block has no update\n", 404)
         return JSONResponse({"schema": "p2pfed.updates/1", **asdict(self._map)})
 
     # In the thread

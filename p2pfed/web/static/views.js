@@ -111,7 +111,7 @@ function block(it) {
 
 export function model({ updates }) {
   const head = [el("h1", {}, "Model")];
-  if (!updates) return [...head, el("p", { class: "quiet" }, "No block has an update yet.")];
+  if (!updates) return [...head, el("p", { class: "quiet" }, "The newest block has no update.")];
   const { trainers, norms, cosines } = updates;
   const middle = median(norms);
   const towards = trainers.map((_, row) => median(cosines[row].filter((_, column) => column !== row)));

@@ -197,6 +197,24 @@ async def test_the_map_shows_who_is_large_and_who_is_against_the_others() -> Non
     assert (found["height"], found["is_sampled"]) == (1, False)
 
 
+async def test_a_block_without_updates_leaves_the_map_of_the_last_that_had_some() -> None:
+    peer = Peer(0)
+    world = peer.world
+    peer.chain.blocks[1] = world.advance(headers=[world.update(0), world.update(1)])
+    size = world.genesis.manifest.size
+    peer.payloads = {key: np.full(size, 5, np.int16) for key in world.publics}
+    async with asking(peer) as client:
+        peer.host.node.state = world.state
+        first = (await client.get("/v1/updates")).json()
+        peer.chain.blocks[2] = world.advance(headers=[])
+        peer.host.node.state = world.state
+        second = (await client.get("/v1/updates")).json()
+    assert world.state.height == 2
+    assert not peer.chain.blocks[2].body.updates
+    assert first["height"] == 1
+    assert second == first
+
+
 async def test_without_an_update_or_its_payload_there_is_no_map() -> None:
     async with asking(Peer(0)) as client:
         nothing = await client.get("/v1/updates")
@@ -204,7 +222,7 @@ async def test_without_an_update_or_its_payload_there_is_no_map() -> None:
     assert peer.chain.blocks[1].body.updates
     async with asking(peer) as client:
         gone = await client.get("/v1/updates")
-    assert (nothing.status_code, nothing.text) == (404, "no block has an update yet\n")
+    assert (nothing.status_code, nothing.text) == (404, "the newest block has no update\n")
     assert (gone.status_code, gone.text) == (404, "the payload is gone\n")
 
 
