@@ -27,7 +27,7 @@ from measuring import machine
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from e2e.support import Peer, p2pfed, wait_until
-from hosts.test_hosts import NAMES, Network
+from hosts.network import NAMES, Network
 from support.hosts import Hosts, why_not
 
 PATIENCE_S = 180
@@ -111,16 +111,12 @@ def main() -> int:
     if reason:
         print(reason, file=sys.stderr)
         return 1
-    with Hosts(NAMES) as hosts:
-        net = Network(hosts, Path(tempfile.mkdtemp(prefix="partition-")) / "net", 4)
-        try:
-            net.start()
-            net.wait_for_updates_of_all(net.peers[0], 0)
-            for victims in ([3], [2, 3]):
-                row = cut(net, victims, args.seconds)
-                print(json.dumps(row | machine()) if args.json else row, flush=True)
-        finally:
-            net.end()
+    folder = Path(tempfile.mkdtemp(prefix="partition-")) / "net"
+    with Hosts(NAMES) as hosts, Network(hosts, folder, 4) as net:
+        net.wait_for_updates_of_all(net.peers[0], 0)
+        for victims in ([3], [2, 3]):
+            row = cut(net, victims, args.seconds)
+            print(json.dumps(row | machine()) if args.json else row, flush=True)
     return 0
 
 

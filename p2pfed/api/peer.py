@@ -76,9 +76,8 @@ class Peer:
         self._host: Host | None = None
         self._running: asyncio.Task[Ending] | None = None
         self._telling: asyncio.Task[None] | None = None
-        self.addresses: tuple[
-            str, ...
-        ] = ()  # Where others dial it, once it listens: for their `network.join`.
+        # Where others dial it, once it listens: for their `network.join`.
+        self.addresses: tuple[str, ...] = ()
         self.ending: Ending | None = None  # Why it stopped, once it has.
 
     async def __aenter__(self) -> Self:

@@ -18,6 +18,7 @@ from p2pfed.errors import LocalError, StorageFault, UsageError
 from p2pfed.runtime import testnet as network
 from p2pfed.storage.home import Home
 
+LOOPBACK = "127.0.0.1"  # An API answers to nobody else.
 PORT = 8500
 ASKED_AT_ONCE_MAX = 16
 _KEYS = ("id", "network", "chain", "height", "step", "round", "waiting_for", "stake_connected", "stake_total",
@@ -26,38 +27,35 @@ _MISSING: dict[str, Any] = {"id": "", "waiting_for": [], "figures": {}, "is_halt
 
 
 class Place(Struct, frozen=True):
-    """Where a peer is looked for: a home on this machine, or an address where an API answers."""
+    """Where a peer is looked for: its home, or the port of this machine where its API answers."""
 
     name: str
-    home: Home | None
-    address: tuple[str, int] | None
+    home: Home | None = None
+    port: int = 0
 
     def api(self) -> tuple[str, int] | None:
         """Return where its API answers, None where it does not run."""
-        if self.home is None:
-            return self.address
-        return api_address(self.home)
+        return (LOOPBACK, self.port) if self.home is None else api_address(self.home)
 
 
 def places_of(words: Sequence[str]) -> list[Place]:
-    """Return the peers that `words` name: homes, folders of testnets, ports or HOST:PORT of APIs.
+    """Return the peers that `words` name: homes, folders of testnets, ports of APIs.
 
     Raises:
         UsageError: One is none of these.
     """
     found = []
     for word in words:
-        host, _, port = word.rpartition(":")
         folder = Path(word)
         if (folder / network.MANIFEST).exists():
             names = [peer.name for peer in network.load_testnet(folder).peers]
-            found += [Place(name, Home(folder / name), None) for name in names]
+            found += [Place(name, Home(folder / name)) for name in names]
         elif Home(folder).genesis.exists():
-            found.append(Place(folder.resolve().name, Home(folder), None))
-        elif port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16:
-            found.append(Place(word, None, (host or "127.0.0.1", int(port))))
+            found.append(Place(folder.resolve().name, Home(folder)))
+        elif word.isascii() and word.isdigit() and 0 < int(word) < 1 << 16:
+            found.append(Place(word, port=int(word)))
         else:
-            raise UsageError(f"{word} is no peer's home, no testnet and no port or HOST:PORT of an HTTP API")
+            raise UsageError(f"{word} is no peer's home, no testnet and no port of an HTTP API")
     return found
 
 
@@ -95,7 +93,9 @@ def _row(place: Place) -> dict[str, Any]:
         if status.get("schema") != "p2pfed.status/1" or not isinstance(status.get("height"), int):
             row["error"] = f"what answers at {address[0]}:{address[1]} is no peer"
     elif place.home is None:
-        row["error"] = f"nothing answers at {place.name}"
+        row["error"] = (
+            f"no peer's API answers at port {place.port}; another machine's is forwarded by its own number"
+        )
     else:
         try:
             status = stored_status(place.home)
@@ -130,7 +130,7 @@ def _block(place: Place, height: int) -> dict[str, Any] | None:
 def view(peers: tuple[str, ...], port: int, as_json: bool) -> None:
     """Show several peers side by side, and whether they agree.
 
-    PEER is a peer's home, the folder of a testnet, or the port (HOST:PORT) of a peer's HTTP API.
+    PEER is a peer's home, the folder of a testnet, or the port of a peer's HTTP API.
     """
     places = places_of(peers)
     if as_json:
@@ -141,6 +141,6 @@ def view(peers: tuple[str, ...], port: int, as_json: bool) -> None:
     from p2pfed.web.several import make_view
 
     def told(port: int) -> None:
-        click.echo(f"{len(places)} peers side by side: http://127.0.0.1:{port}/ (Ctrl-C ends it)")
+        click.echo(f"{len(places)} peers side by side: http://{LOOPBACK}:{port}/ (Ctrl-C ends it)")
 
     serve(lambda port: make_view(lambda: look_at(places), port), port, told)

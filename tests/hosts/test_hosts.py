@@ -4,81 +4,28 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.support import PATIENCE_S, Peer, p2pfed, tracebacks, wait_until
+from e2e.support import PATIENCE_S, p2pfed
+from hosts.network import NAMES, Network
 from support.hosts import Hosts, why_not
 
-from p2pfed.runtime.testnet import load_testnet
-from p2pfed.types.address import peer_id
-
-NAMES = ("a", "b", "c", "d")
 REASON = why_not()
 pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON or "-")
-
-
-class Network:
-    """Four peers on four hosts, each unpacked from the archive that was made for its host."""
-
-    def __init__(self, hosts: Hosts, folder: Path, version: int) -> None:
-        self.hosts = hosts
-        addresses = ",".join(hosts.address(name, version) for name in NAMES)
-        made = p2pfed(
-            "testnet", "create", "--peers", "4", "--hosts", addresses, "--output", folder, "--linger", "2"
-        )
-        assert made.returncode == 0, made.stderr
-        self.peers = []
-        for name, peer in zip(NAMES, load_testnet(folder).peers, strict=True):
-            (archive,) = folder.glob(f"{peer.host.replace(':', '_')}.tar.gz")
-            with tarfile.open(archive) as packed:
-                packed.extractall(folder / name, filter="data")
-            self.peers.append(Peer(folder / name / peer.name, hosts.command(name)))
-        self.ids = [peer_id(bytes.fromhex(peer.key)) for peer in load_testnet(folder).peers]
-
-    def start(self) -> None:
-        for peer in self.peers:
-            peer.start()
-
-    def end(self) -> None:
-        for peer in self.peers:
-            peer.end()
-
-    def wait_for_updates_of_all(self, seen_by: Peer, after: int) -> None:
-        """Wait for a block with everybody's update that a peer logs from position `after` on."""
-
-        def look() -> bool:
-            blocks = [event for event in seen_by.events[after:] if event["event"] == "block.committed"]
-            return any(sorted(block["trainers"]) == sorted(self.ids) for block in blocks)
-
-        wait_until(look, f"a block with all updates at {seen_by.name}")
-
-    def verify_agreement(self) -> None:
-        """Compare the blocks at the newest height that all have."""
-        height = min(peer.height for peer in self.peers)
-        blocks = [peer.find("block.committed", height=height) for peer in self.peers]
-        assert height > 0
-        assert len({block["value_id"] for block in blocks if block is not None}) == 1
-        assert tracebacks(self.peers) == []
 
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """On IPv4; each test leaves all four at work."""
-    with Hosts(NAMES) as hosts:
-        made = Network(hosts, tmp_path_factory.mktemp("hosts") / "net", 4)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.end()
+    folder = tmp_path_factory.mktemp("hosts") / "net"
+    with Hosts(NAMES) as hosts, Network(hosts, folder, 4) as made:
+        yield made
 
 
 def test_peers_on_four_hosts_train_one_model(net: Network) -> None:
-    for peer in net.peers:
-        peer.wait_for_height(4)
+    net.wait_for_height(4)
     net.wait_for_updates_of_all(net.peers[0], 0)
     net.verify_agreement()
 
@@ -134,19 +81,13 @@ def test_the_first_contact_of_all_may_go_for_good(net: Network) -> None:
 
 
 def test_the_same_on_ipv6(tmp_path: Path) -> None:
-    with Hosts(NAMES) as hosts:
-        net = Network(hosts, tmp_path / "net", 6)
-        try:
-            net.start()
-            for peer in net.peers:
-                peer.wait_for_height(3)
-            net.wait_for_updates_of_all(net.peers[3], 0)
-            net.verify_agreement()
-            shown = p2pfed("peers", "--home", net.peers[1].home.path)
-            assert "fd77::" in shown.stdout
-            assert "10.77." not in shown.stdout
-        finally:
-            net.end()
+    with Hosts(NAMES) as hosts, Network(hosts, tmp_path / "net", 6) as net:
+        net.wait_for_height(3)
+        net.wait_for_updates_of_all(net.peers[3], 0)
+        net.verify_agreement()
+        shown = p2pfed("peers", "--home", net.peers[1].home.path)
+        assert "fd77::" in shown.stdout
+        assert "10.77." not in shown.stdout
 
 
 @pytest.mark.skipif(shutil.which("nft") is None, reason="translating addresses needs `nft` (nftables)")
@@ -157,14 +98,16 @@ def test_a_peer_behind_a_router_dials_out_and_takes_part(tmp_path: Path) -> None
             hosts.put_behind_router("d")
         except OSError as error:
             pytest.skip(f"addresses can't be translated here: {error}")
-        net = Network(hosts, tmp_path / "net", 4)
-        try:
-            net.start()
-            for peer in net.peers:
-                peer.wait_for_height(3)
+        with Network(hosts, tmp_path / "net", 4) as net:
+            net.wait_for_height(3)
             net.wait_for_updates_of_all(net.peers[0], 0)
             net.verify_agreement()
-            probe = [*hosts.command("a"), "bash", "-c", f"exec 3<>/dev/tcp/{hosts.address('d')}/7403"]
-            assert subprocess.run(probe, capture_output=True, timeout=PATIENCE_S, check=False).returncode
-        finally:
-            net.end()
+            assert is_reached(hosts, "b", 7401)
+            assert not is_reached(hosts, "d", 7403)
+
+
+def is_reached(hosts: Hosts, name: str, port: int) -> bool:
+    """Answer whether host a can open a connection to another."""
+    probe = f"exec 3<>/dev/tcp/{hosts.address(name)}/{port}"
+    command = [*hosts.command("a"), "bash", "-c", probe]
+    return subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False).returncode == 0

@@ -133,14 +133,20 @@ class World:
         return make_transport(self.name, key=key, chain_id=chain_id, handler=handler, limits=limits)
 
     async def peer(
-        self, number: int, *, chain_id: bytes = CHAIN, limits: Limits = QUICK, port: int | None = 0
+        self,
+        number: int,
+        *,
+        chain_id: bytes = CHAIN,
+        limits: Limits = QUICK,
+        port: int | None = 0,
+        host: str = "127.0.0.1",
     ) -> Peer:
-        """Return a peer that listens (unless `port` is None)."""
+        """Return a peer that listens on `host` (unless `port` is None)."""
         handler = Recorder()
         peer = Peer(self.key(number), self.make(self.key(number), chain_id, handler, limits), handler)
         self.peers.append(peer)
         if port is not None:
-            peer.port = await peer.transport.listen("127.0.0.1", port)
+            peer.port = await peer.transport.listen(host, port)
         return peer
 
     async def pair(self, *, limits: Limits = QUICK) -> tuple[Peer, Peer]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from support.sockets import needs_ipv6
 
 from p2pfed.errors import LocalError, OutOfBounds, RateExceeded
 from p2pfed.net.limits import DEFAULT_LIMITS
@@ -47,6 +48,14 @@ async def test_messages_arrive_whole_and_in_order_both_ways(world: World) -> Non
     await first.handler.until(lambda: len(first.handler.messages) == len(sent))
     await second.handler.until(lambda: len(second.handler.messages) == len(sent))
     assert first.handler.messages == second.handler.messages == sent
+
+
+@needs_ipv6
+async def test_all_addresses_are_those_of_both_families(socket_world: World) -> None:
+    first = await socket_world.peer(1, host="::")
+    for number, host in ((2, "127.0.0.1"), (3, "::1")):
+        other = await socket_world.peer(number, port=None)
+        assert await other.dial(Multiaddr(host, first.port, first.public)) == first.public
 
 
 async def test_what_is_too_long_is_refused_at_the_sender_and_the_pipe_stays(world: World) -> None:

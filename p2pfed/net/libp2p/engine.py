@@ -26,7 +26,7 @@ from p2pfed.types.address import Multiaddr, peer_id
 
 _LISTEN_REMEDIES = {
     errno.EADDRINUSE: "it is in use; stop the other program or choose another port",
-    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 listens on all it has",
+    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 listens on all IPv4, :: on all",
     errno.EACCES: "that is not allowed; choose a port above 1023",
 }
 
@@ -83,11 +83,13 @@ class Engine:
         assert self.nursery is not None
         try:
             listeners = await trio.open_tcp_listeners(port, host=host)
+            port = int(listeners[0].socket.getsockname()[1])
+            if host == "::":  # Trio keeps it to IPv6.
+                listeners += await trio.open_tcp_listeners(port, host="0.0.0.0")  # noqa: S104 - asked for
         except OSError as error:
             why = _LISTEN_REMEDIES.get(error.errno or 0, error.strerror or str(error))
             raise ListenFailed(f"can't listen on {place(Multiaddr(host, port))}: {why}") from None
         self.nursery.start_soon(trio.serve_listeners, self._accept, listeners)
-        port = int(listeners[0].socket.getsockname()[1])
         self._listening.append(Multiaddr(host, port))
         return port
 

@@ -19,7 +19,7 @@ HERE = "127.0.0.1"
 
 
 def place(port: int) -> Place:
-    return Place(str(port), None, (HERE, port))
+    return Place(str(port), port=port)
 
 
 def status(height: int, **changes: Any) -> dict[str, Any]:
@@ -50,15 +50,15 @@ def test_a_place_is_a_home_a_testnet_or_an_address(tmp_path: Path) -> None:
         for index in (0, 1)
     ]
     (tmp_path / "net" / "testnet.json").write_text(json.dumps({"chain": "", "peers": peers}))
-    found = places_of([str(tmp_path / "own"), str(tmp_path / "net"), "8401", "far.example:8402"])
-    assert [each.name for each in found] == ["own", "peer0", "peer1", "8401", "far.example:8402"]
+    found = places_of([str(tmp_path / "own"), str(tmp_path / "net"), "8401"])
+    assert [each.name for each in found] == ["own", "peer0", "peer1", "8401"]
     assert [each.home and each.home.path for each in found] == [
-        *(tmp_path / name for name in ("own", "net/peer0", "net/peer1")), None, None,
+        *(tmp_path / name for name in ("own", "net/peer0", "net/peer1")), None,
     ]  # fmt: skip
-    assert [each.address for each in found[3:]] == [(HERE, 8401), ("far.example", 8402)]
+    assert found[3].api() == (HERE, 8401)
 
 
-@pytest.mark.parametrize("word", ["nowhere", "0", "65536", "host:", "host:x", "²"])
+@pytest.mark.parametrize("word", ["nowhere", "0", "65536", "127.0.0.1:8400", "²"])
 def test_a_word_that_names_no_peer_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match=f"{word} is no peer's home"):
         places_of([word])
@@ -91,7 +91,7 @@ def test_a_peer_without_a_block_holds_up_no_comparison(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("told", "error"),
     [
-        (None, "nothing answers at 2"),
+        (None, "no peer's API answers at port 2; another machine's is forwarded by its own number"),
         ({"schema": "other"}, f"what answers at {HERE}:2 is no peer"),
         ({"schema": "p2pfed.status/1", "height": "5"}, f"what answers at {HERE}:2 is no peer"),
         (status(5, chain="c2", network="theirs"), "it is of another network, theirs"),
@@ -112,7 +112,7 @@ def test_a_peer_that_runs_and_does_not_answer_is_read_from_its_disk(
     answers(monkeypatch, {})
     monkeypatch.setattr(module, "stored_status", lambda _: status(3, step="stopped"))
     monkeypatch.setattr(module, "api_address", lambda home: (HERE, 9) if home.path.name == "deaf" else None)
-    rows = look_at([Place(name, Home(tmp_path / name), None) for name in ("deaf", "away")])
+    rows = look_at([Place(name, Home(tmp_path / name)) for name in ("deaf", "away")])
     assert [(row["is_running"], row["is_deaf"], row["height"]) for row in rows] == [
         (False, True, 3),
         (False, False, 3),
