@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import socket
+import struct
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +43,7 @@ from p2pfed.types.params import MIB
 
 CHAIN = bytes(range(32))
 DEADLINE_S = 20.0
+TCP_ESTABLISHED, TCP_CLOSE = 1, 7  # As Linux counts.
 QUICK = replace(DEFAULT_LIMITS, handshake_ms=1_500, heartbeat_ms=200, silence_ms=3_000)
 
 
@@ -75,9 +81,9 @@ async def make() -> AsyncIterator[Maker]:
     """Make a transport of the peer with a number; all are closed in the end."""
     made: list[Transport] = []
 
-    def new(number: int, name: str = "libp2p") -> tuple[Transport, Listener]:
-        handler = Listener()
-        made.append(make_transport(name, key=key(number), chain_id=CHAIN, handler=handler, limits=QUICK))
+    def new(number: int, name: str = "libp2p", *, close_ms: int = 500) -> tuple[Transport, Listener]:
+        handler, limits = Listener(), replace(QUICK, close_ms=close_ms)
+        made.append(make_transport(name, key=key(number), chain_id=CHAIN, handler=handler, limits=limits))
         return made[-1], handler
 
     yield new
@@ -250,6 +256,88 @@ async def test_dials_to_one_peer_at_once_make_one_pipe(make: Maker) -> None:
     assert await second.request(key(1).public, b"x", timeout_ms=10_000) == b"answer"
     assert not at_first.reason.done()
     assert not at_second.reason.done()
+
+
+async def test_a_peer_that_leaves_while_messages_reach_it_is_heard_to_the_end(make: Maker) -> None:
+    """A socket closed with input unread is reset, and what it had not sent yet is gone."""
+    (first, at_first), (second, _) = make(1), make(2, close_ms=10_000)
+    port = await first.listen("127.0.0.1", 0)
+    await second.dial(Multiaddr("127.0.0.1", port), timeout_ms=10_000)
+    await at_first.opened.wait()
+    far = _raw(second, 1)
+    may_read, receive = trio.Event(), far._socket.receive_some
+
+    async def receive_late(count: int) -> bytes | bytearray:
+        await may_read.wait()
+        return await receive(count)
+
+    far._socket.receive_some = receive_late  # type: ignore[method-assign]
+    await _until(lambda: first.send(key(2).public, b"one more") and _peek(far))
+    is_busy = threading.Event()
+    first._thread.post(is_busy.wait, DEADLINE_S)  # type: ignore[attr-defined]
+    for i in range(5):  # The kernel takes it all.
+        second.send(key(1).public, bytes((i,)) * 10_000)
+    closing = asyncio.ensure_future(second.close())
+    await _until(lambda: _state(far) != TCP_ESTABLISHED)
+    assert _state(far) != TCP_CLOSE
+    second._thread.post(may_read.set)  # type: ignore[attr-defined]
+    is_busy.set()
+    assert "this peer stops" in await at_first.reason
+    await closing
+    assert [data[0] for data in at_first.messages] == list(range(5))
+
+
+async def test_a_busy_owner_gets_what_a_peer_said_before_it_crashed(make: Maker) -> None:
+    transport, listener = make(1)
+    listener.may_handle.clear()
+    stranger = Stranger(await transport.listen("127.0.0.1", 0), 2)
+
+    async def say_and_crash(_: Any, raw: RawStream, control: Any) -> None:
+        messages = (frames.frame(frames.MESSAGE, bytes((i,)) * 5_000) for i in range(100))
+        await control.write(b"".join(messages))
+        await raw.until_unsent_below(0)
+        while _unsent(raw):  # noqa: ASYNC110 - a reset would drop what our own kernel holds
+            await trio.sleep(0.001)
+        raw._socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    near = asyncio.ensure_future(_opened(transport, listener))
+    await on_trio(lambda: stranger.run(say_and_crash))
+    raw = await near
+    await _until(lambda: _state(raw) == TCP_CLOSE)
+    listener.may_handle.set()
+    await listener.reason
+    assert [data[0] for data in listener.messages] == list(range(100))
+
+
+async def _opened(transport: Transport, listener: Listener) -> RawStream:
+    await listener.opened.wait()
+    return _raw(transport, 2)
+
+
+def _raw(transport: Transport, number: int) -> RawStream:
+    return transport._pipes[key(number).public].connection._raw  # type: ignore[attr-defined,no-any-return]
+
+
+def _state(raw: RawStream) -> int:
+    if raw._socket.socket.fileno() < 0:  # The library closes what is broken.
+        return TCP_CLOSE
+    return raw._socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
+def _unsent(raw: RawStream) -> int:
+    return struct.unpack("i", fcntl.ioctl(raw._socket.socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+
+
+def _peek(raw: RawStream) -> bytes:
+    with suppress(BlockingIOError), socket.socket(fileno=os.dup(raw._socket.socket.fileno())) as twin:
+        return twin.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    return b""
+
+
+async def _until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not holds():  # noqa: ASYNC110 - what a kernel holds has no event
+            await asyncio.sleep(0.001)
 
 
 async def test_two_peers_that_send_bulk_to_each_other_do_not_wait_for_each_other(make: Maker) -> None:

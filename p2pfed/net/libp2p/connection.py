@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
-from libp2p.io.exceptions import ConnectionClosedError
 
 from p2pfed.net.libp2p import frames, identify
 from p2pfed.net.libp2p.limits import (
@@ -207,13 +206,7 @@ class Connection:
         self.reason = self.reason or reason
         await self.say(frames.goodbye_frame(reason))
         with trio.move_on_after(self._limits.close_ms / 1000):
-            await self._until_sent()
-
-    async def _until_sent(self) -> None:
-        try:
-            await self._raw.until_unsent_below(0)
-        except ConnectionClosedError:
-            return
+            await self._raw.finish()
 
     # The control plane.
 
@@ -259,7 +252,7 @@ class Connection:
                 await self.say(batch or frames.frame(frames.ALIVE))
                 self.taken_bytes += len(batch)
             await self.say(self._goodbye)
-            await self._until_sent()
+            await self._raw.finish()
             self.end(self.reason)
         except StreamGone as gone:
             if not self._raw.failure:

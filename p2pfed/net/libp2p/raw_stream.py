@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 from libp2p.io.exceptions import ConnectionClosedError
@@ -44,6 +45,8 @@ class RawStream:
         self._stall_s = stall_s
         self._received = bytearray()
         self._is_greeted = False
+        self._is_finished = False  # We send no more ...
+        self._is_read_out = False  # ... or the other end does not.
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
         self._has_unsent = trio.Event()
@@ -71,6 +74,7 @@ class RawStream:
         try:
             data = await self._socket.receive_some(RECEIVE_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._until_read()
             raise self._cut("the connection broke") from None
         if not data:
             await self._until_read()
@@ -87,6 +91,8 @@ class RawStream:
 
     async def _until_read(self) -> None:
         """Wait until what came before the end is read: the library drops it then, a goodbye too."""
+        self._is_read_out = True
+        self._progress.unpark_all()
         with trio.move_on_after(self._stall_s):
             while self.has_unread():
                 await self._progress.park()
@@ -96,13 +102,15 @@ class RawStream:
         self._progress.unpark_all()
 
     async def write(self, data: bytes) -> None:
-        """Queue `data`; never waits.
+        """Queue `data`, or drop it where we are finished; never waits.
 
         Raises:
             ConnectionClosedError: The stream ended, or the peer left too much unread.
         """
         if self.failure:
             raise ConnectionClosedError(self.failure)
+        if self._is_finished:
+            return
         if self._unsent_bytes + len(data) > UNSENT_BYTES_MAX:
             raise self._fail(f"it left more than {UNSENT_BYTES_MAX} bytes unread")
         self._unsent.append(data)
@@ -152,6 +160,19 @@ class RawStream:
         """Wait until at most `limit` bytes are unsent."""
         while self._unsent_bytes > limit:
             await self.until_progress()
+
+    async def finish(self) -> None:
+        """Send what is queued, say that no more comes, and wait for the other end to do the same.
+
+        Closing at once would lose the end of it: a kernel answers what comes for a closed socket, an
+        acknowledgement of the library too, with a reset, and a reset drops what the other end has not read.
+        """
+        with suppress(ConnectionClosedError, trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.until_unsent_below(0)
+            self._is_finished = True
+            await self._socket.send_eof()
+            while not self._is_read_out:
+                await self.until_progress()
 
     def _cut(self, reason: str) -> ConnectionClosedError:
         self.is_cut = self.is_cut or not self.failure
