@@ -21,7 +21,7 @@ from p2pfed.primitives.merkle import CHUNK_BYTES, chunk_count, chunk_hash, has_c
 from p2pfed.runtime.fresh import Fresh
 from p2pfed.runtime.pull import pull_blob
 from p2pfed.storage.store import Store
-from p2pfed.types.block import Block, Body
+from p2pfed.types.block import Block, Body, Header
 from p2pfed.types.evidence import InvalidUpdate
 from p2pfed.types.genesis import exponent_bytes, model_bytes
 from p2pfed.types.model import ModelState
@@ -175,13 +175,18 @@ class Fetcher:
                 liars=liars,
                 blame=lambda peer, fault: self._put(PeerMisbehaved(peer, fault)),
             )
-        weights = self._store.blobs.load(header.model_root)
+        loop = asyncio.get_running_loop()
+        model = await loop.run_in_executor(self._bulk, self._read_model, header)
+        await loop.run_in_executor(self._disk, self._store.save_model, model)
+        self._finish(name, ModelFetched(header.height, model))
+
+    def _read_model(self, header: Header) -> ModelState:
+        """Return the model of a block, whose blobs are here: too long a work for the event loop."""
+        weights = self._store.blobs.load_weights(header.model_root)
         exponents = self._store.blobs.load(header.exponents_root)
         assert weights is not None
         assert exponents is not None
-        model = ModelState.from_bytes(weights, exponents, genesis.manifest)
-        await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save_model, model)
-        self._finish(name, ModelFetched(header.height, model))
+        return ModelState.from_arrays(weights, exponents, self._store.genesis.manifest)
 
     async def _blocks(self, effect: FetchBlocks) -> None:
         blocks: tuple[Block, ...] = ()

@@ -185,6 +185,22 @@ async def test_blocks_a_body_and_a_model_come_as_they_were_stored(world: World) 
     assert world.store.blobs.has(step.block.header.model_root)
 
 
+async def test_a_fetched_model_is_read_and_hashed_beside_the_event_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, load = [], world.store.blobs.load_weights
+
+    def note(root: bytes) -> object:
+        threads.append(threading.current_thread())
+        return load(root)
+
+    monkeypatch.setattr(world.store.blobs, "load_weights", note)
+    world.fetcher.model(FetchModel(steps(3)[2].block.header, (GOOD,)))
+    assert isinstance(await world.event(), ModelFetched)
+    assert threads
+    assert threading.current_thread() not in threads
+
+
 async def test_a_root_over_pieces_that_no_store_would_cut_names_no_blob(world: World) -> None:
     pieces = (b"a", b"b")
     hashes = [chunk_hash(piece) for piece in pieces]

@@ -14,8 +14,15 @@ from p2pfed.node.events import (
 )
 from p2pfed.primitives import codec
 from p2pfed.primitives.digest import sha256
-from p2pfed.runtime.inbox import MESSAGES_WAITING_MAX, MESSAGES_WAITING_PER_PEER_MAX, Inbox
+from p2pfed.runtime import inbox as inbox_room
+from p2pfed.runtime.inbox import (
+    LARGE_MESSAGES_WAITING_MAX,
+    MESSAGES_WAITING_MAX,
+    MESSAGES_WAITING_PER_PEER_MAX,
+    Inbox,
+)
 from p2pfed.types.address import Multiaddr
+from p2pfed.types.vote import Precommit
 from p2pfed.types.wire import PeerRecords
 
 PEER = b"\2" * 33
@@ -102,6 +109,30 @@ async def test_a_full_queue_holds_peers_back_and_never_ourselves() -> None:
     for _ in range(MESSAGES_WAITING_MAX - 1):
         await inbox.get()
     assert await inbox.get() == Started()
+
+
+async def test_few_messages_may_be_large_and_small_ones_pass_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_room, "LARGE_BYTES", len(DATA))
+    large = codec.encode(Precommit(1, 0, None, 0, bytes(64)))
+    peers = PEERS[:2]
+    inbox = await _inbox(PEER, *peers)
+    for number in range(LARGE_MESSAGES_WAITING_MAX):
+        await inbox.message(peers[number % 2], large)
+    waiting = asyncio.ensure_future(inbox.message(PEER, large))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await inbox.message(PEER, DATA)
+    await inbox.get()
+    await waiting
+    given_up = asyncio.ensure_future(inbox.message(PEER, large))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    for _ in range(LARGE_MESSAGES_WAITING_MAX + 1):
+        await inbox.get()
+    for _ in range(MESSAGES_WAITING_PER_PEER_MAX):  # It holds no place any more.
+        await inbox.message(PEER, large)
 
 
 async def test_our_own_events_give_no_place_to_peers() -> None:
