@@ -16,6 +16,7 @@ from p2pfed.cli.sync_bar import SyncBar
 from p2pfed.errors import UsageError
 from p2pfed.learning.apps import FLOWER
 from p2pfed.runtime.addresses import parse_addresses
+from p2pfed.runtime.allocator import keep_freed_memory
 from p2pfed.runtime.beginning import SYNC_MODES
 from p2pfed.runtime.config import Config, LearnerConfig, load_config
 from p2pfed.runtime.feed import Feed
@@ -102,6 +103,7 @@ def run(home: Home, join: tuple[str, ...], chain: str | None, transport: str, **
             sync=flags["sync"],
             checkpoint=checkpoint,
         )
+        keep_freed_memory()
         ending = run_peer_loop(_run(home, config, options, feed))
     click.echo(f"p2pfed: {ending.reason}", err=True)
     raise click.exceptions.Exit(ending.exit_code)
