@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -171,3 +175,33 @@ def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+_LOADED = """
+import sys
+{first}
+import {module}
+assert ("libp2p.host.basic_host" in sys.modules) is {is_heavy}, len(sys.modules)
+import libp2p
+assert libp2p.new_host.__module__ == "libp2p"
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "module", "is_heavy"),
+    [
+        pytest.param("", "libp2p.exceptions", True, id="the library"),
+        pytest.param(
+            "from p2pfed.net.libp2p.library import load_lightly; load_lightly()",
+            "p2pfed.net.libp2p.trio_thread",
+            False,
+            id="ours",
+        ),
+    ],
+)
+def test_a_module_of_the_library_loads_all_of_it_and_we_load_what_we_use(
+    first: str, module: str, *, is_heavy: bool
+) -> None:
+    code = _LOADED.format(first=first, module=module, is_heavy=is_heavy)
+    root = str(Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": root})

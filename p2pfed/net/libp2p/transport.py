@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from p2pfed.errors import LocalError, OutOfBounds, PeerFault
 from p2pfed.net.libp2p import LIBP2P_MISSING
+from p2pfed.net.libp2p.library import load_lightly
 from p2pfed.net.limits import DEFAULT_LIMITS, Limits
 from p2pfed.net.transport import TransportError, TransportHandler
 from p2pfed.primitives.keys import PrivateKey
@@ -38,6 +39,7 @@ class Libp2pTransport:
     def __init__(
         self, *, key: PrivateKey, chain_id: bytes, handler: TransportHandler, limits: Limits = DEFAULT_LIMITS
     ) -> None:
+        load_lightly()
         try:
             from p2pfed.net.libp2p.trio_thread import TrioThread
         except ImportError as error:
