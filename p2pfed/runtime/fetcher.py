@@ -138,7 +138,8 @@ class Fetcher:
 
         def keep_and_judge() -> tuple[bool, InvalidUpdate | None]:
             if held is None:
-                blobs.put_as(root, blob.data, blob.hashes)
+                is_held = self._fresh.holds(len(blob.data), len(self._store.genesis.participants))
+                blobs.put_as(root, blob.data, blob.hashes, is_read_soon=not is_held)
             return judge_payload(header, blob.data, form)
 
         is_valid, proof = await loop.run_in_executor(self._bulk, keep_and_judge)

@@ -44,6 +44,10 @@ class Fresh:
         while self._bytes > FRESH_BYTES_MAX or len(self._items) > FRESH_ITEMS_MAX:
             self._forget(next(iter(self._items)))
 
+    def holds(self, size: int, count: int) -> bool:
+        """Answer whether `count` blobs of `size` bytes each, those of one height, find room here together."""
+        return size <= ITEM_BYTES_MAX and size * count <= FRESH_BYTES_MAX and count <= FRESH_ITEMS_MAX
+
     def height_ended(self) -> None:
         """Forget what was kept before the last height ended: whoever still wants it gets it from disk."""
         for root, item in list(self._items.items()):

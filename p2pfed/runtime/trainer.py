@@ -94,7 +94,8 @@ class Trainer:
                 replace_file(self._store.home.feedback, feedback.to_bytes())
             hashes = chunk_hashes(payload)
             root = root_of_hashes(hashes)
-            self._store.blobs.put_as(root, payload, hashes)
+            is_held = self._fresh.holds(len(payload), len(self._store.genesis.participants))
+            self._store.blobs.put_as(root, payload, hashes, is_read_soon=not is_held)
             self._fresh.keep(root, payload, hashes)
             return root
 

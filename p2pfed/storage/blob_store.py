@@ -109,13 +109,21 @@ class BlobStore:
         self.put_as(root, data, hashes)
         return root
 
-    def put_as(self, root: bytes, data: bytes | memoryview, hashes: Sequence[bytes] = ()) -> None:
+    def put_as(
+        self,
+        root: bytes,
+        data: bytes | memoryview,
+        hashes: Sequence[bytes] = (),
+        *,
+        is_read_soon: bool = True,
+    ) -> None:
         """Store `data`, which was checked against `root`; as `put`, without hashing it once more.
 
         Args:
             root: Its name.
             data: Its bytes.
             hashes: Those of its chunks, where they are known: whoever asks for chunks is served by them.
+            is_read_soon: False where memory has it for as long as many may ask (`write_synced`).
         """
         if self.has(root):
             if root not in self._durable:
@@ -127,7 +135,7 @@ class BlobStore:
         temporary = self._new_temporary()
         crashpoint("blob.begin")
         with disk_errors(f"write the blob {root.hex()}"):
-            write_synced(temporary, data, PRIVATE_MODE)
+            write_synced(temporary, data, PRIVATE_MODE, is_read_soon=is_read_soon)
             self._take_name(temporary, root)
         if hashes:
             self._keep_levels(root, levels_of_hashes(hashes))

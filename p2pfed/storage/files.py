@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import mmap
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ SMALL_FILE_BYTES_MAX = 16 << 20  # Key, vote state, peers: nothing honest comes 
 
 # Python's sqlite3 raises UnicodeDecodeError where SQLite's own message quotes damaged text.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+_DIRECT_BYTES = 1 << 20  # One system call past the page cache; what is left of a file goes through it.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -49,13 +52,23 @@ def sync_folder(folder: Path | str) -> None:
         os.close(descriptor)
 
 
-def write_synced(path: Path, data: bytes | memoryview, mode: int) -> None:
-    """Write a new file and fsync it; a file that can't be finished is removed."""
+def write_synced(path: Path, data: bytes | memoryview, mode: int, *, is_read_soon: bool = True) -> None:
+    """Write a new file and fsync it; a file that can't be finished is removed.
+
+    Args:
+        path: Where; an older file loses its content first.
+        data: All of it.
+        mode: Who may read and write it.
+        is_read_soon: False where memory has it for as long as many may ask: a large file then goes to disk
+            past the page cache, which costs more than writing where pages come slowly.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         try:
             os.fchmod(descriptor, mode)  # The umask must not widen or narrow it.
             view = memoryview(data).cast("B")
+            if not is_read_soon and len(view) >= _DIRECT_BYTES:
+                view = view[_write_direct(descriptor, view) :]
             while view:
                 view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
@@ -65,6 +78,26 @@ def write_synced(path: Path, data: bytes | memoryview, mode: int) -> None:
         with suppress(OSError):
             path.unlink()
         raise
+
+
+def _write_direct(descriptor: int, view: memoryview) -> int:
+    """Write past the page cache, and return how many bytes that were: a file system may refuse any of it."""
+    flags, done = fcntl.fcntl(descriptor, fcntl.F_GETFL), 0
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+    except (OSError, AttributeError):  # A file system or an operating system that has no such thing.
+        return 0
+    try:
+        with mmap.mmap(-1, _DIRECT_BYTES) as piece, memoryview(piece) as aligned:
+            while done % _DIRECT_BYTES == 0 and len(view) - done >= _DIRECT_BYTES:
+                aligned[:] = view[done : done + _DIRECT_BYTES]
+                done += os.write(descriptor, aligned)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # Its blocks are larger than a page.
+            raise
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+    return done
 
 
 def replace_file(path: Path, data: bytes, point: str = "file", mode: int = PRIVATE_MODE) -> None:

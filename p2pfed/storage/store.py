@@ -174,8 +174,11 @@ class Store:
         verify_free_space(self.home.data, bytes_of_two_blocks(self.genesis))
 
     def put_model(self, model: ModelState) -> None:
-        """Keep the blobs of a model, named by no block yet. Any thread may call it."""
-        self.blobs.put_as(model.root, model.weights_buffer())
+        """Keep the blobs of a model, named by no block yet. Any thread may call it.
+
+        Memory has the newest model, so nobody but who joins or restarts reads it.
+        """
+        self.blobs.put_as(model.root, model.weights_buffer(), is_read_soon=False)
         self.blobs.put(model.exponents_bytes())
 
     def _model_roots(self, height: int) -> tuple[bytes, bytes] | None:

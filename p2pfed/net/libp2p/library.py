@@ -1,7 +1,7 @@
 """Load of py-libp2p what we use: its packages' own `__init__` would load all of it, 28 MB and half a second.
 
 They import the host, QUIC, websockets, kad-dht, DNS, mDNS and HTTP clients. A package that is put into place
-without being run lets its modules be imported one by one; it is run after all when somebody asks it for a name.
+without being run lets its modules be imported one by one; it is run after all when somebody asks for a name.
 """
 
 from __future__ import annotations

@@ -54,3 +54,23 @@ def test_chunks_prove_themselves_under_the_root(size: int) -> None:
         assert has_chunk(root, chunk.data, index, chunk.count, chunk.path)
     assert fresh.chunk(root, len(chunks)) is None
     assert fresh.chunk(bytes(32), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "is_held"),
+    [
+        (ITEM_BYTES_MAX, FRESH_BYTES_MAX // ITEM_BYTES_MAX, True),
+        (ITEM_BYTES_MAX, FRESH_BYTES_MAX // ITEM_BYTES_MAX + 1, False),
+        (ITEM_BYTES_MAX + 1, 1, False),
+        (1, FRESH_ITEMS_MAX, True),
+        (1, FRESH_ITEMS_MAX + 1, False),
+    ],
+)
+def test_a_height_is_held_where_all_of_it_finds_room(size: int, count: int, is_held: bool) -> None:
+    fresh = Fresh()
+    assert fresh.holds(size, count) is is_held
+    data = bytes(size)
+    for number in range(count):
+        fresh.keep(number.to_bytes(32, "big"), data)
+    held = [fresh.get(number.to_bytes(32, "big")) is not None for number in range(count)]
+    assert all(held) is is_held
