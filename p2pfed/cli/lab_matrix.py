@@ -17,6 +17,8 @@ import msgspec
 from p2pfed.cli.founding_options import parse_outer
 from p2pfed.cli.text import printable
 from p2pfed.errors import LocalError, UsageError
+from p2pfed.learning.apps import FLOWER, load_learner, split_spec
+from p2pfed.learning.learner import AppContext
 from p2pfed.sim.matrix.cell import Row
 from p2pfed.sim.matrix.page import HTML_FILE, SVG_FILE, write_pictures
 from p2pfed.sim.matrix.plan import DEFAULT, NONE, Cell, Plan, parse_list, parse_numbers, verify_plan
@@ -73,6 +75,8 @@ def matrix(ctx: click.Context, /, output: str, workers: int | None, as_json: boo
         if store is not None:
             store.found(plan)
         rows = dict(store.rows) if store is not None else {}
+        if any(cell not in rows or rows[cell].error for cell in plan.cells()):
+            _verify_learner(plan)
         is_whole = _run(plan, rows, store, workers or os.cpu_count() or 1, as_json=as_json)
     if folder is not None:
         write_pictures(folder, plan, rows)
@@ -137,6 +141,19 @@ def _plan(given: Mapping[str, Any]) -> Plan:
     )
     verify_plan(plan)
     return plan
+
+
+def _verify_learner(plan: Plan) -> None:
+    """Refuse data that is not there once, before every cell does; a learner of one's own loads in workers.
+
+    Raises:
+        UsageError, LearnerError: It isn't there, or a shipped learner can't use it.
+    """
+    if plan.data_dir and not Path(plan.data_dir).exists():
+        raise UsageError(f"--data-dir: there is no {plan.data_dir}")
+    if not (plan.app.startswith(FLOWER) or split_spec(plan.app)[0].endswith(".py")):
+        context = AppContext(0, plan.peers, plan.splits[0], plan.seeds[0], plan.data_dir, plan.params)
+        load_learner(plan.app, context)
 
 
 def _run(plan: Plan, rows: dict[Cell, Row], store: CellStore | None, workers: int, *, as_json: bool) -> bool:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-from msgspec import Struct
+from msgspec.structs import replace
 
+from p2pfed.chain.form import parse_codec
+from p2pfed.cli.founding_options import DEFAULT_RULES
+from p2pfed.cli.lab_judge import Played, judge
 from p2pfed.cli.lab_wires import BREAKING, HOLDING, LOOPBACK, Wires
-from p2pfed.cli.reading import ask_status, open_chain, stored_ledger, tip_of
+from p2pfed.cli.reading import ask_status, stored_ledger, tip_of
 from p2pfed.errors import LocalError, UsageError
-from p2pfed.ledger.state import decode_ledger
 from p2pfed.net.factory import make_transport
 from p2pfed.net.transport import TransportError
 from p2pfed.primitives import codec
@@ -27,10 +25,9 @@ from p2pfed.runtime.config import LearnerConfig
 from p2pfed.runtime.demo.network import ended_by_signals, free_ports
 from p2pfed.runtime.joining import Deaf
 from p2pfed.runtime.peer import read_genesis
-from p2pfed.sim.earnings import scores_in
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.handing import double_vote
-from p2pfed.sim.scenario import Handed, Scenario, disappointments
+from p2pfed.sim.scenario import Handed, Scenario
 from p2pfed.storage.home import Home
 from p2pfed.storage.key_store import load_key, new_key
 from p2pfed.types.address import Multiaddr
@@ -47,32 +44,24 @@ UPDATE_BITS, EXAMPLES_CAP = 12, 4
 _ENVIRONMENT = {"P2PFED_LOG__FORMAT": "json", "P2PFED_LOG__LEVEL": "debug"}  # Rounds are timed by the log.
 
 
-class Played(Struct, frozen=True):
-    """What came of a run.
-
-    heights: Final blocks of each peer, in their order.
-    commit_ms: From when a value is built, before it is signed, to the block on disk, the median over honest
-        peers and heights; -1: no log has both.
-    """
-
-    heights: tuple[int, ...]
-    violations: tuple[str, ...]
-    seconds: float
-    commit_ms: int
-
-
 def verify_playable(scenario: Scenario, where: str) -> None:
     """Raise UsageError where only the simulator can do what a scenario asks for."""
     for number, fault in enumerate(scenario.faults):
         if fault.kind not in PLAYED:
             raise UsageError(f"{where}: fault {number} is a {fault.kind}, which needs --sim")
-    slow = scenario.trainers or scenario.expect.older
-    if scenario.crashes or scenario.observers or scenario.late or scenario.skew_ms or slow:
-        raise UsageError(
-            f"{where}: crashes, observers, late peers, slow trainers and wrong clocks need --sim"
-        )
+    for is_asked, what in (
+        (scenario.crashes, "a process can't be made to die between two given effects"),
+        (scenario.observers, "observers are not founded with the members"),
+        (scenario.late, "nobody joins late"),
+        (scenario.trainers, "a process trains as fast as this machine does"),
+        (scenario.skew_ms, "all processes have the clock of this machine"),
+    ):
+        if is_asked:
+            raise UsageError(f"{where}: {what}; run it with --sim")
     if scenario.peers > network.PEERS_MAX:
-        raise UsageError(f"{where}: {scenario.peers} processes; at most {network.PEERS_MAX}")
+        raise UsageError(
+            f"{where}: {scenario.peers} processes, at most {network.PEERS_MAX} run here; run it with --sim"
+        )
 
 
 def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Played:
@@ -81,9 +70,22 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
     Raises:
         Terminated: Ctrl-C, SIGTERM or SIGHUP came; no peer is left running.
     """
-    pipes, last = _pipes_of(scenario), scenario.height_first - 1 + scenario.heights
+    plan = plan_of(scenario)
+    made = network.create_testnet(folder, plan)
+    homes = [folder / peer.name for peer in made.peers]
+    started_s = time.monotonic()
+    undone = asyncio.run(_Play(scenario, plan, homes, tell).run())
+    seconds = time.monotonic() - started_s
+    played = judge(scenario, plan.learner, homes)
+    return replace(played, violations=(*undone, *played.violations), seconds=round(seconds, 1))
+
+
+def plan_of(scenario: Scenario) -> network.TestnetPlan:
+    """Return the network that a scenario describes, with the learner that virtual time has too."""
+    pipes = _pipes_of(scenario)
     port = free_ports(scenario.peers + len(pipes), PORT_FIRST)
-    plan = network.TestnetPlan(
+    codec_name, one_in = parse_codec(scenario.codec)
+    return network.TestnetPlan(
         peers=scenario.peers,
         stakes=scenario.bonds,
         roles=scenario.member_roles,
@@ -95,13 +97,20 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
         ),
         params=Params(
             scenario.preset,
-            ("clip_nnm_trimmed_mean",),
+            scenario.rules or (DEFAULT_RULES,),
             1,
             UPDATE_BITS,
             EXAMPLES_CAP,
-            last,
+            scenario.height_first - 1 + scenario.heights,
             update_lag=scenario.update_lag,
+            outer_momentum=scenario.outer_momentum,
+            outer_rate=scenario.outer_rate,
             emission=scenario.emission,
+            gate_drop=scenario.gate_drop,
+            gate_class_drop=scenario.gate_class_drop,
+            gate_patience=scenario.gate_patience,
+            codec=codec_name,
+            codec_one_in=one_in,
             height_first=scenario.height_first,
         ),
         transport="tcp",
@@ -111,14 +120,6 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
         linger_s=LINGER_S,
         seed=scenario.seed,
     )
-    made = network.create_testnet(folder, plan)
-    homes = [folder / peer.name for peer in made.peers]
-    honest = homes[: scenario.peers - len(scenario.byzantine)]
-    started_s = time.monotonic()
-    undone = asyncio.run(_Play(scenario, plan, homes, tell).run())
-    seconds = time.monotonic() - started_s
-    heights, violations = judge(scenario, homes, honest)
-    return Played(heights, (*undone, *violations), round(seconds, 1), _commit_ms(homes, honest))
 
 
 def _pipes_of(scenario: Scenario) -> tuple[tuple[int, int], ...]:
@@ -242,69 +243,3 @@ def _signal(home: Path, number: signal.Signals) -> None:
     pid = network.running_pid(home)
     if pid is not None:
         os.kill(pid, number)
-
-
-def judge(
-    scenario: Scenario, homes: list[Path], honest: list[Path]
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Read the stopped homes: one chain on all honest disks, and what the scenario expects of it."""
-    before = scenario.height_first - 1
-    heights = tuple(max(0, tip_of(Home(home))[0] - before) for home in homes)
-    final: dict[int, bytes] = {}
-    violations: list[str] = []
-    convicted: set[bytes] = set()
-    scores: Counter[bytes] = Counter()
-    keys: list[bytes] = []
-    best = max(honest, key=lambda home: tip_of(Home(home))[0])
-    for home in honest:
-        height = tip_of(Home(home))[0]
-        if height == 0:
-            continue
-        with open_chain(Home(home)) as chain:
-            for at in range(scenario.height_first, height + 1):
-                block = chain.block(at)
-                if block is not None and final.setdefault(at, block.header.value_id) != block.header.value_id:
-                    violations.append(f"{home.name}: a fork at height {at}")
-                if block is not None and home == best:
-                    scores += scores_in(block)
-            stored = chain.ledger(height) if home == best else None
-        if stored is not None:
-            ledger = decode_ledger(stored)
-            convicted = {entry.key for entry in ledger.slashing.convictions}
-            keys = [account.key for account in ledger.accounts.accounts]
-    numbers = {keys.index(key) for key in convicted}
-    innocent = sorted(numbers & set(range(len(honest))) - set(scenario.faulty))
-    violations += [f"peer {number} is honest and was convicted" for number in innocent]
-    earned = {keys.index(key): score for key, score in scores.items()}
-    if not violations:
-        violations += disappointments(scenario, max(heights[: len(honest)]), numbers, earned)
-    return heights, tuple(violations)
-
-
-def _commit_ms(homes: list[Path], honest: list[Path]) -> int:
-    """Return the median time from a proposed value to each honest peer's block, -1 where no log has both."""
-    built: dict[str, int] = {}
-    for home in homes:
-        for entry in _entries(home, "proposal.built"):
-            built.setdefault(entry["value_id"], entry["time_ms"])
-    times = [
-        entry["time_ms"] - built[entry["value_id"]]
-        for home in honest
-        for entry in _entries(home, "block.committed")
-        if not entry["caught_up"] and entry["value_id"] in built
-    ]
-    return round(median(times)) if times else -1
-
-
-def _entries(home: Path, event: str) -> Iterator[dict[str, Any]]:
-    """Yield the entries of one kind in a peer's log."""
-    mark = f'"event": "{event}"'
-    for line in (Home(home).logs / "output.log").read_text(encoding="utf-8").splitlines():
-        if mark not in line:
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # The line at which a peer was killed.
-        if entry.get("event") == event:
-            yield entry

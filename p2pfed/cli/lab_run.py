@@ -27,6 +27,7 @@ from p2pfed.sim.world import run as run_world
 TELL_S = 10
 SHRUNK_MAX = 3  # Failures that are shrunk and told in full; the first ones say enough.
 DEFAULT_PEERS, DEFAULT_HEIGHTS = 4, 10
+_SIMULATED = ("seed", "schedules", "kept", "is_told", "peers", "heights", "byzantine")
 
 
 @click.command()
@@ -41,7 +42,10 @@ DEFAULT_PEERS, DEFAULT_HEIGHTS = 4, 10
 @click.option("--byzantine", multiple=True, metavar="KIND", help="A liar of `random`; repeat it.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Without --sim: keep the homes here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
+@click.pass_context
 def run(
+    ctx: click.Context,
+    /,
     name: str,
     sim: bool,
     seed: int | None,
@@ -56,6 +60,7 @@ def run(
 ) -> None:
     """Run a scenario, NAME.toml or a name of `lab list`, with real processes or in virtual time."""
     if not sim:
+        _verify_given(ctx)
         sys.exit(_play(name, output, as_json=as_json))
     if output is not None:
         raise UsageError("--output goes with real processes, without --sim")
@@ -103,8 +108,20 @@ def run(
     sys.exit(1 if sums.violations else 0)
 
 
+def _verify_given(ctx: click.Context) -> None:
+    """Raise UsageError for an option that real processes would not heed."""
+    for option in ctx.command.params:
+        is_given = ctx.get_parameter_source(option.name or "") is not click.core.ParameterSource.DEFAULT
+        if option.name in _SIMULATED and is_given:
+            raise UsageError(f"{option.opts[0]} goes with --sim")
+
+
 def _play(name: str, output: Path | None, *, as_json: bool) -> int:
     """Run a scenario with real processes; return the exit code."""
+    if name == RANDOM:
+        raise UsageError(
+            f"{RANDOM} draws crashes and lost messages, which processes can't do; run it with --sim"
+        )
     scenario = find_scenario(name)
     verify_playable(scenario, name)
     with TemporaryDirectory(prefix="p2pfed-lab-") as made:
@@ -112,7 +129,10 @@ def _play(name: str, output: Path | None, *, as_json: bool) -> int:
     report = {
         "schema": "p2pfed.lab-play/2", "name": name, "peers": scenario.peers,
         "byzantine": list(scenario.byzantine), "heights": list(played.heights),
-        "violations": list(played.violations), "commit_ms": played.commit_ms, "seconds": played.seconds,
+        "violations": list(played.violations), "accuracy": round(played.came.accuracy, 4),
+        "model": played.model, "convicted": sorted(played.came.convicted),
+        "refused": sorted(played.came.refused), "blamed": sorted(played.came.blamed),
+        "returns": played.came.returns, "commit_ms": played.commit_ms, "seconds": played.seconds,
     }  # fmt: skip
     if as_json:
         click.echo(json.dumps(report))

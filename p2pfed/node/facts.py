@@ -9,6 +9,10 @@ from msgspec import Struct
 LeaveReason = Literal["all", "grace", "deadline", "quorum", "round", "restart"]
 
 
+# Of updates that are refused: for what is in them, or because nobody who has them gives them.
+BROKEN, UNSERVED = "payload breaks the static rules", "its payload did not come"
+
+
 class PeerJoined(Struct, frozen=True):
     """A pipe to `peer` opened; `connected_power` of `total_power` is reachable now, this peer included."""
 
@@ -60,7 +64,7 @@ class UpdateReceived(Struct, frozen=True):
 
 
 class UpdateRefused(Struct, frozen=True):
-    """A trainer's update does not count at this peer."""
+    """A trainer's update does not count at this peer: `reason` is BROKEN or UNSERVED."""
 
     height: int
     trainer: bytes

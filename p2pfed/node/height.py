@@ -33,6 +33,7 @@ from p2pfed.node.effects import (
 )
 from p2pfed.node.events import BodyFetched, PayloadFetched, ProposalBuilt, ProposalChecked, Timer
 from p2pfed.node.facts import (
+    BROKEN,
     HeightStarted,
     LeaveReason,
     ProposalRefused,
@@ -206,8 +207,7 @@ class HeightWork:
             self._shared.rate.came(event.update_id, header.payload_bytes, now_ms)
             self._outbox.append(Observe(UpdateReceived(self.height, header.trainer, event.update_id)))
         else:
-            reason = "payload breaks the static rules"
-            self._outbox.append(Observe(UpdateRefused(self.height, header.trainer, reason)))
+            self._outbox.append(Observe(UpdateRefused(self.height, header.trainer, BROKEN)))
             if event.proof is not None:
                 self._publish_evidence(event.proof)
         self.values.progress()

@@ -26,7 +26,7 @@ from p2pfed.node.effects import (
 )
 from p2pfed.node.events import Event, Timer
 from p2pfed.node.evidence_pool import EvidencePool
-from p2pfed.node.facts import NetworkFinished, StateSynced, UpdateRefused
+from p2pfed.node.facts import UNSERVED, NetworkFinished, StateSynced, UpdateRefused
 from p2pfed.node.height import HeightWork
 from p2pfed.node.height_messages import HEIGHT_MESSAGES, EarlyMessages, HeightMessage, deliver, height_of
 from p2pfed.node.neighbours import Neighbours
@@ -409,7 +409,7 @@ class Node:
             merged = {update.trainer for update in block.body.updates}
             for header in self.work.pool.unserved():
                 if header.trainer not in merged:
-                    refused = UpdateRefused(block.header.height, header.trainer, "its payload did not come")
+                    refused = UpdateRefused(block.header.height, header.trainer, UNSERVED)
                     self._outbox.append(Observe(refused))
             self._outbox.extend(map(Observe, ledger_facts(block, self.state, value.state)))
             self._repair.decided(now_ms)

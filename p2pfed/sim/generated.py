@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
+from p2pfed.sim.expect import Expect
 from p2pfed.sim.faults import Fault, FaultKind
-from p2pfed.sim.scenario import Expect, Handed, Scenario
+from p2pfed.sim.scenario import Handed, Scenario
 
 # By signals and forwarders; a kill that ends soon is a restart.
 _PERTURBATIONS: tuple[FaultKind, ...] = ("kill", "kill", "pause", "disconnect")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from p2pfed.chain.state import ChainState, genesis_state
 from p2pfed.errors import PeerFault
-from p2pfed.node.facts import EvidenceFound, Fact
+from p2pfed.node.facts import BROKEN, EvidenceFound, Fact, PeerBlamed, UpdateRefused
 from p2pfed.node.height_messages import HeightMessage, height_of
 from p2pfed.sim.chain_checkers import ChainCheckers
 from p2pfed.sim.checkers import Checkers
 from p2pfed.sim.earnings import scores_in
-from p2pfed.sim.scenario import Scenario, disappointments
+from p2pfed.sim.expect import Came, disappointments
+from p2pfed.sim.scenario import Scenario
 from p2pfed.sim.signatures import Signatures
 from p2pfed.types.availability import AvailMessage
 from p2pfed.types.block import Block
@@ -47,6 +48,9 @@ class Judge:
         self._signatures = Signatures(genesis.chain_id)
         self._scores: dict[int, Counter[bytes]] = {}  # Height -> what the updates in its block scored.
         self._older: dict[int, int] = {}  # Height -> updates in its block that trained from an older model.
+        self._returns: set[int] = set()  # Heights whose block goes back to an older model.
+        self._refused: set[bytes] = set()
+        self._blamed: set[bytes] = set()
 
     @property
     def older(self) -> int:
@@ -87,6 +91,8 @@ class Judge:
         bases = [update.base_height for update in block.body.updates if not block.header.is_empty]
         self._older[block.header.height] = sum(base < block.header.height - 1 for base in bases)
         self._scores[block.header.height] = scores_in(block)
+        if block.header.model_parent < block.header.height - 1:
+            self._returns.add(block.header.height)
         self.checkers.bounds(peer)
         if self._hears_all:
             self._keep(peer, block.commit)
@@ -105,8 +111,14 @@ class Judge:
             self.checkers.halted(peer.public, reason)
 
     def observed(self, peer: SimPeer, fact: Fact) -> None:
-        if isinstance(fact, EvidenceFound) and not peer.byzantine:
+        if peer.byzantine:
+            return
+        if isinstance(fact, EvidenceFound):
             self.checkers.accused(peer.public, fact.culprit, fact.kind)
+        elif isinstance(fact, UpdateRefused) and fact.reason == BROKEN:
+            self._refused.add(fact.trainer)
+        elif isinstance(fact, PeerBlamed):
+            self._blamed.add(fact.peer)
 
     def convict(self) -> int | None:
         """After a run: nobody honest can be convicted, and of a fork a third or more can.
@@ -128,14 +140,27 @@ class Judge:
                 self._fail(f"the fork at height {height} convicts {power} of {total}")
         return accused
 
-    def compare(self, state: ChainState) -> None:
-        """Hold what came of the run against what the scenario expects, unless it ended before its time."""
+    def compare(self, state: ChainState, accuracy: float) -> None:
+        """Hold what came of the run against what the scenario expects, unless it ended before its time.
+
+        accuracy: Of the model of `state`, the newest of an honest peer.
+        """
         if self.violations or self.checkers.forks:
             return
-        convicted = {self._numbers[entry.key] for entry in state.ledger.slashing.convictions}
-        blocks = state.height - state.genesis.height
-        found = disappointments(self._scenario, blocks, convicted, self.earned, self.older)
-        self.violations.extend(found)
+        came = Came(
+            blocks=state.height - state.genesis.height,
+            accuracy=accuracy,
+            convicted=self._members({entry.key for entry in state.ledger.slashing.convictions}),
+            refused=self._members(self._refused),
+            blamed=self._members(self._blamed),
+            earned=self.earned,
+            returns=len(self._returns),
+            older=self.older,
+        )
+        self.violations.extend(disappointments(self._scenario, came))
+
+    def _members(self, keys: set[bytes]) -> set[int]:
+        return {self._numbers[key] for key in keys}
 
     def _keep(self, peer: SimPeer, message: ControlMessage) -> None:
         validators = _validators(peer, message)

@@ -54,6 +54,8 @@ class Learners:
         """Return the genesis of `keys`, the members' in ascending order, and the first model."""
         founder, model = self._found(sum(place is not None for place in scenario.trainer_places))
         codec_name, one_in = parse_codec(scenario.codec)
+        own = (scenario.outer_momentum, scenario.outer_rate)
+        outer = self._outer if own == (0, OUTER_ONE) else own
         dealt = zip(keys, scenario.bonds, scenario.member_roles, strict=True)
         genesis = Genesis(
             version=1,
@@ -68,10 +70,11 @@ class Learners:
                 4,
                 scenario.height_first - 1 + scenario.heights,
                 update_lag=scenario.update_lag,
-                outer_momentum=self._outer[0],
-                outer_rate=self._outer[1],
+                outer_momentum=outer[0],
+                outer_rate=outer[1],
                 emission=scenario.emission,
                 gate_drop=scenario.gate_drop,
+                gate_class_drop=scenario.gate_class_drop,
                 gate_patience=scenario.gate_patience,
                 codec=codec_name,
                 codec_one_in=one_in,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from itertools import count
 from random import Random
 from typing import Literal
@@ -14,7 +14,7 @@ from p2pfed.adversary.registry import verify_spec
 from p2pfed.chain.roles import parse_roles
 from p2pfed.errors import UsageError
 from p2pfed.gossip.mesh import MESH_DEGREE
-from p2pfed.sim.earnings import rider_objections
+from p2pfed.sim.expect import Expect, verify_expect
 from p2pfed.sim.faults import BRIDGE, Fault, FaultKind, verify_fault
 from p2pfed.types.genesis import Role
 from p2pfed.types.params import (
@@ -22,6 +22,7 @@ from p2pfed.types.params import (
     GATE_PATIENCE_MAX,
     HEIGHT_FIRST_MAX,
     OUTER_ONE,
+    OUTER_RATE_MAX,
     PARTICIPANTS_MAX,
     STAKE_TOTAL_MAX,
     UPDATE_LAG_MAX,
@@ -94,21 +95,6 @@ class Handed(Struct, frozen=True, forbid_unknown_fields=True):
         return f"evidence against peer {self.culprit} handed to peer {self.to} at {self.from_ms} ms"
 
 
-class Expect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What must come of a run besides the laws; the same in virtual time and with real processes.
-
-    heights: The least and the most final blocks at the end; none: all heights of the scenario.
-    convicted: The members that the ledger has convicted, all of them; None: not looked at.
-    older: At least so many updates in blocks trained from an older model than the last.
-    unpaid: Whether each liar's updates score at most a tenth of an honest trainer's.
-    """
-
-    heights: tuple[int, int] | None = None
-    convicted: tuple[int, ...] | None = None
-    older: int = 0
-    unpaid: bool = False
-
-
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One run. Times are in virtual ms from its start; peers are numbered from 0, the liars are the last.
 
@@ -129,7 +115,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     update_lag: From how many heights back an update may be, as genesis names it.
     codec: How updates are spelled, as `init --codec` reads it.
     rules: Aggregation rules, tried in this order; none: the one of the learners.
-    gate_drop, gate_patience: The quality gate, as genesis names it; 0: none.
+    outer_momentum, outer_rate: The outer step, as genesis names it; as it stands: that of the learners.
+    gate_drop, gate_class_drop, gate_patience: The quality gate, as genesis names it; 0: none.
     emission: What a block pays for work at most, as genesis names it.
     skew_ms: Each peer's clock is wrong by a constant of at most so much.
     late: Peers that join by state.
@@ -158,7 +145,10 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     codec: str = "int16"
     emission: int = 0
     rules: tuple[str, ...] = ()
+    outer_momentum: int = 0
+    outer_rate: int = OUTER_ONE
     gate_drop: int = 0
+    gate_class_drop: int = 0
     gate_patience: int = 1
     skew_ms: int = 0
     faults: tuple[Fault, ...] = ()
@@ -220,30 +210,11 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         return (*self.faults, *self.crashes)
 
 
-def disappointments(
-    scenario: Scenario, blocks: int, convicted: Collection[int], earned: Mapping[int, int], older: int = 0
-) -> list[str]:
-    """Return what a scenario expects of its end and did not get, in sentences.
-
-    Args:
-        scenario: What was run.
-        blocks: How many are final at an honest peer, the most.
-        convicted: The members that its ledger has convicted.
-        earned: What the updates of each member scored in its blocks.
-        older: The updates in its blocks that trained from an older model than the last.
-    """
-    expect, found = scenario.expect, []
-    low, high = expect.heights or (scenario.heights, scenario.heights)
-    if not low <= blocks <= high:
-        found.append(f"{blocks} blocks are final where {low} to {high} are expected")
-    if expect.convicted is not None and set(convicted) != {*expect.convicted}:
-        wanted = sorted(expect.convicted)
-        found.append(f"peers {sorted(convicted)} are convicted where {wanted} are expected")
-    if older < expect.older:
-        found.append(f"{older} updates of older models count where at least {expect.older} are expected")
-    if expect.unpaid:
-        found += rider_objections(earned, scenario.peers, len(scenario.byzantine))
-    return found
+# The tables of a file; "": what stands before them.
+_SECTIONS: dict[str, type[Struct]] = {
+    "": Scenario, "trainers": Trainer, "late": Late, "evidence": Handed, "faults": Fault, "crashes": Crash,
+    "expect": Expect,
+}  # fmt: skip
 
 
 def keep(scenario: Scenario, numbers: tuple[int, ...]) -> Scenario:
@@ -265,16 +236,30 @@ def load_scenario(data: bytes, where: str) -> Scenario:
     """Return the scenario in TOML; `where` names it in errors.
 
     Raises:
-        UsageError: Not TOML, an unknown key, or a value that makes no sense; says which.
+        UsageError: Not TOML, a key that is none (the nearest is named), or a value that makes no sense.
     """
     if len(data) > TOML_BYTES_MAX:
         raise UsageError(f"{where} has {len(data)} bytes; at most {TOML_BYTES_MAX} are read")
     try:
+        _verify_keys(msgspec.toml.decode(data), where)
         scenario = msgspec.toml.decode(data, type=Scenario)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{where}: {error}") from None
     verify_scenario(scenario, where)
     return scenario
+
+
+def _verify_keys(table: dict[str, object], where: str) -> None:
+    """Raise UsageError for the first key that no scenario has."""
+    for section, kind in _SECTIONS.items():
+        found = table.get(section) if section else table
+        known = kind.__struct_fields__
+        for row in found if isinstance(found, list) else [found]:
+            for key in row if isinstance(row, dict) else ():
+                if key not in known:
+                    nearest = get_close_matches(key, known, n=1, cutoff=0.5)
+                    hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
+                    raise UsageError(f"{where}: {section or 'a scenario'} has no key {key!r}; {hint}")
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -308,7 +293,10 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
         ("skew_ms", scenario.skew_ms, 0, 3_600_000),
         ("update_lag", scenario.update_lag, 1, UPDATE_LAG_MAX),
         ("emission", scenario.emission, 0, EMISSION_MAX),
+        ("outer_momentum", scenario.outer_momentum, 0, OUTER_ONE - 1),
+        ("outer_rate", scenario.outer_rate, 1, OUTER_RATE_MAX),
         ("gate_drop", scenario.gate_drop, 0, OUTER_ONE - 1),
+        ("gate_class_drop", scenario.gate_class_drop, 0, OUTER_ONE - 1),
         ("gate_patience", scenario.gate_patience, 1, GATE_PATIENCE_MAX),
         ("run_ms", scenario.run_ms, 0, 1_000_000_000),
         ("byzantine", len(scenario.byzantine), 0, scenario.peers),
@@ -348,6 +336,9 @@ def verify_scenario(scenario: Scenario, where: str) -> None:
     for handed in scenario.evidence:
         if not (0 <= handed.culprit < scenario.peers and 0 <= handed.to < everybody and handed.from_ms >= 0):
             raise UsageError(f"{where}: {handed}: members are 0 to {scenario.peers - 1}")
+    wrong = verify_expect(scenario.expect, scenario.peers)
+    if wrong:
+        raise UsageError(f"{where}: {wrong}")
     _verify_topology(scenario.topology, everybody, where)
     for crash in scenario.crashes:
         if not (0 <= crash.peer < everybody and crash.effect >= 0 and crash.down_ms >= 0):

@@ -358,7 +358,8 @@ class World:
         accused, final = self.judge.convict(), self.judge.checkers.final
         best = max(self.honest, key=lambda peer: peer.disk.height)
         state = best.disk.recover()[0]
-        self.judge.compare(state)
+        accuracy = float(self.figures(state).get(ACCURACY_PUBLIC, 0.0))
+        self.judge.compare(state, accuracy)
         return Result(
             heights=self._heights(),
             decided=tuple(final[height][0] for height in sorted(final)),
@@ -367,7 +368,7 @@ class World:
             events=self.trace.events,
             virtual_ms=self.virtual_ms,
             crashes=self.crashes,
-            accuracy=float(self.figures(state).get(ACCURACY_PUBLIC, 0.0)),
+            accuracy=accuracy,
             forks=len(self.judge.checkers.forks),
             accused_power=accused,
             included=self.judge.chain.included,

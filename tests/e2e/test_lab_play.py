@@ -16,10 +16,13 @@ from support.pages import guide, section
 
 from p2pfed.cli.main import cli
 from p2pfed.cli.reading import stored_status
+from p2pfed.runtime.peer import read_genesis
+from p2pfed.sim.expect import Expect
 from p2pfed.sim.faults import Fault
-from p2pfed.sim.scenario import Expect, Scenario, dump_scenario
+from p2pfed.sim.scenario import Scenario, dump_scenario
 from p2pfed.storage.home import Home
 from p2pfed.storage.inspection import inspect
+from p2pfed.storage.store import Store
 
 
 def test_pipes_processes_and_a_lie_come_to_the_same_end_in_both_worlds(tmp_path: Path) -> None:
@@ -88,3 +91,43 @@ def test_what_a_scenario_expects_is_held_against_the_stores(tmp_path: Path) -> N
     outcome = CliRunner().invoke(cli, ["lab", "run", str(path), "--json"])
     assert outcome.exit_code == 1
     assert json.loads(outcome.stdout)["violations"] == ["2 blocks are final where 5 to 9 are expected"]
+
+
+def test_liars_about_values_run_as_processes_and_are_held_against_what_is_expected(tmp_path: Path) -> None:
+    path = tmp_path / "liars.toml"
+    wrong = Expect(accuracy=0.999, convicted=(5,), refused=(5,), blamed=(5,))
+    path.write_text(
+        dump_scenario(
+            Scenario(peers=7, heights=4, byzantine=("garbage_payload", "min_max"), expect=wrong, seed=3)
+        )
+    )
+    outcome = CliRunner().invoke(cli, ["lab", "run", str(path), "--output", str(tmp_path / "net"), "--json"])
+    assert outcome.exit_code == 1, outcome.output
+    report = json.loads(outcome.stdout)
+    assert (report["heights"], report["convicted"], report["refused"]) == ([4] * 7, [5], [5])
+    assert report["violations"] == [
+        f"accuracy {report['accuracy']:.3f} where at least 0.999 is expected",
+        "peers [] are blamed where [5] are expected",
+    ]
+    assert 0.3 < report["accuracy"] < 0.999
+    assert report["model"] == stored_model_root(tmp_path / "net" / "peer0")
+    lies = (tmp_path / "net" / "peer6" / "logs" / "output.log").read_text()
+    assert lies.count('"kind": "min_max"') >= 3
+
+
+def test_model_and_momentum_go_back_in_processes_and_every_disk_shows_it(tmp_path: Path) -> None:
+    net = tmp_path / "net"
+    outcome = CliRunner().invoke(cli, ["lab", "run", "gate-momentum", "--output", str(net), "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads(outcome.stdout)["returns"] >= 1
+    for flag in ("--deep", "--independent"):
+        verified = CliRunner().invoke(cli, ["verify", "--home", str(net / "peer0"), flag])
+        assert verified.exit_code == 0, verified.output
+
+
+def stored_model_root(home: Path) -> str:
+    store = Store(Home(home), read_genesis(Home(home)), read_only=True)
+    model = store.load_model(store.chain.height)
+    store.close()
+    assert model is not None
+    return model.root.hex()

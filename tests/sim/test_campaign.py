@@ -16,8 +16,9 @@ from p2pfed.errors import UsageError
 from p2pfed.node.facts import EvidenceFound
 from p2pfed.sim import campaign
 from p2pfed.sim.campaign import builtin_names, find_scenario, shrink
+from p2pfed.sim.expect import Expect
 from p2pfed.sim.faults import FAULT_KINDS, Fault
-from p2pfed.sim.scenario import Crash, Expect, Scenario, dump_scenario, keep, load_scenario
+from p2pfed.sim.scenario import Crash, Scenario, dump_scenario, keep, load_scenario
 from p2pfed.sim.world import World, run
 
 PAGE = section(guide("commands.md").read_text(encoding="utf-8"), "## JSON")
@@ -112,6 +113,8 @@ def test_a_built_in_scenario_comes_out_as_it_expects(name: str) -> None:
     [
         (("lossy",), "fault 0 is a loss, which needs --sim"),
         (("good", "--sim", "--output", "here"), "without --sim"),
+        (("good", "--seed", "3"), "--seed goes with --sim"),
+        (("random",), "run it with --sim"),
         (("goof", "--sim"), "did you mean good"),
         (("nowhere.toml", "--sim"), "can't be read"),
         (("good", "--sim", "--heights", "3"), "go with random"),
@@ -131,7 +134,7 @@ def test_a_run_that_makes_no_sense_is_refused(arguments: tuple[str, ...], text: 
     ("text", "reason"),
     [
         ("peers = 0", "peers is 0"),
-        ("peer = 4", "unknown field"),
+        ("peer = 4", "did you mean peers?"),
         ("stakes = [1, 2]", "2 stakes for 4 peers"),
         ("stakes = [1, 2, 0, 4]", "each stake is 1 or more"),
         ("delay_ms = [5, 2]", "goes from 5 to 2"),

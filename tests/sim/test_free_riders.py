@@ -9,7 +9,8 @@ from p2pfed.adversary.effects import Boast
 from p2pfed.node import pledges
 from p2pfed.sim.campaign import find_scenario
 from p2pfed.sim.earnings import rider_objections
-from p2pfed.sim.scenario import Expect, Scenario
+from p2pfed.sim.expect import Expect
+from p2pfed.sim.scenario import Scenario
 from p2pfed.sim.world import World
 
 HEIGHTS = 5

@@ -20,9 +20,10 @@ from p2pfed.node.facts import EvidenceFound
 from p2pfed.sim.chain_checkers import ChainCheckers
 from p2pfed.sim.checkers import Checkers
 from p2pfed.sim.disk import Disk
+from p2pfed.sim.expect import Expect
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.peer import SimPeer
-from p2pfed.sim.scenario import Crash, Expect, Scenario
+from p2pfed.sim.scenario import Crash, Scenario
 from p2pfed.sim.signatures import Signatures, votes_of
 from p2pfed.sim.world import World
 from p2pfed.types.model import ModelState

@@ -10,10 +10,11 @@ from p2pfed.ledger import stake as stake_rules
 from p2pfed.ledger.modules import staking
 from p2pfed.node import events
 from p2pfed.node.facts import BlockCommitted, SetChanged, ValidatorJailed
+from p2pfed.sim.expect import Expect
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.learner import DIGITS, Learners
 from p2pfed.sim.peer import SimPeer
-from p2pfed.sim.scenario import Crash, Expect, Scenario
+from p2pfed.sim.scenario import Crash, Scenario
 from p2pfed.sim.world import World
 from p2pfed.types.block import Block
 from p2pfed.types.transaction import Bond, Transaction, Unbond, Unjail

@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from p2pfed.sim.campaign import find_scenario
+from p2pfed.sim.expect import Expect
 from p2pfed.sim.faults import Fault
-from p2pfed.sim.scenario import Crash, Expect, Scenario, random_scenario
+from p2pfed.sim.scenario import Crash, Scenario, random_scenario
 from p2pfed.sim.world import World, run
 
 SIGN_FLIP = ("sign_flip:scale=4",)

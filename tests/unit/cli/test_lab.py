@@ -88,3 +88,15 @@ def test_a_report_of_a_folder_without_a_matrix_says_how_to_make_one(tmp_path: Pa
     answer = CliRunner().invoke(report, [str(tmp_path)])
     assert isinstance(answer.exception, LocalError)
     assert f"p2pfed lab matrix --output {tmp_path}" in str(answer.exception)
+
+
+def test_data_that_is_not_there_is_refused_once_before_any_cell(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    for app in ("digits:mlp", "mnist:mlp", "my_file.py:learner"):
+        outcome = CliRunner().invoke(matrix, ["--app", app, "--data-dir", nowhere, "-o", str(tmp_path / "m")])
+        assert isinstance(outcome.exception, UsageError)
+        assert str(outcome.exception) == f"--data-dir: there is no {nowhere}"
+        assert "cells" not in outcome.output
+    outcome = CliRunner().invoke(matrix, ["--app", "mnist:mlp", "--data-dir", str(tmp_path), "-o", "-"])
+    assert isinstance(outcome.exception, LocalError)
+    assert "cells" not in outcome.output
