@@ -17,8 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
+from support.transports import WITHOUT_SIDE, has_side_channel, lacks_side_channel, make_transport
 
-from p2pfed.net.factory import make_transport
 from p2pfed.net.limits import DEFAULT_LIMITS, Limits
 from p2pfed.net.memory import MemoryNetwork
 from p2pfed.net.transport import Transport
@@ -90,7 +90,8 @@ class Recorder:
 class Peer:
     """A transport with its recorder."""
 
-    def __init__(self, key: PrivateKey, transport: Transport, handler: Recorder) -> None:
+    def __init__(self, world: World, key: PrivateKey, transport: Transport, handler: Recorder) -> None:
+        self.world = world
         self.public = key.public
         self.transport = transport
         self.handler = handler
@@ -102,7 +103,9 @@ class Peer:
 
     async def dial(self, other: Peer | Multiaddr, timeout_ms: int = 10_000) -> bytes:
         address = other if isinstance(other, Multiaddr) else other.address
-        return await self.transport.dial(address, timeout_ms=timeout_ms)
+        dialled = await self.transport.dial(address, timeout_ms=timeout_ms)
+        await self.world.settle(self, dialled)
+        return dialled
 
     async def ask(self, other: bytes, data: bytes = b"question", timeout_ms: int = 20_000) -> bytes:
         return await self.transport.request(other, data, timeout_ms=timeout_ms)
@@ -143,7 +146,7 @@ class World:
     ) -> Peer:
         """Return a peer that listens on `host` (unless `port` is None)."""
         handler = Recorder()
-        peer = Peer(self.key(number), self.make(self.key(number), chain_id, handler, limits), handler)
+        peer = Peer(self, self.key(number), self.make(self.key(number), chain_id, handler, limits), handler)
         self.peers.append(peer)
         if port is not None:
             peer.port = await peer.transport.listen(host, port)
@@ -155,6 +158,9 @@ class World:
         await second.dial(first)
         await first.handler.until(first.transport.peers)
         return first, second
+
+    async def settle(self, dialler: Peer, dialled: bytes) -> None:
+        """Return when bulk between the two goes the way that it will go."""
 
     async def dead_link(self, listener: Peer) -> tuple[Multiaddr, Callable[[], None]]:
         """Return an address that leads to `listener`, and what makes that way swallow everything."""
@@ -168,7 +174,7 @@ class World:
         process = await asyncio.create_subprocess_exec(
             sys.executable, str(program), self.name, self.key(number).secret.hex(), CHAIN.hex(),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(program.parents[2])},
+            env={**os.environ, "PYTHONPATH": f"{program.parents[2]}:{program.parents[1]}"},
         )  # fmt: skip
         self._strangers.append(process)
         assert process.stdout is not None
@@ -191,6 +197,30 @@ class World:
         for link in self._links:
             await link.close()
         assert not self.errors, self.errors
+
+
+class SideWorld(World):
+    """Peers on libp2p; a test begins when their side channels are open."""
+
+    async def settle(self, dialler: Peer, dialled: bytes) -> None:
+        await until(lambda: has_side_channel(dialler.transport, dialled))
+        for peer in self.peers:
+            if peer.public == dialled:
+                await until(lambda peer=peer: has_side_channel(peer.transport, dialler.public))  # type: ignore[misc]
+
+
+class NoSideWorld(World):
+    """Peers on libp2p; a test begins when they know that they get no side channel."""
+
+    async def settle(self, dialler: Peer, dialled: bytes) -> None:
+        await until(lambda: lacks_side_channel(dialler.transport, dialled))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Return soon after `holds()`."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not holds():  # noqa: ASYNC110 - what a transport keeps to itself has no event
+            await asyncio.sleep(0.001)
 
 
 class MemoryWorld(World):
@@ -273,7 +303,7 @@ class _Link:
 
 WORLDS: dict[str, type[World]] = {"memory": MemoryWorld, "tcp": World}
 if find_spec("libp2p") is not None:
-    WORLDS["libp2p"] = World
+    WORLDS |= {"libp2p": SideWorld, WITHOUT_SIDE: NoSideWorld}
 
 
 @pytest.fixture(params=sorted(WORLDS))
@@ -288,6 +318,15 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 async def socket_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """Every transport that listens on a port."""
     made = WORLDS[request.param](request.param)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def side_world() -> AsyncIterator[World]:
+    """The libp2p transport with side channels alone."""
+    pytest.importorskip("libp2p", reason="needs the extra p2pfed[libp2p]")
+    made = SideWorld("libp2p")
     yield made
     await made.close()
 

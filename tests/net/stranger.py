@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from p2pfed.net.factory import make_transport
+from support.transports import make_transport
+
 from p2pfed.net.transport import Transport
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.types.address import Multiaddr

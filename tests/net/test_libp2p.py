@@ -248,6 +248,40 @@ async def test_a_busy_owner_holds_few_messages_and_gets_them_all(make: Maker) ->
     assert listener.messages == [bytes((i,)) for i in range(200)]
 
 
+async def test_a_peer_of_the_release_before_is_offered_no_side_channel(make: Maker) -> None:
+    """It would end the pipe: it doesn't know that kind of frame, and does not say that it does."""
+    transport, listener = make(1)
+    stranger = Stranger(await transport.listen("127.0.0.1", 0), 2)
+
+    async def listen(_: Any, __: RawStream, control: Any) -> list[int]:
+        kinds = []
+        with trio.fail_after(DEADLINE_S / 2):
+            while frames.MESSAGE not in kinds:
+                kinds.append((await frames.read_frame(control))[0])
+        return kinds
+
+    heard = asyncio.ensure_future(on_trio(lambda: stranger.run(listen)))
+    await listener.opened.wait()
+    assert transport.send(key(2).public, b"a message")
+    assert set(await heard) <= {frames.MESSAGE, frames.ALIVE}
+
+
+async def test_a_dialler_that_offers_a_side_channel_is_let_go(make: Maker) -> None:
+    """Only who was dialled may: it can be reached."""
+    transport, listener = make(1)
+    stranger = Stranger(await transport.listen("127.0.0.1", 0), 2)
+
+    async def offer(_: Any, __: RawStream, control: Any) -> None:
+        await control.write(frames.frame(frames.OFFER, bytes(frames.OFFER_BYTES)))
+        with trio.move_on_after(DEADLINE_S / 2):
+            while True:
+                await frames.read_frame(control)
+
+    with suppress(BaseExceptionGroup):
+        await on_trio(lambda: stranger.run(offer))
+    assert "offer" in await listener.reason
+
+
 async def test_dials_to_one_peer_at_once_make_one_pipe(make: Maker) -> None:
     (first, at_first), (second, at_second) = make(1), make(2)
     port = await first.listen("127.0.0.1", 0)

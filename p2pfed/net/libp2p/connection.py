@@ -37,6 +37,8 @@ from p2pfed.net.limits import Limits
 from p2pfed.types.address import Multiaddr
 
 if TYPE_CHECKING:
+    import socket
+
     from trio import CancelScope, Nursery
 
 PROTOCOLS = (frames.CONTROL, frames.BULK, identify.PROTOCOL)
@@ -66,6 +68,8 @@ class Owner(Protocol):
     def closed(self, connection: Connection) -> None: ...
     def message(self, connection: Connection, data: bytes) -> None: ...
     def serve(self, connection: Connection, data: bytes, answer: Answer) -> None: ...
+    def offered(self, connection: Connection, offer: bytes) -> None: ...
+    def accepted_tls(self, sock: socket.socket, address: Multiaddr) -> None: ...
 
 
 class Connection:
@@ -89,6 +93,7 @@ class Connection:
         self.is_pipe = False
         self.is_superseded = False  # Another pipe to the same peer took its place before it was one.
         self.opened_serial = 0
+        self.takes_offer = False  # The dialler knows what an offer of a side channel is.
         self.settled = trio.Event()  # It is a pipe, or never will be.
         self.closed = trio.Event()
         self.outbox: deque[bytes] = deque()
@@ -98,6 +103,7 @@ class Connection:
         self._raw, self._limits, self._upgrader, self._owner = raw, limits, upgrader, owner
         self._listening = listening
         self._stall_s = limits.stall_ms / 1000
+        self._is_offered = False
         self._control: Stream | None = None
         self._is_read = False  # Somebody reads the control stream, and so hears of the end.
         self._control_is_open = trio.Event()
@@ -110,6 +116,11 @@ class Connection:
         self._goodbye: bytes | None = None
         self._scope: CancelScope = trio.CancelScope()
         self._nursery: Nursery | None = None
+
+    @property
+    def remote(self) -> Multiaddr:
+        """Where the socket leads to, as an address and not as a name."""
+        return Multiaddr(*self._raw.get_remote_address())
 
     async def run(self, greet: Callable[[Connection], Awaitable[None]]) -> None:
         """Shake hands, let `greet` make it a pipe, and carry that until it ends; `reason` says why it did."""
@@ -221,10 +232,19 @@ class Connection:
                     self._owner.message(self, payload)
                 elif kind == frames.GOODBYE:
                     self.end(f"it said goodbye: {frames.sentence_of(payload)}", by_peer=True)
+                elif kind == frames.OFFER:
+                    self._take_offer(payload)
                 elif kind != frames.ALIVE:
                     self.end(f"it sent a control frame of the unknown kind {kind}")
         except StreamGone as gone:
             self.end(str(gone), by_peer=True)
+
+    def _take_offer(self, offer: bytes) -> None:
+        if self.is_inbound or self._is_offered or len(offer) != frames.OFFER_BYTES:
+            self.end("it made an offer of a side channel that is malformed or out of place")
+            return
+        self._is_offered = True
+        self._owner.offered(self, offer)
 
     async def _until_inbox_has_room(self) -> None:
         while (

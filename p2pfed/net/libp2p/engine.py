@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -19,6 +21,7 @@ import trio
 from p2pfed.net.handshakes import HandshakeRates
 from p2pfed.net.libp2p import frames
 from p2pfed.net.libp2p.connection import Connection, Owner
+from p2pfed.net.libp2p.limits import TLS_HANDSHAKE_BYTE
 from p2pfed.net.libp2p.raw_stream import RawStream
 from p2pfed.net.libp2p.upgrade import Upgrader
 from p2pfed.net.limits import Limits
@@ -105,8 +108,8 @@ class Engine:
         self._serial += 1
         began = self._serial
         try:
-            socket = await trio.open_tcp_stream(address.host, address.port)
-            connection = self._connection(socket, address, is_initiator=True)
+            stream = await trio.open_tcp_stream(address.host, address.port)
+            connection = self._connection(stream, address, is_initiator=True)
         except OSError as error:
             raise DialFailed(f"not reached: {_clause(error)}") from None
         self.nursery.start_soon(self._run, connection, partial(self._greet, address.public, began))
@@ -127,29 +130,42 @@ class Engine:
         pipe = self._pipes.get(peer)
         return pipe is not None and pipe.opened_serial > began
 
-    async def _accept(self, socket: trio.SocketStream) -> None:
+    async def _accept(self, stream: trio.SocketStream) -> None:
         try:
-            host, port = socket.socket.getpeername()[:2]
-            connection = self._connection(socket, Multiaddr(host, port), is_initiator=False)
+            host, port = stream.socket.getpeername()[:2]
         except OSError:
-            await trio.aclose_forcefully(socket)
+            await trio.aclose_forcefully(stream)
             return
         is_crowded = self._per_host[host] >= self._limits.pipes_per_address
-        is_full = is_crowded or len(self._connections) >= self._limits.pipes
-        if is_full or not self._handshakes.take(host):
-            await trio.aclose_forcefully(socket)
+        if is_crowded or self._per_host.total() >= self._limits.pipes:
+            await trio.aclose_forcefully(stream)
             return
         self._per_host[host] += 1
         try:
-            await self._run(connection, self._welcome)
+            await self._attend(stream, Multiaddr(host, port))
         finally:
             self._per_host[host] -= 1
             if not self._per_host[host]:
                 del self._per_host[host]
 
-    def _connection(self, socket: trio.SocketStream, address: Multiaddr, *, is_initiator: bool) -> Connection:
+    async def _attend(self, stream: trio.SocketStream, address: Multiaddr) -> None:
+        """Look at the first byte without taking it: libp2p is a pipe to be, TLS a side channel."""
+        first = b""
+        with trio.move_on_after(self._limits.handshake_ms / 1000), suppress(OSError):
+            first = await stream.socket.recv(1, socket.MSG_PEEK)
+        if first == bytes((TLS_HANDSHAKE_BYTE,)):
+            # Its owner counts it from here on: of each pipe there may be one.
+            self._owner.accepted_tls(socket.socket(fileno=stream.socket.detach()), address)
+        elif first and self._handshakes.take(address.host):
+            with suppress(OSError):
+                connection = self._connection(stream, address, is_initiator=False)
+                await self._run(connection, self._welcome)
+        else:
+            await trio.aclose_forcefully(stream)
+
+    def _connection(self, stream: trio.SocketStream, address: Multiaddr, *, is_initiator: bool) -> Connection:
         return Connection(
-            RawStream(socket, is_initiator=is_initiator, stall_s=self._limits.stall_ms / 1000),
+            RawStream(stream, is_initiator=is_initiator, stall_s=self._limits.stall_ms / 1000),
             address,
             limits=self._limits,
             upgrader=self._upgrader,
@@ -196,7 +212,7 @@ class Engine:
             elif reason := frames.refusal(payload, self._chain_id):
                 await connection.refuse(reason)
             else:
-                await connection.say(frames.frame(frames.CONFIRM))
+                await connection.say(frames.frame(frames.CONFIRM, frames.TAKES_OFFER))
                 self._make_pipe(connection)
         finally:
             self._leave_greeting(connection)
@@ -224,6 +240,7 @@ class Engine:
             await connection.say(frames.hello_frame(self._chain_id))
             kind, payload = await connection.hear()
             if kind == frames.CONFIRM:
+                connection.takes_offer = payload == frames.TAKES_OFFER
                 self._make_pipe(connection)
             else:
                 connection.end("it did not confirm its hello")

@@ -16,8 +16,11 @@ from p2pfed.types.wire import REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX
 
 CONTROL = "/p2pfed/1"
 BULK = "/p2pfed/bulk/1"
+TOKEN_BYTES = 32
 
-HELLO, CONFIRM, MESSAGE, ALIVE, GOODBYE = range(5)
+HELLO, CONFIRM, MESSAGE, ALIVE, GOODBYE, OFFER = range(6)
+TAKES_OFFER = b"\x01"  # In a confirmation: it knows what an offer of a side channel is.
+OFFER_BYTES = TOKEN_BYTES + 32  # The token, then the SHA-256 of the certificate in DER.
 CROSSED = "both ends dialled at once and the other pipe stays"
 HELLO_BYTES_MAX = 64
 _LENGTH_BYTES = 4

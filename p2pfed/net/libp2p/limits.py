@@ -5,7 +5,8 @@ from __future__ import annotations
 from p2pfed.types.params import KIB, MIB
 
 GREETING_BYTE = 0x13  # Multistream's first byte: the length of "/multistream/1.0.0\n".
-TLS_BYTES = (0x15, 0x16)  # A TLS alert or handshake: the other transport.
+TLS_HANDSHAKE_BYTE = 0x16  # A side channel, or the other transport ...
+TLS_BYTES = (0x15, TLS_HANDSHAKE_BYTE)  # ... which answers us with an alert.
 
 READ_BYTES_MAX = 1 * MIB  # Nothing honest asks for more at once; a stranger's length prefix may ask for 2^64.
 NEGOTIATION_BYTES_MAX = 1 * KIB  # The names of protocols have a dozen characters.

@@ -22,7 +22,10 @@ from p2pfed.types.params import CONTROL_BYTES_MAX
 from p2pfed.types.wire import REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX
 
 if TYPE_CHECKING:
+    import socket
+
     from p2pfed.net.libp2p.connection import Answer, Connection
+    from p2pfed.net.libp2p.side import SideChannel
 
 _LOG = getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Libp2pTransport:
     ) -> None:
         load_lightly()
         try:
+            from p2pfed.net.libp2p.side import SideDoor
             from p2pfed.net.libp2p.trio_thread import TrioThread
         except ImportError as error:
             raise LocalError(f"{LIBP2P_MISSING} ({error})") from None
@@ -48,6 +52,7 @@ class Libp2pTransport:
         self._limits = limits
         self._pipes: dict[bytes, _Pipe] = {}
         self._thread = TrioThread(key=key, chain_id=chain_id, limits=limits, transport=self)
+        self._side_door = SideDoor(limits)
         self._is_closed = False
 
     async def listen(self, host: str, port: int) -> int:
@@ -94,6 +99,9 @@ class Libp2pTransport:
         connection = pipe.connection
         try:
             async with asyncio.timeout(timeout_ms / 1000), pipe.slots:
+                answer = await pipe.side.request(data)
+                if answer is not None:
+                    return answer
                 return await self._thread.call(lambda: connection.request(data), connection.start)
         except TimeoutError:
             raise TransportError(f"{peer_id(peer)} did not answer within {timeout_ms} ms") from None
@@ -114,6 +122,7 @@ class Libp2pTransport:
         for pipe in list(self._pipes.values()):
             self._end(pipe, "this peer stops")
         await self._thread.stop()
+        await self._side_door.close()
 
     # What Trio tells, on the owner's loop.
 
@@ -124,8 +133,10 @@ class Libp2pTransport:
             self._end(older, "a newer pipe with the same key replaces it")
         if self._is_closed:
             return
-        pipe = _Pipe(connection, self._limits, self)
+        pipe = _Pipe(connection, self._limits, self, self._side_channel(connection))
         self._pipes[pipe.peer] = pipe
+        if connection.takes_offer:
+            pipe.send(self._side_door.offer(pipe.side), is_offer=True)
         _LOG.info("pipe to %s open", short_id(pipe.peer))
         self._handler.connected(pipe.peer, pipe.address, inbound=connection.is_inbound)
 
@@ -152,6 +163,28 @@ class Libp2pTransport:
         pipe = self._pipes.get(connection.peer)
         if pipe is not None and pipe.connection is connection:
             pipe.start(partial(self._answer, pipe, data, answer))
+
+    def offered(self, connection: Connection, offer: bytes) -> None:
+        """A peer that we dialled offers a side channel."""
+        pipe = self._pipes.get(connection.peer)
+        if pipe is not None and pipe.connection is connection:
+            pipe.side.dial(connection.remote, offer)
+
+    def accepted_tls(self, sock: socket.socket, address: Multiaddr) -> None:
+        """Somebody speaks TLS on our port."""
+        self._side_door.admit(sock, address)
+
+    def _side_channel(self, connection: Connection) -> SideChannel:
+        from p2pfed.net.libp2p.side import SideChannel
+
+        peer = connection.peer
+
+        def cut(reason: str) -> None:
+            pipe = self._pipes.get(peer)
+            if pipe is not None and pipe.connection is connection:
+                self.disconnect(peer, reason)
+
+        return SideChannel(self._side_door, peer, self._handler, cut)
 
     async def _answer(self, pipe: _Pipe, data: bytes, answer: Answer) -> None:
         is_answer = True
@@ -186,6 +219,7 @@ class Libp2pTransport:
     def _end(self, pipe: _Pipe, reason: str) -> None:
         assert self._pipes.pop(pipe.peer) is pipe
         pipe.stop(reason)
+        pipe.side.end(reason)
         _LOG.info("pipe to %s closed: %s", short_id(pipe.peer), reason)
         self._handler.disconnected(pipe.peer, reason)
 
@@ -199,8 +233,11 @@ class Libp2pTransport:
 class _Pipe:
     """The asyncio half of a pipe: messages one after the other, requests beside each other."""
 
-    def __init__(self, connection: Connection, limits: Limits, transport: Libp2pTransport) -> None:
+    def __init__(
+        self, connection: Connection, limits: Limits, transport: Libp2pTransport, side: SideChannel
+    ) -> None:
         self.connection = connection
+        self.side = side
         self.peer: bytes = connection.peer
         seen = connection.address
         self.address = seen if connection.is_inbound else replace(seen, public=self.peer)
@@ -212,10 +249,10 @@ class _Pipe:
         self._tasks: set[asyncio.Task[None]] = set()
         self.start(self._consume)
 
-    def send(self, data: bytes) -> None:
-        from p2pfed.net.libp2p.frames import MESSAGE, frame
+    def send(self, data: bytes, *, is_offer: bool = False) -> None:
+        from p2pfed.net.libp2p.frames import MESSAGE, OFFER, frame
 
-        framed = frame(MESSAGE, data)
+        framed = frame(OFFER if is_offer else MESSAGE, data)
         self.connection.queued_bytes += len(framed)
         self.connection.outbox.append(framed)
         self._transport.wake(self.connection)

@@ -7,6 +7,7 @@ waits for is resolved in `finally`: a cancelled task of Trio must not leave the 
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from p2pfed.net.libp2p.engine import DialFailed, Engine, ListenFailed
 from p2pfed.net.libp2p.stream import StreamGone
 from p2pfed.net.limits import Limits
 from p2pfed.primitives.keys import PrivateKey
+from p2pfed.types.address import Multiaddr
 
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ class Listener(Protocol):
     def closed(self, connection: Connection) -> None: ...
     def message(self, connection: Connection, data: bytes) -> None: ...
     def serve(self, connection: Connection, data: bytes, answer: Answer) -> None: ...
+    def offered(self, connection: Connection, offer: bytes) -> None: ...
+    def accepted_tls(self, sock: socket.socket, address: Multiaddr) -> None: ...
     def crashed(self, error: BaseException) -> None: ...
 
 
@@ -195,6 +199,12 @@ class _News:
 
     def serve(self, connection: Connection, data: bytes, answer: Answer) -> None:
         self._thread.tell(self._transport.serve, connection, data, answer)
+
+    def offered(self, connection: Connection, offer: bytes) -> None:
+        self._thread.tell(self._transport.offered, connection, offer)
+
+    def accepted_tls(self, sock: socket.socket, address: Multiaddr) -> None:
+        self._thread.tell(self._transport.accepted_tls, sock, address)
 
 
 def _resolve(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, cast
 
 from p2pfed.errors import MalformedMessage, OutOfBounds
 from p2pfed.net.limits import BULK_PIECE_BYTES_MAX, REASON_CHARACTERS_MAX
+from p2pfed.net.transport import TransportError
 from p2pfed.types.params import CONTROL_BYTES_MAX
 from p2pfed.types.wire import REQUEST_BYTES_MAX
 
@@ -104,3 +105,18 @@ async def read_frame(reader: Reader) -> Frame:
     data = await reader.readexactly(length) if length else b""
     # A piece stays what it was read into: it is joined with others, and that is its only copy.
     return Frame(kind, request_id, cast("bytes", data) if kind in _PIECES else bytes(data))
+
+
+async def expect(reader: Reader, kind: Kind, where: str) -> bytes:
+    """Return the data of the next frame, which is of `kind`.
+
+    Raises:
+        TransportError: A goodbye came instead; names `where` it came from.
+        MalformedMessage: Something else came. As `read_frame`, besides.
+    """
+    received = await read_frame(reader)
+    if received.kind is Kind.GOODBYE:
+        raise TransportError(f"{where} refused: {sentence_of(received.data)}")
+    if received.kind is not kind:
+        raise MalformedMessage(f"a {received.kind.name} frame where {kind.name} belongs")
+    return received.data

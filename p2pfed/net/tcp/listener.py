@@ -29,46 +29,32 @@ WRONG_TRANSPORT = b"this peer speaks tcp (TLS 1.3), you speak libp2p: `transport
 Serve = Callable[[socket.socket, Multiaddr], Coroutine[Any, Any, None]]
 
 
-class Listener:
-    """A listening socket. `serve` runs in a task for each connection and owns its socket."""
+class Doorkeeper:
+    """Lets connections in as long as limits allow; `serve` runs in a task for each and owns its socket."""
 
-    def __init__(self, sock: socket.socket, serve: Serve, limits: Limits) -> None:
-        self.port: int = sock.getsockname()[1]
-        self._sock = sock
+    def __init__(self, serve: Serve, limits: Limits) -> None:
         self._serve = serve
         self._limits = limits
         self._per_host: Counter[str] = Counter()
         self._handshakes = HandshakeRates(limits)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
-        self._accepting.add_done_callback(raise_in_loop)
+
+    def admit(self, sock: socket.socket, address: Multiaddr) -> None:
+        """Serve a connected socket, or close it where its host, or all of them, have too many."""
+        if self._is_full_for(address.host) or not self._handshakes.take(address.host):
+            _LOG.info("refused %s: too many connections", place(address))
+            sock.close()
+            return
+        self._per_host[address.host] += 1
+        task = asyncio.get_running_loop().create_task(self._serve(sock, address))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._forget, address.host))
 
     async def close(self) -> None:
-        """Stop accepting, end every connection's task, close the socket."""
-        tasks = [self._accepting, *self._tasks]
-        for task in tasks:
+        """End every connection's task."""
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._sock.close()
-
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, peername = await loop.sock_accept(self._sock)
-            except OSError as error:
-                _LOG.warning("a connection was not accepted: %s", error)
-                await asyncio.sleep(_ACCEPT_PAUSE_S)
-                continue
-            address = Multiaddr(peername[0].removeprefix(_MAPPED), peername[1])
-            if self._is_full_for(address.host) or not self._handshakes.take(address.host):
-                _LOG.info("refused %s: too many connections", place(address))
-                sock.close()
-                continue
-            self._per_host[address.host] += 1
-            task = loop.create_task(self._greet(sock, address))
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._forget, address.host))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _is_full_for(self, host: str) -> bool:
         is_host_full = self._per_host[host] >= self._limits.pipes_per_address
@@ -80,6 +66,37 @@ class Listener:
         if not self._per_host[host]:
             del self._per_host[host]
         raise_in_loop(task)
+
+
+class Listener:
+    """A listening socket; TLS connections are handed to `serve`."""
+
+    def __init__(self, sock: socket.socket, serve: Serve, limits: Limits) -> None:
+        self.port: int = sock.getsockname()[1]
+        self._sock = sock
+        self._serve = serve
+        self._limits = limits
+        self._door = Doorkeeper(self._greet, limits)
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+        self._accepting.add_done_callback(raise_in_loop)
+
+    async def close(self) -> None:
+        """Stop accepting, end every connection's task, close the socket."""
+        self._accepting.cancel()
+        await asyncio.gather(self._accepting, return_exceptions=True)
+        await self._door.close()
+        self._sock.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, peername = await loop.sock_accept(self._sock)
+            except OSError as error:
+                _LOG.warning("a connection was not accepted: %s", error)
+                await asyncio.sleep(_ACCEPT_PAUSE_S)
+                continue
+            self._door.admit(sock, Multiaddr(peername[0].removeprefix(_MAPPED), peername[1]))
 
     async def _greet(self, sock: socket.socket, address: Multiaddr) -> None:
         """Look at the first byte without taking it: TLS goes on, anything else is told and closed."""

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault, RateExceeded
 from p2pfed.net.limits import BULK_PIECE_BYTES, BULK_PIECE_BYTES_MAX, PIECE_MS, Limits
@@ -24,9 +24,8 @@ from p2pfed.net.tcp.frames import (
     sentence_frame,
     sentence_of,
 )
-from p2pfed.net.tcp.hello import Hello
 from p2pfed.net.tcp.stream import Stream
-from p2pfed.net.transport import TransportError, TransportHandler
+from p2pfed.net.transport import TransportError
 from p2pfed.types.address import Multiaddr
 from p2pfed.types.wire import RESPONSE_BYTES_MAX
 
@@ -47,27 +46,36 @@ class _Pending:
         self.received = 0
 
 
+class PipeHandler(Protocol):
+    """What a pipe needs of a `TransportHandler`."""
+
+    async def message(self, peer: bytes, data: bytes) -> None: ...
+    async def serve(self, peer: bytes, data: bytes) -> bytes: ...
+
+
 class Pipe:
     """An authenticated connection to `peer`; it carries frames while `run` runs."""
 
     def __init__(
         self,
         stream: Stream,
-        hello: Hello,
+        peer: bytes,
         *,
-        dial: int,
         address: Multiaddr,
         inbound: bool,
-        handler: TransportHandler,
+        handler: PipeHandler,
         on_end: Callable[[Pipe], None],
         limits: Limits,
+        process: bytes = b"",
+        dial: int = 0,
     ) -> None:
-        self.peer = hello.key
-        self.process = hello.process  # Which life of the peer this is.
+        self.peer = peer
+        self.process = process  # Which life of the peer this is.
         self.dial = dial  # The dialer's count: of two pipes that one end dialled, the later has the larger.
         self.address = address
         self.inbound = inbound
         self.reason: str | None = None
+        self.is_faulty = False  # It ended because of what the peer did.
         self._stream = stream
         self._handler = handler
         self._on_end = on_end
@@ -159,6 +167,7 @@ class Pipe:
         try:
             await work()
         except PeerFault as fault:
+            self.is_faulty = self.reason is None
             self.end(f"{type(fault).__name__}: {fault}")
         except asyncio.IncompleteReadError:
             self.end("the connection ended without a goodbye", is_lost=True)
@@ -322,13 +331,23 @@ class Pipe:
     async def _part(self) -> None:
         """Flush what was said before the end, say goodbye, and close, all within `close_ms`."""
         assert self.reason is not None
-        goodbye = sentence_frame(Kind.GOODBYE, self.reason)
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(self._limits.close_ms / 1000):
                 while self._control:
                     await self._stream.write(self._next_control())
-                await self._stream.write(goodbye)
-                await self._stream.close()
+                await _say_goodbye(self._stream, self.reason)
+
+
+async def refuse(stream: Stream, why: str, limits: Limits) -> None:
+    """Say why there will be no pipe, and close, within `close_ms`."""
+    with suppress(OSError):
+        async with asyncio.timeout(limits.close_ms / 1000):
+            await _say_goodbye(stream, why)
+
+
+async def _say_goodbye(stream: Stream, why: str) -> None:
+    await stream.write(sentence_frame(Kind.GOODBYE, why))
+    await stream.close()
 
 
 async def _ours(call: Awaitable[T]) -> T:

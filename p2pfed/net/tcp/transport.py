@@ -7,21 +7,20 @@ import secrets
 import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from logging import getLogger
 
 from msgspec.structs import replace
 
-from p2pfed.errors import MalformedMessage, OutOfBounds, PeerFault
+from p2pfed.errors import OutOfBounds, PeerFault
 from p2pfed.net.handshakes import RefusedKeys
 from p2pfed.net.limits import DEFAULT_LIMITS, PROTOCOL_VERSION, Limits
 from p2pfed.net.tasks import raise_in_loop
 from p2pfed.net.tcp.certificate import dialer_context, listener_context
 from p2pfed.net.tcp.dialer import dial_tls, place
-from p2pfed.net.tcp.frames import Kind, frame, read_frame, sentence_frame, sentence_of
+from p2pfed.net.tcp.frames import Kind, expect, frame
 from p2pfed.net.tcp.hello import Hello, Transcript, check_hello, check_proof, prove
 from p2pfed.net.tcp.listener import Listener, open_listener
-from p2pfed.net.tcp.pipe import Pipe
+from p2pfed.net.tcp.pipe import Pipe, refuse
 from p2pfed.net.tcp.stream import Stream
 from p2pfed.net.transport import TransportError, TransportHandler
 from p2pfed.primitives import codec
@@ -127,16 +126,16 @@ class TcpTransport:
         is_kept = False
         try:
             await stream.write(frame(Kind.HELLO, codec.encode(ours)))
-            theirs = check_hello(await _expect(stream, Kind.HELLO, where), ours, address.public, where)
+            theirs = check_hello(await expect(stream.reader, Kind.HELLO, where), ours, address.public, where)
             certificate = sha256(stream.certificate())
             said = Transcript("dialer", ours, theirs, certificate)
             await stream.write(frame(Kind.PROOF, prove(self._key, said)))
-            proof = await _expect(stream, Kind.PROOF, where)
+            proof = await expect(stream.reader, Kind.PROOF, where)
             check_proof(theirs.key, Transcript("listener", ours, theirs, certificate), proof, where)
             place_dialled = replace(address, public=theirs.key)
             is_kept = self._admit(stream, theirs, ours.dial, place_dialled, inbound=False) is not None
             if not is_kept:
-                await self._refuse(stream, _SECOND_PIPE)
+                await refuse(stream, _SECOND_PIPE, self._limits)
             return theirs.key
         except PeerFault as fault:
             raise TransportError(f"{where} does not say hello as p2pfed does: {fault}") from None
@@ -171,31 +170,25 @@ class TcpTransport:
         ours = self._hello(0)
         try:
             await stream.write(frame(Kind.HELLO, codec.encode(ours)))
-            theirs = check_hello(await _expect(stream, Kind.HELLO, where), ours, None, where)
+            theirs = check_hello(await expect(stream.reader, Kind.HELLO, where), ours, None, where)
             if self._refused.has(theirs.key):
                 raise TransportError("the pipe to this key was closed a moment ago")
-            proof = await _expect(stream, Kind.PROOF, where)
+            proof = await expect(stream.reader, Kind.PROOF, where)
             check_proof(theirs.key, Transcript("dialer", theirs, ours, certificate), proof, where)
         except (PeerFault, TransportError) as error:
-            await self._refuse(stream, str(error))
+            await refuse(stream, str(error), self._limits)
             raise
         said = Transcript("listener", theirs, ours, certificate)
         await stream.write(frame(Kind.PROOF, prove(self._key, said)))
         task = self._admit(stream, theirs, theirs.dial, address, inbound=True)
         if task is None:
-            await self._refuse(stream, _SECOND_PIPE)
+            await refuse(stream, _SECOND_PIPE, self._limits)
         return task
 
     def _hello(self, dial: int) -> Hello:
         return Hello(
             PROTOCOL_VERSION, self._chain_id, self._key.public, secrets.token_bytes(32), self._process, dial
         )
-
-    async def _refuse(self, stream: Stream, why: str) -> None:
-        with suppress(OSError):
-            async with asyncio.timeout(self._limits.close_ms / 1000):
-                await stream.write(sentence_frame(Kind.GOODBYE, why))
-                await stream.close()
 
     def _admit(
         self, stream: Stream, theirs: Hello, dial: int, address: Multiaddr, *, inbound: bool
@@ -208,13 +201,14 @@ class TcpTransport:
         """
         pipe = Pipe(
             stream,
-            theirs,
-            dial=dial,
+            theirs.key,
             address=address,
             inbound=inbound,
             handler=self._handler,
             on_end=self._forget,
             limits=self._limits,
+            process=theirs.process,
+            dial=dial,
         )
         old = self._pipes.get(pipe.peer)
         if self._is_closed or (old and old.process == pipe.process and self._rank(old) > self._rank(pipe)):
@@ -238,12 +232,3 @@ class TcpTransport:
         assert forgotten is pipe
         assert pipe.reason is not None
         self._handler.disconnected(pipe.peer, pipe.reason)
-
-
-async def _expect(stream: Stream, kind: Kind, where: str) -> bytes:
-    received = await read_frame(stream.reader)
-    if received.kind is Kind.GOODBYE:
-        raise TransportError(f"{where} refused: {sentence_of(received.data)}")
-    if received.kind is not kind:
-        raise MalformedMessage(f"a {received.kind.name} frame where {kind.name} belongs")
-    return received.data
