@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from p2pfed.types.model import Int16Vector, Manifest
 
 BLOCK = 1024
+_PIECE = 64 * BLOCK  # Elements that are packed at a time: they stay in the cache.
 Bytes = NDArray[np.uint8]
 
 
@@ -53,22 +54,30 @@ def pack(packing: Packing, update: Int16Vector, manifest: Manifest) -> bytes:
     """
     scales, values = [], np.empty(manifest.size, np.int8)
     for group in manifest.groups:
-        blocks = np.zeros((-(-group.size // BLOCK), BLOCK), np.int32)
-        blocks.reshape(-1)[: group.size] = update[group.slice]
-        sizes = np.minimum(BLOCK, group.size - BLOCK * np.arange(len(blocks)))
-        if packing.bits == 1:
-            scale = np.abs(blocks).sum(1) // sizes
-            small = (blocks < 0).astype(np.int8)
-        else:
-            shifts = np.arange(packing.shift_max)
-            limits = ((packing.most + 1) << shifts) - ((1 << shifts) >> 1)  # From here on it rounds too high.
-            scale = (np.abs(blocks).max(1)[:, np.newaxis] >= limits).sum(1)
-            shift = scale[:, np.newaxis]
-            rounded = (blocks + ((1 << shift) >> 1)) >> shift
-            small = np.clip(rounded, -packing.most, packing.most).astype(np.int8)
-        scales.append(scale.astype("<u2" if packing.bits == 1 else np.uint8).tobytes())
-        values[group.slice] = small.reshape(-1)[: group.size]
+        for first in range(0, group.size, _PIECE):
+            here = slice(group.start + first, group.start + min(first + _PIECE, group.size))
+            scale, values[here] = _pack_piece(packing, update[here])
+            scales.append(scale.tobytes())
     return b"".join(scales) + _squeezed(packing, values)
+
+
+def _pack_piece(packing: Packing, update: Int16Vector) -> tuple[NDArray[np.generic], NDArray[np.int8]]:
+    """Return the scales of some blocks, as they are sent, and their small values; the last may be shorter."""
+    blocks = np.zeros((-(-update.size // BLOCK), BLOCK), np.int32)
+    blocks.reshape(-1)[: update.size] = update
+    if packing.bits == 1:
+        sizes = np.minimum(BLOCK, update.size - BLOCK * np.arange(len(blocks)))
+        scale = (np.abs(blocks).sum(1) // sizes).astype("<u2")
+        small = (blocks < 0).astype(np.int8)
+        return scale, small.reshape(-1)[: update.size]
+    shifts = np.arange(packing.shift_max)
+    limits = ((packing.most + 1) << shifts) - ((1 << shifts) >> 1)  # From here on it rounds too high.
+    scale = (np.abs(blocks).max(1)[:, np.newaxis] >= limits).sum(1)
+    shift = scale[:, np.newaxis].astype(np.int32)
+    blocks += (1 << shift) >> 1
+    blocks >>= shift
+    small = np.clip(blocks, -packing.most, packing.most, out=blocks).astype(np.int8)
+    return scale.astype(np.uint8), small.reshape(-1)[: update.size]
 
 
 def unpack(packing: Packing, data: bytes | memoryview, manifest: Manifest) -> Int16Vector:
@@ -92,21 +101,23 @@ def unpack(packing: Packing, data: bytes | memoryview, manifest: Manifest) -> In
 def broken_bytes(packing: Packing, piece: Bytes, offset: int, manifest: Manifest) -> NDArray[np.bool_]:
     """Answer for each byte of a payload from `offset`, which is even, whether no payload has it there."""
     start = packing.scale_bytes * block_count(manifest)
-    places = np.arange(offset, offset + piece.size)
-    is_scale = places < start
-    spare = -manifest.size * packing.bits % 8  # Bits of the last byte that stand for nothing.
-    is_padded = (places == packed_bytes(packing, manifest) - 1) & (spare > 0) & (piece >> (8 - spare) != 0)
+    scales, values = np.split(piece, [max(0, min(piece.size, start - offset))])
+    bad = np.empty(piece.size, np.bool_)
+    bad_scales, bad_values = bad[: scales.size], bad[scales.size :]
     if packing.bits == 1:
-        bad_scale, bad_value = (places % 2 == 1) & (piece > 127), is_padded
+        bad_scales[::2], bad_scales[1::2] = False, scales[1::2] > 127
+        bad_values[:] = False
     else:
-        bad_scale, bad_value = (
-            piece > packing.shift_max,
-            is_padded | (piece >> (8 - packing.bits) == packing.most + 1),
-        )
-        if packing.bits == 4:
-            bad_value |= piece & 15 == packing.most + 1
-    result: NDArray[np.bool_] = np.where(is_scale, bad_scale, bad_value)
-    return result
+        np.greater(scales, packing.shift_max, out=bad_scales)
+        if packing.bits == 8:
+            np.equal(values, packing.most + 1, out=bad_values)
+        else:
+            np.equal(values >> 4, packing.most + 1, out=bad_values)
+            bad_values |= values & 15 == packing.most + 1
+    spare = -manifest.size * packing.bits % 8  # Bits of the last byte that stand for nothing.
+    if spare and values.size and offset + piece.size == packed_bytes(packing, manifest):
+        bad_values[-1] |= values[-1] >> (8 - spare) != 0
+    return bad
 
 
 def _squeezed(packing: Packing, values: NDArray[np.int8]) -> bytes:
