@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
+from p2pfed.chain.state import ChainState
+from p2pfed.node.effects import CheckProposal
 from p2pfed.node.facts import BlockCommitted, ModelRejected
+from p2pfed.sim.campaign import find_scenario
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.scenario import Crash, Scenario
 from p2pfed.sim.world import World
+from p2pfed.types.model import ModelState
 
 GATED = Scenario(peers=4, heights=12, byzantine=("sign_flip:scale=60",), rules=("mean",), gate_drop=6553)
 
@@ -35,3 +43,26 @@ def test_the_same_seed_goes_the_same_way_through_crashes_and_lost_messages() -> 
     first, second = (World(faulty).run() for _ in range(2))
     assert first.violations == ()
     assert first.trace_hash == second.trace_hash
+
+
+def test_momentum_goes_back_with_the_model_and_steps_on_from_there() -> None:
+    world = World(find_scenario("gate-momentum"))
+    kept: dict[int, ModelState] = {}  # Height -> its model, as whoever checks the next block holds it.
+    checked = world.checked
+
+    def keep(effect: CheckProposal, check: Callable[[], ChainState]) -> ChainState:
+        assert effect.state.model is not None
+        kept[effect.state.height] = effect.state.model
+        return checked(effect, check)
+
+    world.checked = keep  # type: ignore[method-assign]
+    assert world.run().violations == ()  # Every merge again in plain Python, from the velocity before it.
+    rejected = {fact for _, _, fact in world.facts if isinstance(fact, ModelRejected)}
+    back = [fact for fact in rejected if fact.height + 2 in kept]
+    assert back
+    for fact in back:
+        returned, good, bad = kept[fact.height + 2], kept[fact.back_to], kept[fact.height]
+        assert np.array_equal(returned.weights, good.weights)
+        assert np.array_equal(returned.velocity, good.velocity)
+        assert returned.velocity.any()
+        assert not np.array_equal(returned.velocity, bad.velocity)

@@ -21,6 +21,7 @@ from p2pfed.primitives import codec
 from p2pfed.primitives.merkle import EMPTY_ROOT
 from p2pfed.types.genesis import encode_genesis
 from p2pfed.types.model import ModelState
+from p2pfed.types.params import NESTEROV
 from p2pfed.types.quality import QUALITY_ONE, Quality
 
 SOURCE = Path(__file__).parents[3] / "p2pfed/independent/verify.py"
@@ -57,9 +58,9 @@ class Gated(World):
         return block
 
 
-def gone_back() -> tuple[Gated, list[Any]]:
+def gone_back(**changes: Any) -> tuple[Gated, list[Any]]:
     """Return a chain of six blocks: the model of height 3 is worse, and height 5 goes back to that of 2."""
-    world = Gated()
+    world = Gated(**changes)
     return world, [world.judge(score) for score in (0, 40_000, 42_000, 9_000, 0, 0)]
 
 
@@ -74,6 +75,22 @@ def test_a_worse_model_is_taken_back_one_block_after_it_was_judged() -> None:
     assert [block.header.train_index for block in blocks] == [1, 2, 3, 4, 4, 5]
     assert not blocks[5].body.qualities  # The model of height 5 is no new one: nobody judges it again.
     assert np.array_equal(world.models[5].weights, world.models[2].weights)
+
+
+def gone_back_with_momentum() -> tuple[Gated, list[Any]]:
+    return gone_back(outer_momentum=NESTEROV[0], outer_rate=NESTEROV[1])
+
+
+def test_momentum_goes_back_with_the_model_whose_root_covers_it() -> None:
+    world, blocks = gone_back_with_momentum()
+    returned, good, bad = world.models[5], world.models[2], world.models[3]
+    assert returned.velocity.any()
+    assert np.array_equal(returned.velocity, good.velocity)
+    assert not np.array_equal(good.velocity, bad.velocity)
+    assert blocks[4].header.model_root == good.root
+    halted = msgspec.structs.replace(good, velocity=np.zeros_like(good.velocity))
+    assert halted.root != good.root
+    assert msgspec.structs.replace(good, velocity=bad.velocity).root != good.root
 
 
 def test_everybody_checks_it_and_one_who_catches_up_reaches_the_same_ledger() -> None:
@@ -145,7 +162,10 @@ def lost_class() -> tuple[Gated, list[Any]]:
     return world, [world.judge(40_000, share) for share in (0, 200, 201, 73, 0, 0, 202)]
 
 
-@pytest.mark.parametrize(("chain_of", "heights"), [(gone_back, [1, 5]), (lost_class, [1, 5, 6])])
+@pytest.mark.parametrize(
+    ("chain_of", "heights"),
+    [(gone_back, [1, 5]), (gone_back_with_momentum, [1, 5]), (lost_class, [1, 5, 6])],
+)
 def test_the_independent_verifier_goes_back_as_well(chain_of: Any, heights: list[int]) -> None:
     world, blocks = chain_of()
     assert [scored.height for scored in world.state.ledger.quality.window] == heights
