@@ -31,7 +31,7 @@ class FederatedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         byzantine: How many of the last peers lie how, `{"sign_flip": 2}`; None: none.
         heights: How many models they agree on.
         epochs: Passes of each peer over its rows between two of them.
-        partition: How the rows are split: "iid", "dirichlet:1.0", "label:2".
+        partition: How the rows are split: "iid", "dirichlet:1.0", "label:2", "gamma:0.5".
         rule: That merges the updates.
         seed: Dice of split, network and training.
 

@@ -37,7 +37,7 @@ def founding_options(preset: str, app: str) -> Callable[[F], F]:
                      help="An unmodified Flower ClientApp in place of --app: my_app.client_app:app."),
         click.option("--data-dir", default="", help="Folder of a data set that does not ship, e.g. MNIST."),
         click.option("--partition", default="iid", show_default=True,
-                     help="How shipped data is split: iid, dirichlet:1.0, label:2."),
+                     help="How shipped data is split: iid, dirichlet:1.0, label:2, gamma:0.5."),
         click.option("--param", "learner_params", multiple=True, metavar="KEY=VALUE",
                      help="A setting of the learner, e.g. lr=0.2."),
         click.option("--rules", default=DEFAULT_RULES, show_default=True,

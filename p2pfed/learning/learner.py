@@ -31,7 +31,7 @@ class AppContext(Struct, frozen=True):
     """What a factory `learner(context)` is told about the peer that it works for.
 
     index: This peer's place among the trainers, `0 <= index < peers`.
-    partition: How shipped data is split: "iid", "dirichlet:1.0" or "label:2".
+    partition: How shipped data is split: "iid", "dirichlet:1.0", "label:2" or "gamma:0.5".
     data_dir: A folder with data files, "" for none.
     params: Settings of the app such as `{"lr": "0.2"}`; values are texts.
     """

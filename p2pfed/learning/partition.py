@@ -1,4 +1,4 @@
-"""Split training rows among peers: evenly, skewed by Dirichlet(alpha), or few labels each.
+"""Split training rows among peers: evenly, skewed by Dirichlet(alpha), few labels each, or a share of it.
 
 All dice are integers drawn from SHA-256 in counter mode. numpy's generators promise no equal draws across
 versions, and their gamma variates go through the platform's `log`; here every machine gets the same split, so
@@ -57,7 +57,8 @@ def partition(labels: NDArray[np.int64], peers: int, spec: str, seed: int) -> li
     Args:
         labels: The label of each row, shape `(rows,)`.
         peers: Among how many to split.
-        spec: "iid"; "dirichlet:ALPHA", ALPHA a decimal number above 0; "label:K", about K labels each.
+        spec: "iid"; "dirichlet:ALPHA", ALPHA a decimal number above 0; "label:K", about K labels each;
+            "gamma:SHARE", that share of the rows evenly and the rest by label, SHARE from 0 to 1.
         seed: Which split of that kind.
 
     Raises:
@@ -76,8 +77,10 @@ def partition(labels: NDArray[np.int64], peers: int, spec: str, seed: int) -> li
         shares = _by_dirichlet(labels, peers, _alpha(argument), dice)
     elif kind == "label":
         shares = _by_label(labels, peers, _labels_each(argument, labels), dice)
+    elif kind == "gamma":
+        shares = _by_similarity(labels, peers, _share(argument), dice)
     else:
-        raise LearnerError(f"unknown partition {spec!r}; use iid, dirichlet:1.0 or label:2")
+        raise LearnerError(f"unknown partition {spec!r}; use iid, dirichlet:1.0, label:2 or gamma:0.5")
     _feed_the_poor(shares)
     return [np.array(sorted(share), np.int64) for share in shares]
 
@@ -116,6 +119,19 @@ def _by_label(labels: NDArray[np.int64], peers: int, each: int, dice: Dice) -> l
     return shares
 
 
+def _by_similarity(labels: NDArray[np.int64], peers: int, share: Fraction, dice: Dice) -> list[list[int]]:
+    """Deal a share of the rows evenly; sort the rest by label, and give each peer a stretch of it.
+
+    Source:
+        Hsu et al. 2019 and Karimireddy et al. 2020 (arXiv:1910.06378): "s % similarity"; ByzFL's gamma.
+    """
+    order = dice.shuffled(len(labels))
+    cut = len(order) * share.numerator // share.denominator
+    rest = sorted(order[cut:], key=lambda row: int(labels[row]))
+    ends = [len(rest) * peer // peers for peer in range(peers + 1)]
+    return [order[peer:cut:peers] + rest[ends[peer] : ends[peer + 1]] for peer in range(peers)]
+
+
 def _feed_the_poor(shares: list[list[int]]) -> None:
     """Move rows from the largest share until each peer has ROWS_EACH_MIN."""
     for share in shares:
@@ -129,6 +145,13 @@ def _alpha(text: str) -> Fraction:
     if not 0 < alpha <= _ALPHA_MAX:
         raise LearnerError(f"dirichlet:{text[:40]} needs a decimal number above 0 and at most {_ALPHA_MAX}")
     return alpha
+
+
+def _share(text: str) -> Fraction:
+    share = Fraction(text) if _DECIMAL.fullmatch(text) else Fraction(-1)
+    if not 0 <= share <= 1:
+        raise LearnerError(f"gamma:{text[:40]} needs a decimal number from 0 to 1")
+    return share
 
 
 def _labels_each(text: str, labels: NDArray[np.int64]) -> int:

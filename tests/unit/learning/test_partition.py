@@ -14,7 +14,17 @@ from p2pfed.learning.datasets import load_digits
 from p2pfed.learning.learner import LearnerError
 from p2pfed.learning.partition import ROWS_EACH_MIN, Dice, partition
 
-SPECS = ("iid", "dirichlet:1.0", "dirichlet:0.05", "dirichlet:100", "label:1", "label:3")
+SPECS = (
+    "iid",
+    "dirichlet:1.0",
+    "dirichlet:0.05",
+    "dirichlet:100",
+    "label:1",
+    "label:3",
+    "gamma:0",
+    "gamma:0.33",
+    "gamma:1",
+)
 LABELS = np.arange(1000) % 10
 
 
@@ -106,7 +116,8 @@ def test_by_label_a_peer_holds_about_as_many_labels_as_asked() -> None:
     "spec",
     ["", "even", "iid:1", "dirichlet", "dirichlet:", "dirichlet:0", "dirichlet:-1", "dirichlet:nan",
      "dirichlet:1e-999999999", "dirichlet:1/3", "dirichlet:9999999", "dirichlet:" + "9" * 1000, "label:0",
-     "label:11", "label:x", "label:1.5", "label:²", "dirichlet:٣"],
+     "label:11", "label:x", "label:1.5", "label:²", "dirichlet:٣",
+     "gamma:1.1", "gamma:-1", "gamma:", "gamma:x"],
 )  # fmt: skip
 def test_a_wrong_spec_is_one_sentence(spec: str) -> None:
     with pytest.raises(LearnerError) as caught:
@@ -130,3 +141,15 @@ def test_dice_are_uniform_and_apart_by_purpose() -> None:
     assert Dice(0, "a").shuffled(50) != Dice(0, "b").shuffled(50)
     orders = {tuple(Dice(seed, "order").shuffled(3)) for seed in range(100)}
     assert len(orders) == 6
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 0.5, 1])
+def test_by_similarity_a_share_of_the_rows_is_even_and_the_rest_by_label(share: float) -> None:
+    labels = np.repeat(np.arange(10), 400)
+    others = []
+    for rows in partition(labels, 10, f"gamma:{share}", 3):
+        counts = np.bincount(labels[rows], minlength=10)
+        assert abs(len(rows) - 400) <= 1
+        others.append((counts.sum() - counts.max()) / counts.sum())
+    # Of an even deal nine tenths have another label than a peer's first; of the rest a few at its ends.
+    assert abs(np.mean(others) - 0.9 * share) < 0.05
