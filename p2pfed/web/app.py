@@ -34,6 +34,8 @@ def make_app(host: Host, port: int, token: str) -> ASGIApp:
     async def events(request: Request) -> Response:
         """Server-sent events: the history first, then what happens."""
         nonlocal streams
+        if request.method == "HEAD":  # It reads nothing, so it takes no reader's place.
+            return Response(media_type="text/event-stream")
         if streams >= STREAMS_MAX:
             return PlainTextResponse(f"{STREAMS_MAX} readers are connected already\n", 503)
         last = request.headers.get("last-event-id", "")

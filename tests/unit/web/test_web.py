@@ -289,6 +289,16 @@ async def test_the_seventeenth_reader_is_refused_until_one_leaves(host: Any) -> 
             await stream.aclose()
 
 
+async def test_who_asks_for_the_head_alone_takes_no_place(host: Any) -> None:
+    async with served(host) as port, httpx.AsyncClient() as asking:
+        url = f"http://127.0.0.1:{port}/v1/events"
+        for _ in range(STREAMS_MAX + 1):
+            answer = await asking.head(url)
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert answer.headers["content-type"].startswith("text/event-stream")
+        assert not host.feed._streams
+
+
 async def test_readers_that_are_cut_off_leave_their_places(host: Any) -> None:
     """A reader that goes before it read a byte must not hold its place for ever."""
     async with served(host) as port:
