@@ -18,6 +18,16 @@ def is_gated(state: ChainState) -> bool:
     return bool(state.genesis.params.gate_drop)
 
 
+def watches_classes(state: ChainState) -> bool:
+    """Answer whether the gate looks at classes, and at the pace beside them."""
+    return is_gated(state) and bool(state.genesis.params.gate_class_drop)
+
+
+def watches_pace(state: ChainState) -> bool:
+    """Answer whether validators say of the newest model whether it jumped: it is new, and they are asked."""
+    return watches_classes(state) and judged_model(state)
+
+
 def judged_model(state: ChainState) -> bool:
     """Answer whether the next block may carry words on the model of the last one: it is a new one."""
     header = state.header

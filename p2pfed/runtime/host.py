@@ -15,11 +15,10 @@ from msgspec import Struct
 from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.chain import check, propose
 from p2pfed.chain.form import payload_form
-from p2pfed.chain.gate import is_gated
 from p2pfed.chain.state import ChainState, encode_ledger
 from p2pfed.errors import InvalidBlock, StorageFault
 from p2pfed.learning.learner import Metrics
-from p2pfed.learning.quality import quality_of, shown
+from p2pfed.learning.quality import shown
 from p2pfed.net.transport import Transport, TransportError
 from p2pfed.node import effects
 from p2pfed.node.effects import Effect
@@ -329,7 +328,7 @@ class Host:
         figures: Metrics = {}
         if self._trainer is not None and state.height == fact.height and state.model is not None:
             figures = await self._trainer.evaluate(state)
-            if is_gated(state) and (word := quality_of(figures)) is not None:
+            if (word := await self._trainer.word(state, figures)) is not None:
                 self._inbox.put(Evaluated(fact.height, *word))
             figures = shown(figures)
         self.feed.keep_figures(fact.height, figures)

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from p2pfed.chain.form import payload_form
+from p2pfed.chain.gate import is_gated, watches_classes, watches_pace
 from p2pfed.chain.state import ChainState
 from p2pfed.errors import LocalError
 from p2pfed.learning.client import LearnerWorker, WorkerFailed
 from p2pfed.learning.delta import misfit
 from p2pfed.learning.feedback import Feedback, payload_of
 from p2pfed.learning.learner import Metrics
+from p2pfed.learning.pace import Pace, step_length
+from p2pfed.learning.quality import quality_of
 from p2pfed.node.effects import Train
 from p2pfed.node.events import Event, Trained, TrainingFailed
 from p2pfed.primitives.merkle import chunk_hashes, root_of_hashes
@@ -21,6 +24,7 @@ from p2pfed.runtime.fresh import Fresh
 from p2pfed.storage.files import read_small, replace_file
 from p2pfed.storage.store import Store
 from p2pfed.types.model import Float32Vector, ModelState
+from p2pfed.types.quality import CLASS_UNKNOWN
 
 
 class Trainer:
@@ -47,6 +51,7 @@ class Trainer:
         self._put = put
         self._fresh = fresh
         self._training: asyncio.Task[None] | None = None
+        self._pace = Pace()
         self._seen: tuple[ModelState, asyncio.Future[Float32Vector]] | None = None
         self.last_ms = 0  # How long the last training took.
         self.state = "starting"  # One clause for `status`.
@@ -61,6 +66,8 @@ class Trainer:
         state, loop = effect.state, asyncio.get_running_loop()
         assert state.model is not None
         model = state.model
+        if watches_classes(state):
+            self._pace.see(state.height, model)
         started = loop.time()
         self.state = f"training for height {state.next_height}"
         refusal = await self._refusal()
@@ -129,6 +136,21 @@ class Trainer:
         view = await self._view(state)
         figures = await self._worker.evaluate(view, height=state.height, train_index=state.train_index)
         return {} if isinstance(figures, WorkerFailed) else figures
+
+    async def word(self, state: ChainState, figures: Metrics) -> tuple[int, bytes] | None:
+        """Return this peer's word on the new model of `state`; None where nobody asks or it has no figure."""
+        if not is_gated(state):
+            return None
+        calm = CLASS_UNKNOWN
+        if watches_pace(state):
+            header, model, groups = state.header, state.model, state.genesis.manifest.groups
+            assert header is not None
+            assert model is not None
+            self._pace.see(state.height, model)
+            before = self._pace.model_of(header.model_parent)
+            length = None if before is None else await asyncio.to_thread(step_length, before, model, groups)
+            calm = self._pace.calm(length, state.train_index)
+        return quality_of(figures, calm)
 
     async def _view(self, state: ChainState) -> Float32Vector:
         """Return what the learner sees of the model of `state`: made once for both turns."""

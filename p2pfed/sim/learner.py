@@ -9,12 +9,14 @@ from msgspec.structs import replace
 
 from p2pfed.adversary.registry import poison_of
 from p2pfed.chain.form import parse_codec, payload_form
+from p2pfed.chain.gate import watches_pace
 from p2pfed.chain.genesis import verify_genesis
 from p2pfed.chain.state import ChainState
 from p2pfed.learning.builtin import builtin_learner
 from p2pfed.learning.feedback import Feedback, payload_of
 from p2pfed.learning.founding import found_in_process
 from p2pfed.learning.learner import AppContext, Metrics
+from p2pfed.learning.pace import Pace, step_length
 from p2pfed.learning.quality import quality_of
 from p2pfed.learning.session import Session
 from p2pfed.primitives.keys import PrivateKey
@@ -23,6 +25,7 @@ from p2pfed.sim.scenario import Scenario
 from p2pfed.types.genesis import Genesis, Params, Participant, first_model
 from p2pfed.types.model import ModelState
 from p2pfed.types.params import OUTER_ONE
+from p2pfed.types.quality import CLASS_UNKNOWN
 
 GENESIS_TIME_MS = 1_700_000_000_000
 UPDATE_BITS = 12
@@ -136,8 +139,14 @@ def train(
     return payload, trained.examples, left
 
 
-def quality(learner: Session, state: ChainState) -> tuple[int, bytes] | None:
+def quality(learner: Session, state: ChainState, pace: Pace) -> tuple[int, bytes] | None:
     """Return what a peer says of the model of `state`: it holds nothing out, so all say the same."""
     assert state.model is not None
-    view = model_view(state.model, state.genesis.manifest.groups)
-    return quality_of(learner.evaluate(view, state.height, state.train_index))
+    groups, calm = state.genesis.manifest.groups, CLASS_UNKNOWN
+    if watches_pace(state) and state.header is not None:
+        pace.see(state.height, state.model)
+        before = pace.model_of(state.header.model_parent)
+        length = None if before is None else step_length(before, state.model, groups)
+        calm = pace.calm(length, state.train_index)
+    view = model_view(state.model, groups)
+    return quality_of(learner.evaluate(view, state.height, state.train_index), calm)

@@ -11,11 +11,12 @@ from p2pfed.adversary.effects import AdversaryEffect, Boast, Craft, SendBytes
 from p2pfed.adversary.registry import make_adversary
 from p2pfed.chain import check, propose
 from p2pfed.chain.form import payload_form
-from p2pfed.chain.gate import is_gated
+from p2pfed.chain.gate import is_gated, watches_classes
 from p2pfed.chain.light import rules_of, trusted_genesis
 from p2pfed.chain.state import ChainState
 from p2pfed.consensus.journal import Entry
 from p2pfed.errors import DiskFull, InvalidBlock, LocalError, StorageFault
+from p2pfed.learning.pace import Pace
 from p2pfed.learning.session import Session
 from p2pfed.node import effects, events
 from p2pfed.node.effects import Effect
@@ -104,7 +105,7 @@ class SimPeer:
     def _start(self) -> None:
         world = self._world
         state, last_commit = self.disk.recover()
-        self._clock_ms, self._left = 0, no_feedback(world.genesis)
+        self._clock_ms, self._left, self._pace = 0, no_feedback(world.genesis), Pace()
         self._fetching = Fetching(world, self)
         history = self._open_log(state)
         self.node = Node(
@@ -298,7 +299,7 @@ class SimPeer:
         """Say what a new model is worth."""
         if self._learner is None or state.model is None:
             return
-        if (word := quality(self._learner, state)) is not None:
+        if (word := quality(self._learner, state, self._pace)) is not None:
             self.handle(events.Evaluated(state.height, *word))
 
     def _speak(self) -> None:
@@ -318,6 +319,8 @@ class SimPeer:
             self.handle(events.TrainingFailed(effect.base_height, "no data this time"))
             return
         try:
+            if watches_classes(effect.state) and effect.state.model is not None:
+                self._pace.see(effect.state.height, effect.state.model)
             payload, examples, self._left = train(self._learner, effect.state, self._left, self.public)
         except LocalError as error:
             self.handle(events.TrainingFailed(effect.base_height, str(error)))

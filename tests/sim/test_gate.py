@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
+import pytest
+from msgspec.structs import replace
 
+from p2pfed.adversary import registry
+from p2pfed.adversary.attacks.attack import Sight, saturated
+from p2pfed.adversary.attacks.sign_flip import SignFlip
+from p2pfed.adversary.registry import Kind, _poisoner
 from p2pfed.chain.state import ChainState
 from p2pfed.node.effects import CheckProposal
 from p2pfed.node.facts import BlockCommitted, ModelRejected
@@ -13,7 +21,8 @@ from p2pfed.sim.campaign import find_scenario
 from p2pfed.sim.faults import Fault
 from p2pfed.sim.scenario import Crash, Scenario
 from p2pfed.sim.world import World
-from p2pfed.types.model import ModelState
+from p2pfed.types.model import Int16Vector, ModelState
+from p2pfed.types.params import NESTEROV, OUTER_ONE
 
 GATED = Scenario(peers=4, heights=12, byzantine=("sign_flip:scale=60",), rules=("mean",), gate_drop=6553)
 
@@ -66,3 +75,35 @@ def test_momentum_goes_back_with_the_model_and_steps_on_from_there() -> None:
         assert np.array_equal(returned.velocity, good.velocity)
         assert returned.velocity.any()
         assert not np.array_equal(returned.velocity, bad.velocity)
+
+
+class LateJump(SignFlip):
+    """Honest for a while; then its update many times over, in its own direction."""
+
+    kind = "late_jump"
+    settings: ClassVar[Mapping[str, float]] = {"honest": 9.0}
+
+    def craft(self, sight: Sight) -> Int16Vector:
+        self.made = getattr(self, "made", 0) + 1
+        return saturated(sight.own * (25.0 if self.made > self.chosen["honest"] else 1.0))
+
+
+@pytest.mark.parametrize("outer", [(0, OUTER_ONE), NESTEROV])
+def test_a_jump_is_taken_back_though_no_class_was_lost_and_calm_steps_are_not(
+    outer: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.KINDS, "late_jump", Kind(partial(_poisoner, LateJump), LateJump.settings))
+    wide = int(0.9 * OUTER_ONE)  # No score and no class falls by so much.
+    scenario = Scenario(
+        peers=4, heights=15, byzantine=("late_jump",), rules=("mean",), gate_drop=wide, gate_class_drop=wide,
+        outer_momentum=outer[0], outer_rate=outer[1],
+    )  # fmt: skip
+
+    def rejected(scenario: Scenario) -> set[int]:
+        world = World(scenario)
+        assert world.run().violations == ()
+        return {fact.height for _, _, fact in world.facts if isinstance(fact, ModelRejected)}
+
+    assert rejected(scenario) == {10, 13}  # Its next one, right after the block that goes back, too.
+    assert rejected(replace(scenario, gate_class_drop=0)) == set()
+    assert rejected(replace(scenario, byzantine=("late_jump:honest=99",))) == set()
