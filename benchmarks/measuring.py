@@ -87,6 +87,11 @@ def children_of(pids: Iterable[int]) -> set[int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """Return the parent of a process; 0 where there is none."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def pss_mb(pids: Iterable[int]) -> float:
     """Return the memory of these processes, shared pages divided among those that share them (10^6 bytes)."""
     total = 0

@@ -37,6 +37,8 @@ def found(folder: Path, args: argparse.Namespace) -> list[Path]:
     times = folder / "times"
     times.mkdir()
     params = [f"times={times}"] + ([f"data={args.data.absolute()}"] if args.task == "small" else [])
+    if args.fault:
+        params += [f"fault={args.fault}", f"heights={args.heights}", f"driver={os.getpid()}"]
     command = [
         sys.executable, "-m", "p2pfed", "testnet", "create", "-o", str(folder / "net"),
         "--peers", str(args.peers), "--app", f"{HERE / 'rounds_tasks.py'}:{args.task}", "--rules", args.rules,
@@ -138,6 +140,7 @@ def figures(
         "distinct_model_digests": len({event["model_root"] for event in last}),
         "updates_median": statistics.median(updates) if updates else None,
         "accuracy": _rounded(statistics.median(accuracies) if accuracies else None),
+        "accuracy_min": _rounded(min(accuracies, default=None)),
     }
 
 
@@ -159,13 +162,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="mnist5k.npz, for the task small")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--busy", type=int, default=0, help="processes that keep a core busy meanwhile")
+    parser.add_argument("--fault", choices=("nan", "kill"), help="what the last peer does from half-time on")
     parser.add_argument("--folder", type=Path, help="where the homes are made and thrown away")
     parser.add_argument("--json", action="store_true", help="one line of JSON a run")
     args = parser.parse_args()
     is_own_network = enter_own_network()
     for _ in range(args.runs):
         row = {"system": "p2pfed", "peers": args.peers, "task": args.task, "heights": args.heights}
-        row |= measure(args) | {"is_own_network": is_own_network} | machine()
+        row |= {"fault": args.fault} | measure(args) | {"is_own_network": is_own_network} | machine()
         print(
             json.dumps(row) if args.json else "\n".join(f"{key:28} {value}" for key, value in row.items()),
             flush=True,

@@ -5,16 +5,21 @@ takes rows i::n, rows 4000-4999 are the test; one epoch a round, batch 32, learn
 big: 10,000,000 float32 that a training nudges, so that what is measured is the network.
 
 `--app benchmarks/rounds_tasks.py:small` names the first as a learner of p2pfed. The setting `times` is a
-folder: there `<index>.txt` gets a line a training, its start and its end in seconds since 1970.
+folder: there `<index>.txt` gets a line a training, its start and its end in seconds since 1970. The setting
+`fault` makes the last peer misbehave from half of the `heights` on: `nan` (its weights are NaN), or `kill`
+(it and its processes are killed while it trains; `driver` is the process that started them all).
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from measuring import children_of, parent_of
 
 from p2pfed.learning.adapters.numpy_models import MLP, Labelled, cross_entropy
 from p2pfed.learning.learner import (
@@ -86,34 +91,62 @@ class Big:
 
 
 class Timed:
-    """A learner that notes when each of its trainings began and ended."""
+    """A learner that notes when each of its trainings began and ended, before and after."""
 
-    def __init__(self, learner: Learner, context: AppContext) -> None:
-        self.learner = learner
+    def __init__(self, learner: Learner, notes: Path) -> None:
+        self.learner, self.notes = learner, notes
         self.weights, self.evaluate = learner.weights, learner.evaluate
-        self.notes = (
-            Path(context.params["times"]) / f"{context.index}.txt" if _is_timed(context.params) else None
-        )
 
     def train(self, weights: list[Array], context: TrainContext) -> TrainResult:
         began = time.time()
         result = self.learner.train(weights, context)
-        if self.notes is not None:
-            with self.notes.open("a", encoding="ascii") as file:
-                file.write(f"{began:.6f} {time.time():.6f}\n")
+        with self.notes.open("a", encoding="ascii") as file:
+            file.write(f"{began:.6f} {time.time():.6f}\n")
         return result
 
 
-def _is_timed(params: Mapping[str, str]) -> bool:
-    return bool(params.get("times"))
+class Faulty:
+    """A learner that goes wrong at one height: from there on its weights are NaN, or there it is killed."""
+
+    def __init__(self, learner: Learner, fault: str, height: int, driver: int) -> None:
+        self.learner, self.fault, self.height, self.driver = learner, fault, height, driver
+        self.weights, self.evaluate = learner.weights, learner.evaluate
+
+    def train(self, weights: list[Array], context: TrainContext) -> TrainResult:
+        if context.height < self.height:
+            return self.learner.train(weights, context)
+        if self.fault == "kill":
+            kill_peer(self.driver)
+        result = self.learner.train(weights, context)
+        for array in result.weights:
+            array.fill(np.nan)
+        return result
+
+
+def kill_peer(driver: int) -> None:
+    """Kill all processes of the peer to which this one belongs: below `driver`, which started it."""
+    root = os.getpid()
+    while parent_of(root) not in (driver, 0, 1):
+        root = parent_of(root)
+    for pid in [*(children_of([root]) - {os.getpid()}), os.getpid()]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def build(task: str, index: int, peers: int, params: Mapping[str, str], seed: int = 0) -> Learner:
+    """Return the learner of one peer, whatever the system is; see the settings above."""
+    learner: Learner = Big(index)
+    if task == "small":
+        learner = Small(*small_rows(params["data"], index, peers), seed)
+    if params.get("fault") and index == peers - 1:
+        learner = Faulty(learner, params["fault"], int(params["heights"]) // 2, int(params["driver"]))
+    return Timed(learner, Path(params["times"]) / f"{index}.txt") if params.get("times") else learner
 
 
 def small(context: AppContext) -> Learner:
     """Build a peer of the task small; the setting `data` is the path of mnist5k.npz."""
-    train, test = small_rows(context.params["data"], context.index, context.peers)
-    return Timed(Small(train, test, initial_seed(context)), context)
+    return build("small", context.index, context.peers, context.params, initial_seed(context))
 
 
 def big(context: AppContext) -> Learner:
     """Build a peer of the task big."""
-    return Timed(Big(context.index), context)
+    return build("big", context.index, context.peers, context.params)
