@@ -22,7 +22,7 @@ from p2pfed.net.transport import TransportError
 from p2pfed.primitives import codec
 from p2pfed.runtime import testnet as network
 from p2pfed.runtime.config import LearnerConfig
-from p2pfed.runtime.demo.network import ended_by_signals, free_ports
+from p2pfed.runtime.demo.network import PORT_STEP, ended_by_signals, free_ports
 from p2pfed.runtime.joining import Deaf
 from p2pfed.runtime.peer import read_genesis
 from p2pfed.sim.faults import Fault
@@ -34,7 +34,7 @@ from p2pfed.types.address import Multiaddr
 from p2pfed.types.genesis import Params
 
 PLAYED = ("kill", "pause", *BREAKING, *HOLDING)  # By signals and forwarders; the rest needs the simulator.
-PORT_FIRST = 18_000
+PORT_FIRST, PLACES = 18_000, 120  # Runs that begin at the same time look for ports in different places.
 POLL_S = 0.1
 READY_S = 60
 STALL_S = 120  # Without a new block once the last fault is over; machines are slower than the simulator.
@@ -83,7 +83,7 @@ def play(scenario: Scenario, folder: Path, tell: Callable[[str], None]) -> Playe
 def plan_of(scenario: Scenario) -> network.TestnetPlan:
     """Return the network that a scenario describes, with the learner that virtual time has too."""
     pipes = _pipes_of(scenario)
-    port = free_ports(scenario.peers + len(pipes), PORT_FIRST)
+    port = free_ports(scenario.peers + len(pipes), PORT_FIRST + os.getpid() % PLACES * PORT_STEP)
     codec_name, one_in = parse_codec(scenario.codec)
     return network.TestnetPlan(
         peers=scenario.peers,

@@ -26,7 +26,7 @@ Event = dict[str, Any]
 PATIENCE_S = 60.0  # For what takes a second or two: several test processes may share two cores.
 POLL_S = 0.01
 _LINE_START = b'{"schema": "p2pfed.event/1"'
-PORTS_FIRST, PORTS_LAST = 10_000, 30_000  # Below the ports that systems hand out by themselves.
+PORTS_FIRST, PORTS_LAST = 10_000, 18_000  # Below those of `lab run` and those that systems hand out.
 TRANSPORTS = (
     "tcp",
     pytest.param("libp2p", marks=pytest.mark.skipif(find_spec("libp2p") is None, reason=LIBP2P_MISSING)),
