@@ -1,6 +1,6 @@
 """How fast bulk flows between two processes on loopback: raw sockets, tcp, libp2p, each with uvloop as well.
 
-    PYTHONPATH=FOLDER_WITH_UVLOOP python benchmarks/bulk.py [--turns 3] [--rows raw,tcp] [--json]
+    PYTHONPATH=FOLDER_WITH_UVLOOP python benchmarks/bulk.py [--turns 3] [--rows 'raw;tcp'] [--json]
 
 A blob of 100 MiB is pulled three times, as the product does it (`runtime.pull.Pull`: a window of 8 chunks of
 1 MiB, each decoded and checked against the Merkle root), but for the disk. Raw sockets carry the same bytes
@@ -30,6 +30,7 @@ from p2pfed.net.factory import make_transport
 from p2pfed.primitives import codec
 from p2pfed.primitives.keys import PrivateKey
 from p2pfed.primitives.merkle import chunk_count, chunk_hashes, root_of_hashes
+from p2pfed.runtime.allocator import keep_freed_memory
 from p2pfed.runtime.loop import loop_factory
 from p2pfed.runtime.pull import PULL_THREADS, Pull
 from p2pfed.storage.assembly import Assembly
@@ -181,6 +182,7 @@ def run_part(row: str, part: str) -> None:
     port, _, root = rest.partition(":")
     if row == "raw":
         return hold_raw() if name == "hold" else print(json.dumps(pull_raw(int(port))))
+    keep_freed_memory()  # As `p2pfed run` does.
     factory: Callable[[], Any] = loop_factory() if row.endswith("uvloop") else asyncio.new_event_loop
     work: Coroutine[Any, Any, Any] = (
         hold(row) if name == "hold" else pull(row, int(port), bytes.fromhex(root))
