@@ -157,9 +157,12 @@ class Engine:
             # Its owner counts it from here on: of each pipe there may be one.
             self._owner.accepted_tls(socket.socket(fileno=stream.socket.detach()), address)
         elif first and self._handshakes.take(address.host):
-            with suppress(OSError):
+            try:
                 connection = self._connection(stream, address, is_initiator=False)
-                await self._run(connection, self._welcome)
+            except OSError:  # It left meanwhile.
+                await trio.aclose_forcefully(stream)
+                return
+            await self._run(connection, self._welcome)
         else:
             await trio.aclose_forcefully(stream)
 
