@@ -167,8 +167,9 @@ async def test_no_token_is_shown_to_another_certificate(side_world: World) -> No
     await second.transport.dial(first.address, timeout_ms=10_000)
     assert await second.ask(first.public, b"x") == b"answer to x"
     failed = side(second, first)
-    while not failed.has_failed:  # noqa: ASYNC110 - what a transport keeps to itself has no event
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(10):
+        while not failed.has_failed:  # noqa: ASYNC110 - what a transport keeps to itself has no event
+            await asyncio.sleep(0.001)
     assert "another certificate" in failed._telling._args[0]
     assert len(first.transport._side_door._offered) == 1
 
@@ -261,8 +262,9 @@ async def test_strangers_of_one_address_are_counted(side_world: World) -> None:
     knocking = [await asyncio.open_connection("127.0.0.1", first.port) for _ in range(2)]
     for _, writer in knocking:
         writer.write(b"\x16")
-    while len(door._tasks) < 3:  # noqa: ASYNC110 - the channel of the pair is one of them
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(10):
+        while len(door._tasks) < 3:  # noqa: ASYNC110 - the channel of the pair is one of them
+            await asyncio.sleep(0.001)
     reader, writer = await asyncio.open_connection("127.0.0.1", first.port)
     writer.write(b"\x16")
     loop = asyncio.get_running_loop()
